@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tflm.decoding.top_p import _HEAD, keep_top_p
+
+INF = float("inf")
+
+
+def nucleus(logits, top_p):
+    """The ids that stay, one at a time, in float64."""
+    probabilities = np.exp(logits.astype(np.float64))
+    probabilities /= probabilities.sum()
+    kept, reached = set(), 0.0
+    for i in np.argsort(-logits):
+        if kept and reached >= top_p:
+            break
+        kept.add(int(i))
+        reached += probabilities[i]
+    return kept
+
+
+@pytest.mark.parametrize("vocab_size, spread", [(30, 2.0), (3 * _HEAD, 4.0), (3 * _HEAD, 0.01)])
+def test_the_smallest_set_that_reaches_p_stays(vocab_size, spread):
+    """The last case is nearly uniform: the sorted head does not reach p and everything is sorted."""
+    logits = np.random.default_rng(1).normal(0, spread, [5, vocab_size]).astype(np.float32)
+    top_p = np.array([0.0, 0.1, 0.5, 0.9, 0.97], np.float32)
+    result = keep_top_p(logits, top_p).numpy()
+    for row, p, kept in zip(logits, top_p, result):
+        expected = nucleus(row, p)
+        np.testing.assert_array_equal(kept, [x if i in expected else -INF for i, x in enumerate(row)])
+
+
+def test_off_leaves_the_logits_alone_whatever_other_rows_ask():
+    logits = np.random.default_rng(1).normal(0, 30, [4, 100]).astype(np.float32)
+    result = keep_top_p(logits, tf.constant([1.0, 2.0, float("nan"), 0.5]))
+    np.testing.assert_array_equal(result[:3], logits[:3])
+
+
+def test_zero_keeps_the_likeliest_and_equals_stay_together():
+    logits = np.log([[0.1, 0.6, 0.3], [0.25, 0.5, 0.25], [0.1, 0.6, 0.3]]).astype(np.float32)
+    result = np.isfinite(keep_top_p(logits, tf.constant([0.0, 0.6, -1.0])))
+    np.testing.assert_array_equal(result, [[False, True, False], [True, True, True], [False, True, False]])
+
+
+def test_impossible_tokens_stay_impossible():
+    result = keep_top_p(tf.constant([[-INF, 0.0, -INF, 0.0]]), tf.constant([0.9999999]))
+    np.testing.assert_array_equal(result, [[-INF, 0, -INF, 0]])

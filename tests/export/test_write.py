@@ -1,0 +1,111 @@
+"""An export is whole or absent, has all that belongs beside the graph, and answers as the model did."""
+
+import json
+import os
+
+import pytest
+import tensorflow as tf
+
+import tflm.export.write
+from tflm.errors import UserError
+from tflm.export import ExportError, verify_checksums, write_export
+
+TEXT = tf.TensorSpec([None], tf.string, "text")
+REQUESTS = {"serving_default": [{"text": ["hello", "你好"]}]}
+
+
+def echo():
+    @tf.function(input_signature=[TEXT])
+    def function(text):
+        return {"text": text}
+
+    return function
+
+
+def export(function, output, **changes):
+    settings = {"requests": REQUESTS, "card": {}, "files": {}, **changes}
+    return write_export({"serving_default": function}, [], str(output), **settings)
+
+
+def test_everything_stands_beside_the_graph(exports):
+    assert exports.text.endswith("text/1")
+    names = set(os.listdir(exports.text))
+    assert {"saved_model.pb", "variables", "model_card.md", "config.json", "checksums.json"} <= names
+    with open(os.path.join(exports.text, "config.json"), encoding="utf-8") as file:
+        assert json.load(file) == {"language": "中文"}
+    verify_checksums(exports.text)
+
+
+def test_nothing_unfinished_is_left_beside_a_version(exports):
+    assert os.listdir(os.path.dirname(exports.text)) == ["1"]
+
+
+def test_a_function_of_time_is_caught_and_nothing_stays(tmp_path):
+    @tf.function(input_signature=[TEXT])
+    def stamped(text):
+        return {"text": tf.strings.join([text, tf.strings.as_string(tf.timestamp())])}
+
+    with pytest.raises(
+        ExportError, match=r"'serving_default', request 0, output 'text': row 0 differs: expected 'hello1"
+    ):
+        export(stamped, tmp_path / "m")
+    assert os.listdir(tmp_path / "m") == []
+
+
+def test_state_that_moved_on_is_caught(tmp_path):
+    """A counter: the export goes on from where the answers in memory had brought it."""
+    counter = tf.Module()
+    counter.calls = tf.Variable([0])
+
+    @tf.function(input_signature=[TEXT])
+    def counted(text):
+        return {"calls": tf.zeros_like(text, tf.int32) + counter.calls.assign_add([1])}
+
+    with pytest.raises(ExportError, match="output 'calls': row 0 differs: expected 1, got 2"):
+        write_export(
+            {"s": counted},
+            [counter],
+            str(tmp_path / "m"),
+            requests={"s": [{"text": ["a"]}]},
+            card={},
+            files={},
+        )
+    assert os.listdir(tmp_path / "m") == []
+
+
+def test_a_refused_op_leaves_nothing(tmp_path):
+    @tf.function(input_signature=[TEXT])
+    def through_python(text):
+        return {"text": tf.ensure_shape(tf.numpy_function(lambda value: value, [text], tf.string), [None])}
+
+    with pytest.raises(UserError, match=r"needs 'PyFunc'.*It calls Python"):
+        export(through_python, tmp_path / "m")
+    assert os.listdir(tmp_path / "m") == []
+
+
+def test_no_version_is_visible_before_it_is_verified(tmp_path, monkeypatch):
+    seen = []
+
+    def look(path, requests, expected):
+        seen.append((os.path.basename(path), sorted(os.listdir(tmp_path / "m"))))
+        assert expected["serving_default"][0]["text"][1].decode() == "你好"
+
+    monkeypatch.setattr(tflm.export.write, "verify_export", look)
+    assert export(echo(), tmp_path / "m") == str(tmp_path / "m" / "1")
+    assert export(echo(), tmp_path / "m") == str(tmp_path / "m" / "2")
+    assert seen == [("1.tmp", ["1.tmp"]), ("2.tmp", ["1", "2.tmp"])]
+
+
+def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tflm.export.write, "verify_export", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export(echo(), tmp_path / "m")
+    assert os.listdir(tmp_path / "m") == []
+
+
+def test_a_file_may_not_replace_a_part_of_the_export(tmp_path):
+    with pytest.raises(UserError, match=r"cannot write \['saved_model.pb', '../x'\] beside the graph"):
+        export(echo(), tmp_path / "m", files={"saved_model.pb": "", "../x": "", "config.json": "{}"})

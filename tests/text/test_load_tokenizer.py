@@ -1,0 +1,51 @@
+"""A saved tokenizer comes back the same; published BERT vocabularies keep their ids; damage is named."""
+
+import pytest
+
+from tflm.errors import UserError
+from tflm.text import load_bert_vocabulary, load_tokenizer
+
+BERT = ["[PAD]", *(f"[unused{i}]" for i in range(1, 100)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+BERT += ["你", "好", "，", "!", "hello", "##s", "naive"]
+
+
+def test_save_and_load(tokenizers, name, tmp_path, texts):
+    tokenizers[name].save(tmp_path / "a" / "b")
+    loaded = load_tokenizer(tmp_path / "a" / "b")
+    assert type(loaded) is type(tokenizers[name]) and loaded.config == tokenizers[name].config
+    assert loaded.vocab_size == tokenizers[name].vocab_size and loaded.ops == tokenizers[name].ops
+    assert loaded.tokenize(texts).to_list() == tokenizers[name].tokenize(texts).to_list()
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_published_bert_vocabulary(tmp_path, newline):
+    (tmp_path / "vocab.txt").write_bytes(newline.join([*BERT, ""]).encode())
+    tokenizer = load_bert_vocabulary(tmp_path / "vocab.txt", case_fold=True)
+    assert (tokenizer.pad_id, tokenizer.start_id, tokenizer.end_id, tokenizer.unk_id) == (0, 101, 102, 100)
+    assert tokenizer.special_tokens == {"separator": 102, "mask": 103}
+    assert tokenizer.vocab_size == len(BERT)
+    ids = tokenizer.tokenize(["你好， HELLOs naïve!", "[SEP] [unused5]"])
+    assert ids.to_list()[0] == [104, 105, 106, 108, 109, 110, 107]
+    assert set(ids.to_list()[1]) == {100}
+    assert (
+        tokenizer.detokenize([[101, *ids.to_list()[0], 102, 0, 0]]).numpy()[0].decode()
+        == "你好，hellos naive!"
+    )
+    tokenizer.save(tmp_path / "saved")
+    assert load_tokenizer(tmp_path / "saved").special_tokens == {"separator": 102, "mask": 103}
+
+
+def test_missing_files(tokenizers, tmp_path):
+    with pytest.raises(UserError, match=r"cannot read the config .*tokenizer\.json"):
+        load_tokenizer(tmp_path)
+    tokenizers["unigram"].save(tmp_path)
+    (tmp_path / "sentencepiece.model").unlink()
+    with pytest.raises(
+        UserError, match=r"cannot read the vocabulary .*sentencepiece\.model.* beside tokenizer"
+    ):
+        load_tokenizer(tmp_path)
+    with pytest.raises(UserError, match=r"cannot read the vocabulary .*vocab\.txt"):
+        load_bert_vocabulary(tmp_path / "vocab.txt", case_fold=False)
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\na\nb\nc\nd\ne\n")
+    with pytest.raises(UserError, match=r"has no \[START\] or \[CLS\], the start token"):
+        load_bert_vocabulary(tmp_path / "vocab.txt", case_fold=False)

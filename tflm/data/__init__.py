@@ -1,0 +1,21 @@
+"""Text sources to examples, to a token store on disk, to resumable batches that a seed decides."""
+
+from tflm.data.batches import Batches, BatchIterator
+from tflm.data.bucketed import BucketedBatches
+from tflm.data.config import DataConfig
+from tflm.data.examples import Examples, Report, read_examples
+from tflm.data.packed import PackedBatches
+from tflm.data.store import TokenStore, build_store
+
+__all__ = [
+    "BatchIterator",
+    "Batches",
+    "BucketedBatches",
+    "DataConfig",
+    "Examples",
+    "PackedBatches",
+    "Report",
+    "TokenStore",
+    "build_store",
+    "read_examples",
+]

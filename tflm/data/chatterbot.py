@@ -1,0 +1,74 @@
+"""Question and answer pairs from the YAML files of the chatterbot-corpus package (BSD licence)."""
+
+import difflib
+import importlib.util
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from tflm.data.rows import Row
+from tflm.data.tables import as_text
+from tflm.errors import UserError
+
+# In these topics a conversation runs on from turn to turn. In all others ("emotion", "computers", ...) the
+# first turn is a question and each further turn is another answer to it.
+_DIALOGUES = frozenset({"conversations", "health", "sports"})
+
+
+def read_chatterbot(languages: tuple[str, ...]) -> Iterator[Row]:
+    """Every (source, target) pair of the languages once; files in the order of their names.
+
+    The corpus repeats many conversations word for word (english/tech_support); a repeated pair is left out.
+
+    Raises:
+        UserError: the package is not installed, or has no such language.
+    """
+    folder = _corpus_folder()
+    seen: set[tuple[str, ...]] = set()
+    for language in languages:
+        if not (folder / language).is_dir():
+            present = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+            close = difflib.get_close_matches(language, present, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise UserError(
+                f"chatterbot-corpus has no language {language!r}, only {', '.join(present)}{hint}"
+            )
+        for file in sorted((folder / language).glob("*.yml")):
+            for row in _read_file(file):
+                pair = tuple(row.example.values())
+                if not pair or pair not in seen:
+                    yield row
+                seen.add(pair)
+
+
+def _corpus_folder() -> Path:
+    spec = importlib.util.find_spec("chatterbot_corpus")
+    if spec is None or importlib.util.find_spec("yaml") is None:
+        raise UserError("source 'chatterbot' needs the chatterbot-corpus package: pip install 'tflm[demo]'")
+    return Path((spec.submodule_search_locations or [""])[0]) / "data"
+
+
+def _read_file(file: Path) -> Iterator[Row]:
+    import yaml
+
+    content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    for conversation in content["conversations"]:
+        turns = [as_text(turn) for turn in conversation] if isinstance(conversation, list) else []
+        if len(turns) < 2:
+            yield Row(str(file), 0, {}, "a conversation of less than two turns")
+            continue
+        for source, target in pair_turns([(turn or "").strip() for turn in turns], file.stem):
+            yield Row(str(file), 0, {"source": source, "target": target})
+
+
+def pair_turns(turns: list[str], topic: str) -> list[tuple[str, str]]:
+    """The (source, target) pairs of one conversation.
+
+    >>> pair_turns(["Hello", "Hi", "How are you?"], "conversations")
+    [('Hello', 'Hi'), ('Hi', 'How are you?')]
+    >>> pair_turns(["Are you sad?", "No.", "Should I be?"], "emotion")
+    [('Are you sad?', 'No.'), ('Are you sad?', 'Should I be?')]
+    """
+    if topic in _DIALOGUES:
+        return list(itertools.pairwise(turns))
+    return [(turns[0], answer) for answer in turns[1:] if answer != turns[0]]

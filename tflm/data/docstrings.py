@@ -1,0 +1,115 @@
+"""(body, summary) pairs from the docstrings of installed Python packages: real data, no download."""
+
+import ast
+import functools
+import gc
+import inspect
+import os
+import sysconfig
+import warnings
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+from tflm.data.rows import Row
+from tflm.errors import UserError
+
+_MIN_BODY, _MIN_SUMMARY, _MAX_SUMMARY = 20, 10, 200  # characters
+_SKIPPED_FOLDERS = frozenset({"test", "tests", "testing", "__pycache__"})
+_NO_SUMMARY = ("todo", "args:", "arguments:", "parameters", "returns", "raises", "example", "usage", "note:")
+_Node = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def read_docstrings(path: str = "") -> Iterator[Row]:
+    """A row {"source": body, "target": summary} for each documented function, method and class.
+
+    Nothing is imported: the sources are parsed. Test files are left out. Of pairs whose bodies differ in
+    case and spaces alone, which packages copy from each other, the first in the order of file names stays.
+    The key for the split is the summary, and no body comes twice; so neither a body nor a summary is ever
+    on both sides.
+
+    Args:
+        path: a folder of Python sources; empty for the site-packages of the running interpreter.
+
+    Raises:
+        UserError: `path` is no folder.
+    """
+    if path and not os.path.isdir(path):
+        raise UserError(f"source 'docstrings' needs a folder of Python sources; {path!r} is none")
+    purelib, platlib = sysconfig.get_path("purelib"), sysconfig.get_path("platlib")
+    roots = (path,) if path else tuple(sorted({os.path.realpath(purelib), os.path.realpath(platlib)}))
+    yield from _collect(roots)
+
+
+@functools.lru_cache(maxsize=1)  # about 20 MB; the walk takes ten seconds or more, and each split walks
+def _collect(roots: tuple[str, ...]) -> tuple[Row, ...]:
+    files = [file for root in roots for file in _python_files(root)]
+    collecting = gc.isenabled()
+    gc.disable()  # it would take two thirds of the time, looking through syntax trees that are in use
+    try:
+        return tuple(_unique_rows(files))
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _unique_rows(files: list[str]) -> Iterator[Row]:
+    seen: set[str] = set()
+    for file in tqdm(files, desc="reading docstrings", unit="file", delay=2, leave=False):
+        for line, docstring in _file_docstrings(file):
+            pair = split_docstring(docstring)
+            if pair is None:
+                continue
+            body = " ".join(pair[0].split()).casefold()
+            if body not in seen:
+                seen.add(body)
+                yield Row(file, line, {"source": pair[0], "target": pair[1]}, key=pair[1])
+
+
+def _python_files(root: str) -> Iterator[str]:
+    """Every Python source below `root` that is no test, in a fixed order."""
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(
+            n for n in subfolders if n not in _SKIPPED_FOLDERS and not n.endswith("_tests")
+        )
+        for name in sorted(names):
+            is_test = name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"
+            if name.endswith(".py") and not is_test:
+                yield os.path.join(folder, name)
+
+
+def _file_docstrings(file: str) -> Iterator[tuple[int, str]]:
+    """(line, docstring) of the functions and classes of a file; nothing for a file that does not parse."""
+    try:
+        with open(file, "rb") as source, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+            tree = ast.parse(source.read())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return
+    yield from _docstrings(tree)
+
+
+def _docstrings(node: _Node) -> Iterator[tuple[int, str]]:
+    """Depth first, through classes and functions; not through expressions, which takes long."""
+    for child in node.body:
+        if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            docstring = ast.get_docstring(child, clean=False)
+            if docstring:
+                yield child.lineno, docstring
+            yield from _docstrings(child)
+
+
+def split_docstring(docstring: str) -> tuple[str, str] | None:
+    """(body, summary), or None where the docstring has no body or no fit summary.
+
+    >>> split_docstring("Adds two numbers.\\n\\n    Both must be finite; overflow is not checked.")
+    ('Both must be finite; overflow is not checked.', 'Adds two numbers.')
+    """
+    text = inspect.cleandoc(docstring)
+    first, _, rest = text.partition("\n\n")
+    summary, body = " ".join(first.split()), rest.strip()
+    fits = _MIN_SUMMARY <= len(summary) <= _MAX_SUMMARY and len(summary.split()) > 1
+    starts_well = summary[:1].isalpha() and not summary.lower().startswith(_NO_SUMMARY)
+    if not fits or not starts_well or summary.endswith(":") or len(body) < _MIN_BODY:
+        return None
+    return body, summary

@@ -1,0 +1,76 @@
+"""Finding the files of a data set and reading their lines: globs, folders, gzip, UTF-8, byte-order marks."""
+
+import glob
+import gzip
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from tflm.errors import UserError
+
+_ENDINGS = {"text": (".txt",), "jsonl": (".jsonl", ".ndjson"), "csv": (".csv",), "tsv": (".tsv",)}
+
+
+def find_files(path: str, source: str) -> list[str]:
+    """The files that `path` (a file, a folder or a glob) stands for, sorted by name.
+
+    Args:
+        source: "text", "jsonl", "csv" or "tsv"; says which files of a folder are meant.
+
+    Raises:
+        UserError: nothing is there, or a folder has no file with the source's ending.
+    """
+    if os.path.isfile(path):
+        return [path]
+    if os.path.isdir(path):
+        endings = tuple(ending + packed for ending in _ENDINGS[source] for packed in ("", ".gz"))
+        found = [
+            name for name in glob.glob(os.path.join(path, "**", "*"), recursive=True) if os.path.isfile(name)
+        ]
+        files = sorted(name for name in found if name.lower().endswith(endings))
+        if not files:
+            raise UserError(
+                f"folder {path!r} has no file ending in {', '.join(endings)} (of {len(found)} files); "
+                f"give a glob such as {os.path.join(path, '*')!r} to read files with another ending"
+            )
+        return files
+    files = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
+    if not files:
+        raise UserError(f"no file matches {path!r}; give an existing file, folder or glob")
+    return files
+
+
+def read_lines(file: str) -> Iterator[str]:
+    """The lines of a text file, `.gz` or plain, each with its line end as a newline; a stream.
+
+    A byte-order mark is taken off. A byte that is not UTF-8 becomes a lone surrogate, so that one bad row
+    does not end the reading; `find_bad_character` finds it later.
+
+    Raises:
+        UserError: the file cannot be opened, or its gzip stream is broken; names file and line.
+    """
+    number = 0
+    try:
+        open_fn: Callable[..., TextIO] = gzip.open if file.endswith(".gz") else open
+        with open_fn(file, "rt", encoding="utf-8-sig", errors="surrogateescape") as lines:
+            for line in lines:
+                number += 1
+                yield line
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"cannot read {file} after line {number}: {error}; check the file") from error
+
+
+def find_bad_character(text: str) -> int:
+    """The place of the first character that UTF-8 cannot write (a lone surrogate), or -1.
+
+    >>> find_bad_character("中文")
+    -1
+    >>> find_bad_character("ab\\udcff")
+    2
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return error.start
+    return -1

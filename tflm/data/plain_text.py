@@ -1,0 +1,65 @@
+"""Plain text to documents: lines, paragraphs or whole files; one text cut into a head and a tail."""
+
+from collections.abc import Iterable, Iterator
+
+from tflm.data.files import read_lines
+from tflm.data.rows import Row
+from tflm.errors import UserError
+
+
+def read_text(files: list[str], document: str) -> Iterator[Row]:
+    """One row for each document of each file. "line" and "paragraph" are streams; a "file" is held whole."""
+    for file in files:
+        yield from split_documents(file, enumerate(read_lines(file), 1), document)
+
+
+def split_documents(file: str, lines: Iterable[tuple[int, str]], document: str) -> Iterator[Row]:
+    """Numbered lines (with their newlines) to documents. Blank lines part paragraphs and are no documents.
+
+    >>> [row.example["text"] for row in split_documents("f", enumerate(["a\\n", "b\\n", "\\n"]), "paragraph")]
+    ['a\\nb']
+    """
+    if document == "line":
+        for number, line in lines:
+            if not line.isspace():
+                yield Row(file, number, {"text": line.rstrip("\n")})
+        return
+    collected: list[str] = []
+    start = 1
+    for number, line in lines:
+        if document == "paragraph" and line.isspace():
+            if collected:
+                yield Row(file, start, {"text": "".join(collected).rstrip("\n")})
+            collected = []
+            continue
+        if not collected:
+            start = number
+        collected.append(line)
+    text = "".join(collected)
+    if not text.isspace() and text:
+        yield Row(file, start, {"text": text if document == "file" else text.rstrip("\n")})
+
+
+def read_part(files: list[str], document: str, eval_fraction: float, part: str) -> Iterator[Row]:
+    """The documents of one text before ("train") or after ("eval") character int(n * (1 - eval_fraction)).
+
+    This is the split of char-rnn and nanoGPT: with eval_fraction 0.1, `text[: int(n * 0.9)]` and the rest.
+    The whole text is held in memory, because the place of the cut depends on its length.
+
+    Raises:
+        UserError: there is more than one file.
+    """
+    if len(files) != 1:
+        raise UserError(
+            f"split 'tail' cuts one text, but {len(files)} files match; give one file or split 'hash'"
+        )
+    text = "".join(read_lines(files[0]))
+    cut = int(len(text) * (1 - eval_fraction))
+    head, tail = text[:cut], text[cut:]
+    chosen, first_line = (head, 1) if part == "train" else (tail, 1 + head.count("\n"))
+    lines = (line + "\n" for line in chosen.split("\n")) if chosen else iter(())
+    if document == "file":
+        if chosen:
+            yield Row(files[0], first_line, {"text": chosen})
+        return
+    yield from split_documents(files[0], enumerate(lines, first_line), document)

@@ -1,0 +1,130 @@
+"""Rows with named columns: csv (RFC 4180), tsv (tabs, no quoting) and jsonl, one JSON object a line."""
+
+import csv
+import difflib
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tflm.data.files import read_lines
+from tflm.data.rows import Row
+from tflm.errors import UserError
+
+
+def check_columns(wanted: Iterable[str], present: Iterable[str], place: str) -> None:
+    """Raises UserError when a wanted column is missing: lists the columns there are, and the closest."""
+    present = list(present)
+    for column in wanted:
+        if column not in present:
+            close = difflib.get_close_matches(column, present, n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise UserError(f"{place}: no column {column!r}; the columns are {', '.join(present)}{hint}")
+
+
+def as_text(value: Any) -> str | None:
+    """A cell as text: strings as they are, numbers by their digits, null as empty; None for the rest."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)):  # bool is an int: True becomes "True"
+        return str(value)
+    return None
+
+
+def read_table(files: list[str], columns: dict[str, str], delimiter: str) -> Iterator[Row]:
+    """Rows of csv (delimiter ",") or tsv ("\\t") files; a stream.
+
+    The first row of every file is its header, unless all columns are given as numbers ("0", "1").
+
+    Args:
+        columns: example key -> column, such as {"source": "question", "target": "answer"}.
+    """
+    for file in files:
+        counter = _Counter(read_lines(file))
+        if delimiter == ",":
+            cells = csv.reader(counter, strict=True)
+        else:
+            cells = csv.reader(counter, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        yield from _read_cells(file, counter, cells, columns)
+
+
+class _Counter:
+    """Counts the lines that the csv reader takes, which also counts on after a csv.Error."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.lines = lines
+        self.number = 0
+
+    def __iter__(self) -> "_Counter":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self.lines)
+        self.number += 1
+        return line
+
+
+def _read_cells(file: str, counter: _Counter, cells: Any, columns: dict[str, str]) -> Iterator[Row]:
+    """The rows of one file. `indices` stays None until the header, or without one the first row, is seen."""
+    by_number = all(column.isdecimal() for column in columns.values())
+    indices: dict[str, int] | None = None
+    width = 0
+    while True:
+        line = counter.number + 1
+        try:
+            row = next(cells)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Row(file, line, {}, f"not readable as csv ({error})")
+            continue
+        if not row:
+            continue
+        if indices is None:
+            header = [str(i) for i in range(len(row))] if by_number else [name.strip() for name in row]
+            check_columns(columns.values(), header, f"{file}:{line}")
+            indices = {key: header.index(column) for key, column in columns.items()}
+            width = len(row)
+            if not by_number:
+                continue
+        if len(row) != width:
+            yield Row(file, line, {}, f"not {width} columns")
+        else:
+            yield Row(file, line, {key: row[index] for key, index in indices.items()})
+
+
+def read_jsonl(files: list[str], columns: dict[str, str]) -> Iterator[Row]:
+    """Rows of files with one JSON object a line; blank lines are passed over; a stream."""
+    checked = False
+    for file in files:
+        for number, line in enumerate(read_lines(file), 1):
+            if line.isspace():
+                continue
+            try:
+                record = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                yield Row(file, number, {}, f"malformed JSON ({getattr(error, 'msg', 'nested too deeply')})")
+                continue
+            if not isinstance(record, dict):
+                yield Row(file, number, {}, f"a JSON {type(record).__name__}, not an object")
+                continue
+            if not checked:
+                check_columns(columns.values(), record, f"{file}:{number}")
+                checked = True
+            yield pick(file, number, record, columns)
+
+
+def pick(file: str, line: int, record: dict[str, Any], columns: dict[str, str]) -> Row:
+    """The wanted columns of one record, as a row.
+
+    >>> pick("f", 1, {"q": "2+2?", "a": 4}, {"source": "q", "target": "a"}).example
+    {'source': '2+2?', 'target': '4'}
+    """
+    example = {}
+    for key, column in columns.items():
+        text = as_text(record.get(column))
+        if text is None:
+            return Row(file, line, {}, f"column {column!r} holds a {type(record[column]).__name__}, not text")
+        example[key] = text
+    return Row(file, line, example)

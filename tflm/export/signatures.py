@@ -1,0 +1,111 @@
+"""What a signature takes and gives: checked on a function, read back from a SavedModel's file."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+from tflm.errors import UserError
+
+_INTERNAL_PREFIX = "__saved_model_"  # TensorFlow keeps its initialiser among the signatures
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """Names and dtypes, such as `Signature({"text": "string"}, {"text": "string", "lengths": "int32"})`."""
+
+    inputs: dict[str, str]
+    """Input name to dtype name; every input is `[B]`."""
+    outputs: dict[str, str]
+    """Output name to dtype name; the batch is the first axis of each."""
+
+
+def read_meta_graph(path: str) -> meta_graph_pb2.MetaGraphDef:
+    """The graph with its signatures, without the weights.
+
+    Raises:
+        UserError: no `saved_model.pb` in the folder, or it cannot be parsed.
+    """
+    file_path = os.path.join(path, "saved_model.pb")
+    saved_model = saved_model_pb2.SavedModel()
+    try:
+        with open(file_path, "rb") as file:
+            saved_model.ParseFromString(file.read())
+        return saved_model.meta_graphs[0]
+    except OSError as error:
+        raise UserError(
+            f"{path!r} is not a SavedModel: cannot read saved_model.pb ({error.strerror})."
+        ) from error
+    except Exception as error:  # protobuf's DecodeError has no common place to import it from
+        raise UserError(f"{file_path!r} is damaged: {error}.") from error
+
+
+def user_signatures(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
+    """Names of the signatures that a client may call, sorted."""
+    return sorted(name for name in meta_graph.signature_def if not name.startswith(_INTERNAL_PREFIX))
+
+
+def read_signatures(path: str) -> dict[str, Signature]:
+    """The signatures of a SavedModel folder, without loading the graph."""
+    meta_graph = read_meta_graph(path)
+    return {
+        name: Signature(
+            _dtype_names(meta_graph.signature_def[name].inputs),
+            _dtype_names(meta_graph.signature_def[name].outputs),
+        )
+        for name in user_signatures(meta_graph)
+    }
+
+
+def input_specs(name: str, function: Any) -> dict[str, tf.TensorSpec]:
+    """The inputs of a `tf.function`, in the order in which it takes them, after checking the contract.
+
+    Args:
+        name: the signature's name, for messages.
+        function: a `tf.function` with an `input_signature` of `tf.TensorSpec([None], dtype, name)`, that
+            returns a dict of tensors, batch first.
+    Raises:
+        UserError: anything else. A ragged output would be saved without a name under which servers could
+            fetch it, a nested one not at all.
+    """
+    if getattr(function, "input_signature", None) is None:
+        raise UserError(
+            f"signature {name!r} is {type(function).__name__}; expected a tf.function with an "
+            "input_signature of tf.TensorSpec([None], dtype, name)."
+        )
+    concrete = function.get_concrete_function()
+    args, kwargs = concrete.structured_input_signature
+    specs = list(args) + list(kwargs.values())
+    for spec in specs:
+        if not isinstance(spec, tf.TensorSpec) or spec.shape.as_list() != [None]:
+            raise UserError(f"signature {name!r}: input {spec} must be tf.TensorSpec([None], dtype, name).")
+    _check_outputs(name, concrete.structured_outputs)
+    names = concrete._arg_keywords  # what tf.saved_model.save will call them
+    return dict(zip(names, specs))
+
+
+def _check_outputs(name: str, outputs: Any) -> None:
+    if not isinstance(outputs, Mapping):
+        raise UserError(
+            f"signature {name!r} returns {type(outputs).__name__}; expected a dict of name to tensor."
+        )
+    for key, value in outputs.items():
+        if isinstance(value, tf.RaggedTensor | tf.RaggedTensorSpec):
+            raise UserError(
+                f"signature {name!r}: output {key!r} is ragged. Return value.to_tensor() and the lengths."
+            )
+        if not tf.is_tensor(value) or isinstance(value, tf.SparseTensor):
+            raise UserError(
+                f"signature {name!r}: output {key!r} is {type(value).__name__}; an output is a plain tensor."
+            )
+        if value.shape.rank == 0 or (value.shape.rank is not None and value.shape[0] is not None):
+            raise UserError(
+                f"signature {name!r}: output {key!r} has shape {value.shape}; the batch comes first."
+            )
+
+
+def _dtype_names(tensors: Mapping[str, Any]) -> dict[str, str]:
+    return {name: tf.as_dtype(tensors[name].dtype).name for name in sorted(tensors)}

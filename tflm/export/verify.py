@@ -1,0 +1,191 @@
+"""Checks in a fresh process that a written SavedModel answers as the functions in memory did."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tflm.errors import UserError
+from tflm.export import verify_child
+from tflm.export.audit import text_ops_in
+from tflm.export.signatures import input_specs
+from tflm.export.text_ops import text_op_libraries
+
+Arrays = Mapping[str, np.ndarray]
+Batches = Mapping[str, Sequence[Arrays]]
+
+RELATIVE_TOLERANCE = 1e-4  # a loaded graph is optimised anew: other fusions, other rounding
+ABSOLUTE_TOLERANCE = 1e-6
+_BLOCKED = ("tflm", "apps", "keras", "keras_nlp", "keras_hub", "tf_keras", "tensorflow_text")
+
+
+class ExportError(UserError):
+    """The written model does not load, or does not answer as the one in memory."""
+
+
+def verify_export(path: str, requests: Batches, expected: Batches) -> None:
+    """Loads an export in a fresh process and compares its answers.
+
+    The process cannot import tflm, Keras, keras-nlp, keras-hub or the tensorflow-text package. The ops of
+    tensorflow-text are registered only if the graph has any, so passing here also proves that a core-only
+    export loads without them. Strings, integers and booleans must be equal; floats may differ by 1e-4 of
+    their size.
+
+    Args:
+        path: a SavedModel folder.
+        requests: signature name to requests, each a dict of input name to array `[B]`.
+        expected: for each request, a dict of output name to array.
+    Raises:
+        ExportError: it does not load, or an answer differs; the message shows signature, row and both values.
+    """
+    answers = _answers_of_fresh_process(path, requests)
+    for signature, batches in expected.items():
+        for index, outputs in enumerate(batches):
+            got = answers[signature][index]
+            if sorted(got) != sorted(outputs):
+                raise ExportError(
+                    f"signature {signature!r} gives {sorted(got)}; in memory it gave {sorted(outputs)}."
+                )
+            for name, array in outputs.items():
+                difference = describe_difference(array, got[name])
+                if difference:
+                    raise ExportError(
+                        f"signature {signature!r}, request {index}, output {name!r}: {difference} A function "
+                        "that depends on time, unseeded randomness or a Python value cannot be exported."
+                    )
+
+
+def arrays_of_requests(
+    signatures: Mapping[str, Any], requests: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, list[dict[str, np.ndarray]]]:
+    """Requests of Python lists as arrays of the dtypes that the signatures take.
+
+    Raises:
+        UserError: a signature without a request (it would go out unchecked), a request without a signature,
+            or inputs whose names, values or lengths do not fit.
+    """
+    if sorted(signatures) != sorted(name for name in requests if requests[name]):
+        raise UserError(
+            f"signatures {sorted(signatures)} need a request each; got requests for {sorted(requests)}."
+        )
+    arrays: dict[str, list[dict[str, np.ndarray]]] = {}
+    for signature, function in signatures.items():
+        specs = input_specs(signature, function)
+        arrays[signature] = []
+        for inputs in requests[signature]:
+            if sorted(inputs) != sorted(specs):
+                raise UserError(
+                    f"signature {signature!r} takes {sorted(specs)}; the request has {sorted(inputs)}."
+                )
+            try:
+                tensors = {name: tf.constant(inputs[name], spec.dtype) for name, spec in specs.items()}
+            except (TypeError, ValueError) as error:
+                raise UserError(
+                    f"signature {signature!r}: the request {dict(inputs)!r} does not fit: {error}."
+                ) from error
+            if len({tuple(tensor.shape) for tensor in tensors.values()}) != 1:
+                raise UserError(
+                    f"signature {signature!r}: inputs of a request have unequal lengths: {dict(inputs)!r}."
+                )
+            arrays[signature].append({name: tensor.numpy() for name, tensor in tensors.items()})
+    return arrays
+
+
+def answers_in_memory(
+    signatures: Mapping[str, Any], requests: Batches
+) -> dict[str, list[dict[str, np.ndarray]]]:
+    """What the functions themselves answer.
+
+    Raises:
+        UserError: an output has not as many rows as the request.
+    """
+    answers: dict[str, list[dict[str, np.ndarray]]] = {}
+    for signature, function in signatures.items():
+        names = input_specs(signature, function)
+        answers[signature] = []
+        for inputs in requests[signature]:
+            outputs = function(*(tf.constant(inputs[name]) for name in names))
+            arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+            num_rows = len(next(iter(inputs.values())))
+            for name, array in arrays.items():
+                if array.shape[0] != num_rows:
+                    raise UserError(
+                        f"signature {signature!r}: output {name!r} has {array.shape[0]} rows for {num_rows} "
+                        "inputs; the batch comes first in every output."
+                    )
+            answers[signature].append(arrays)
+    return answers
+
+
+def describe_difference(expected: np.ndarray, got: np.ndarray) -> str:
+    """The first row that differs, in words; empty if none does."""
+    if expected.dtype != got.dtype or expected.shape != got.shape:
+        return f"expected {expected.dtype} of shape {expected.shape}, got {got.dtype} of shape {got.shape}."
+    if expected.dtype.kind in "OSUbiu":
+        same = expected == got
+    else:
+        same = np.isclose(
+            got.astype(np.float64),
+            expected.astype(np.float64),
+            RELATIVE_TOLERANCE,
+            ABSOLUTE_TOLERANCE,
+            equal_nan=True,
+        )
+    if same.all():
+        return ""
+    row = int(np.argwhere(~same)[0][0])
+    return f"row {row} differs: expected {_shown(expected[row])}, got {_shown(got[row])}."
+
+
+def _shown(value: Any) -> str:
+    return repr(value.decode("utf-8", "backslashreplace")) if isinstance(value, bytes) else str(value)
+
+
+def child_task(path: str, requests: Batches) -> dict[str, Any]:
+    """What `verify_child.py` is told to do, as JSON values."""
+    return {
+        "path": path,
+        "sys_path": sys.path,
+        "blocked": _BLOCKED,
+        "op_libraries": text_op_libraries() if text_ops_in(path) else [],
+        "requests": {
+            signature: [
+                {name: verify_child.encode(array) for name, array in inputs.items()} for inputs in batches
+            ]
+            for signature, batches in requests.items()
+        },
+    }
+
+
+def _answers_of_fresh_process(path: str, requests: Batches) -> dict[str, list[dict[str, np.ndarray]]]:
+    # The graph is checked on the CPU, where stock servers run it; this process may hold all of a GPU's
+    # memory.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with tempfile.TemporaryDirectory() as folder:
+        task_path, answers_path = os.path.join(folder, "task.json"), os.path.join(folder, "answers.json")
+        with open(task_path, "w", encoding="utf-8") as file:
+            json.dump(child_task(path, requests), file)
+        command = [sys.executable, "-I", verify_child.__file__, task_path, answers_path]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, errors="replace", check=False
+        )
+        if done.returncode:
+            last_lines = "\n".join(done.stderr.strip().splitlines()[-8:])
+            raise ExportError(
+                f"{path!r} does not load or run in a fresh process (exit {done.returncode}):\n{last_lines}"
+            )
+        with open(answers_path, encoding="utf-8") as file:
+            answers = json.load(file)
+    return {
+        signature: [
+            {name: verify_child.decode(value) for name, value in outputs.items()}
+            for outputs in answers[signature]
+        ]
+        for signature in answers
+    }

@@ -1,0 +1,87 @@
+"""Writes a SavedModel that takes strings and returns strings; publishes it once it has been checked."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tflm.errors import UserError
+from tflm.export.audit import audit_ops
+from tflm.export.checksums import CHECKSUMS_FILE, write_checksums
+from tflm.export.model_card import CARD_FILE, model_card
+from tflm.export.signatures import read_signatures
+from tflm.export.trackables import module_to_save
+from tflm.export.verify import answers_in_memory, arrays_of_requests, verify_export
+from tflm.export.versions import reserve, split_output
+from tflm.export.warmup import write_warmup
+
+_RESERVED = (
+    "saved_model.pb",
+    "fingerprint.pb",
+    "variables",
+    "assets",
+    "assets.extra",
+    CARD_FILE,
+    CHECKSUMS_FILE,
+)
+
+
+def write_export(
+    signatures: Mapping[str, Any],
+    tracked: Iterable[Any],
+    output: str,
+    *,
+    requests: Mapping[str, Sequence[Mapping[str, Any]]],
+    card: Mapping[str, str | Mapping[str, Any]],
+    files: Mapping[str, str],
+) -> str:
+    """Writes, audits and checks a SavedModel, then gives it its version number.
+
+        write_export({"serving_default": answer}, [model, tokenizer], "saved_models/chat",
+                     requests={"serving_default": [{"text": ["Hello"]}, {"text": ["你好", "Good morning"]}]},
+                     card={"What it is": "An LSTM that answers.", "Settings": {"num_layers": 2}},
+                     files={"config.json": config_text})
+        # 'saved_models/chat/1': saved_model.pb, variables/, assets/, assets.extra/, config.json,
+        # model_card.md, checksums.json
+
+    It is built in `NAME/VERSION.tmp`, which no server looks at, and renamed in one step. If anything fails,
+    nothing stays behind.
+
+    Args:
+        signatures: name to `tf.function` with an `input_signature` of `tf.TensorSpec([None], dtype, name)`,
+            that returns a dict of tensors, batch first.
+        tracked: the objects (Keras models, `tf.Module`s) that own the variables and tables of those
+            functions.
+        output: `saved_models/NAME` for the next free version, or `saved_models/NAME/7` for that one.
+        requests: signature name to requests, each a dict of input name to list. Each signature needs one at
+            least. They are checked and also become the warm-up requests of a server.
+        card: heading to text or to a dict of settings; the model card opens with these.
+        files: file name to text, written beside the graph (`config.json`).
+    Returns:
+        The path of the new version.
+    Raises:
+        UserError: functions, requests or output do not fit, or an op that stock servers do not link.
+        ExportError: the written model does not load or does not answer as it did in memory.
+    """
+    arrays = arrays_of_requests(signatures, requests)
+    module = module_to_save(signatures, tracked)
+    taken = [name for name in files if name in _RESERVED or os.path.basename(name) != name]
+    if taken:
+        raise UserError(
+            f"cannot write {taken} beside the graph: give plain file names that the export does not use."
+        )
+    expected = answers_in_memory(signatures, arrays)
+    with reserve(output) as reservation:
+        path = reservation.path
+        tf.saved_model.save(module, path, signatures=dict(signatures))
+        custom_ops = audit_ops(path)
+        name = os.path.basename(split_output(os.path.abspath(output))[0])
+        write_warmup(path, name, arrays)
+        text = model_card(name, card, read_signatures(path), custom_ops, arrays, module.weights)
+        for file_name, content in {**files, CARD_FILE: text}.items():
+            with open(os.path.join(path, file_name), "w", encoding="utf-8") as file:
+                file.write(content)
+        write_checksums(path)
+        verify_export(path, arrays, expected)
+        return reservation.publish()

@@ -1,0 +1,67 @@
+"""The feed-forward half of a Transformer block."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+ACTIVATIONS = ("gelu", "swiglu", "relu_squared")
+
+
+class FeedForward(keras.layers.Layer):
+    """Two projections with a nonlinearity between, or the gated kind with three.
+
+    gelu: W2 gelu(W1 x), the tanh form (Hendrycks and Gimpel, 2016). swiglu: W2 (silu(Wg x) * W1 x) (Shazeer,
+    2020). relu_squared: W2 relu(W1 x)^2 (So et al., 2021).
+
+    Args:
+        intermediate_dim: int, the width between.
+        activation: one of ACTIVATIONS.
+        use_bias: bool.
+        initializer: for the kernels into the intermediate width.
+        output_initializer: for the kernel out of it.
+    """
+
+    def __init__(
+        self,
+        intermediate_dim: int,
+        activation: str = "gelu",
+        *,
+        use_bias: bool = False,
+        initializer: Any = "glorot_uniform",
+        output_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}; got {activation!r}.")
+        self.intermediate_dim, self.activation, self.use_bias = intermediate_dim, activation, use_bias
+        self.initializer, self.output_initializer = initializer, output_initializer
+
+    def build(self, input_shape: Any) -> None:
+        """The output has the width of the input."""
+        self.inner = self._projection(self.intermediate_dim, self.initializer, "inner")
+        self.inner.build(input_shape)
+        self.gate = None
+        if self.activation == "swiglu":
+            self.gate = self._projection(self.intermediate_dim, self.initializer, "gate")
+            self.gate.build(input_shape)
+        self.outer = self._projection(input_shape[-1], self.output_initializer, "outer")
+        self.outer.build((*input_shape[:-1], self.intermediate_dim))
+        self.built = True
+
+    def call(self, hidden_states: Tensor) -> Tensor:
+        """float [B, T, hidden_dim] to the same."""
+        inner = self.inner(hidden_states)
+        if self.gate is not None:
+            return self.outer(ops.silu(self.gate(hidden_states)) * inner)
+        if self.activation == "relu_squared":
+            return self.outer(ops.square(ops.relu(inner)))
+        return self.outer(ops.gelu(inner, approximate=True))
+
+    def _projection(self, width: int, initializer: Any, name: str) -> keras.layers.Layer:
+        return keras.layers.Dense(
+            width, use_bias=self.use_bias, kernel_initializer=initializer, dtype=self.dtype_policy, name=name
+        )

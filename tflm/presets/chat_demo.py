@@ -1,0 +1,34 @@
+"""The demo: real dialogues in English and Chinese that every machine can install."""
+
+from tflm.data import DataConfig
+from tflm.decoding import DecodingConfig
+from tflm.models import TransformerDecoderConfig
+from tflm.presets.experiment import ExperimentConfig
+from tflm.tasks import PairsConfig
+from tflm.text import TokenizerConfig
+from tflm.training import TrainingConfig
+
+
+def chat_demo() -> ExperimentConfig:
+    """RESULTS-PENDING"""
+    return ExperimentConfig(
+        name="chat_demo",
+        data=DataConfig(source="chatterbot", eval_fraction=0.05),
+        tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=4000),
+        task=PairsConfig(max_source_length=40, max_target_length=80),
+        model=TransformerDecoderConfig(
+            num_layers=4, hidden_dim=192, num_heads=6, max_length=128, dropout=0.1
+        ),
+        training=TrainingConfig(
+            num_steps=1500,
+            global_batch_size=32,
+            optimizer="muon",
+            peak_learning_rate=4e-3,
+            schedule="linear",
+            final_learning_rate=0.0,
+            log_every=20,
+            eval_every=300,
+            checkpoint_every=300,
+        ),
+        decoding=DecodingConfig(temperature=0.0, max_new_tokens=80),
+    )

@@ -1,0 +1,32 @@
+"""Summarize the body of a docstring in its summary line: real, hard data that is on every machine."""
+
+from tflm.data import DataConfig
+from tflm.decoding import DecodingConfig
+from tflm.models import TransformerDecoderConfig
+from tflm.presets.experiment import ExperimentConfig
+from tflm.tasks import PairsConfig
+from tflm.text import TokenizerConfig
+from tflm.training import TrainingConfig
+
+
+def docstring_summarizer() -> ExperimentConfig:
+    """RESULTS-PENDING"""
+    return ExperimentConfig(
+        name="docstring_summarizer",
+        data=DataConfig(source="docstrings", eval_fraction=0.05),
+        tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=8000),
+        task=PairsConfig(max_source_length=160, max_target_length=40),
+        model=TransformerDecoderConfig(num_layers=4, hidden_dim=256, num_heads=4, max_length=208, dropout=0.1),
+        training=TrainingConfig(
+            num_steps=3000,
+            global_batch_size=32,
+            optimizer="muon",
+            peak_learning_rate=4e-3,
+            schedule="linear",
+            final_learning_rate=0.0,
+            log_every=20,
+            eval_every=500,
+            checkpoint_every=250,
+        ),
+        decoding=DecodingConfig(temperature=0.0, max_new_tokens=40),
+    )

@@ -1,0 +1,38 @@
+"""nanoGPT's CPU recipe on equal terms: tiny Shakespeare by characters."""
+
+from tflm.data import DataConfig
+from tflm.decoding import DecodingConfig
+from tflm.models import TransformerDecoderConfig
+from tflm.presets.experiment import ExperimentConfig
+from tflm.tasks import LanguageModelingConfig
+from tflm.text import TokenizerConfig
+from tflm.training import TrainingConfig
+
+
+def shakespeare_char() -> ExperimentConfig:
+    """RESULTS-PENDING"""
+    return ExperimentConfig(
+        name="shakespeare_char",
+        data=DataConfig(
+            source="text", path="tinyshakespeare/input.txt", document="file", split="tail", eval_fraction=0.1
+        ),
+        tokenizer=TokenizerConfig(
+            kind="character", vocab_size=256, byte_fallback=False, special_tokens=()
+        ),
+        task=LanguageModelingConfig(mark_documents=False),
+        model=TransformerDecoderConfig(num_layers=4, hidden_dim=128, num_heads=4, max_length=64),
+        training=TrainingConfig(
+            num_steps=2000,
+            global_batch_size=12,
+            optimizer="muon",
+            peak_learning_rate=0.01,
+            schedule="linear",
+            final_learning_rate=0.0,
+            jit_compile=True,
+            log_every=50,
+            eval_every=500,
+            max_eval_batches=20,
+            checkpoint_every=1000,
+        ),
+        decoding=DecodingConfig(temperature=0.8, max_new_tokens=300),
+    )

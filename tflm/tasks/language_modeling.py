@@ -1,0 +1,63 @@
+"""Language modelling: predict each token of a text from those before it; continue a text."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tflm.data import Batches, PackedBatches, TokenStore
+from tflm.decoding import DecodingConfig
+from tflm.tasks.rows import join, keep_last
+from tflm.tasks.text_task import TextTask
+from tflm.text import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModelingConfig:
+    """Settings of `LanguageModeling`."""
+
+    kind: str = "language_modeling"
+    mark_documents: bool = True
+    """Each document stands between a start and an end token, and generation stops at its end. False for one
+    continuous text, such as a book."""
+
+
+class LanguageModeling(TextTask):
+    """The documents joined and cut into blocks of `max_length`; every token counts.
+
+    `serving_default` gives the continuation of `text`, without the text itself.
+    """
+
+    def __init__(
+        self, config: LanguageModelingConfig, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig
+    ) -> None:
+        super().__init__(tokenizer, max_length, decoding)
+        self.config = config
+
+    def encode(self, examples: dict[str, tf.Tensor]) -> dict[str, tf.RaggedTensor | tf.Tensor]:
+        """`{"text": ["ab"]}` to `{"token_ids": [[start, a, b, end]]}`."""
+        rows = self.tokenizer.tokenize(examples["text"])
+        return {"token_ids": self._marked(rows)}
+
+    def batches(self, store: TokenStore, batch_size: int, seed: int, training: bool) -> Batches:
+        """Blocks of `max_length` tokens."""
+        return PackedBatches(store, self.max_length, batch_size, seed, training)
+
+    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
+        """The text, cut at its beginning where prompt and continuation would not fit; half the room at least."""
+        room = tf.maximum(self.max_length - max_new_tokens, self.max_length // 2)
+        if self.config.mark_documents:
+            rows = keep_last(self.tokenizer.tokenize(text), room - 1)
+            return join(self.tokenizer.start_id, rows)
+        # A continuous text has no beginning that the model knows; a new line is the nearest to one.
+        text = tf.where(tf.equal(text, ""), "\n", text)
+        return keep_last(self.tokenizer.tokenize(text), room)
+
+    def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """The text between its marks, or alone; its first token is given."""
+        rows = self._marked(self.tokenizer.tokenize(inputs["text"]))
+        return rows, tf.ones([rows.nrows()], tf.int32)
+
+    def _marked(self, rows: tf.RaggedTensor) -> tf.RaggedTensor:
+        if not self.config.mark_documents:
+            return rows
+        return join(self.tokenizer.start_id, rows, self.tokenizer.end_id)

@@ -1,0 +1,30 @@
+"""Cross entropy of the next token, as a sum with a weight."""
+
+import tensorflow as tf
+
+from tflm.models import LanguageModel
+
+
+def token_cross_entropy(
+    model: LanguageModel, hidden_states: tf.Tensor, targets: tf.Tensor, loss_weights: tf.Tensor, compact: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Weighted sum of -ln p(target), and the sum of the weights. Over replicas and micro-batches both add up.
+
+    Args:
+        model: gives the logits.
+        hidden_states: float [B, T, D].
+        targets: int32 [B, T].
+        loss_weights: float32 [B, T].
+        compact: compute logits only where the weight is not 0. Cheaper when few targets count (a short answer
+            to a long question); the number of rows is then not known when the graph is built.
+    Returns:
+        Two float32 scalars.
+    """
+    width = hidden_states.shape[-1]
+    states, targets = tf.reshape(hidden_states, [-1, width]), tf.reshape(targets, [-1])
+    weights = tf.reshape(loss_weights, [-1])
+    if compact:
+        counted = tf.where(weights > 0)[:, 0]
+        states, targets, weights = (tf.gather(part, counted) for part in (states, targets, weights))
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, model.logits(states))
+    return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)

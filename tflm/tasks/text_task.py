@@ -1,0 +1,129 @@
+"""What every task that writes text has in common: loss, metrics, and the signatures of its export."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tflm.data import Batches, TokenStore
+from tflm.decoding import DecodingConfig, generate, settings_specs, settings_tensors
+from tflm.models import LanguageModel
+from tflm.tasks.losses import token_cross_entropy
+from tflm.tasks.rows import keep_first
+from tflm.text import Tokenizer
+
+Batch = dict[str, tf.Tensor]
+_TEXT = tf.TensorSpec([None], tf.string, "text")
+
+
+class TextTask:
+    """A subclass says what a row of tokens looks like: `encode`, `batches`, `prompts` and `score_rows`.
+
+    Args:
+        tokenizer: strings to ids.
+        max_length: int, the longest row of tokens, prompt and answer together.
+        decoding: the settings of `serving_default`.
+    """
+
+    compact_loss = False
+    """See `token_cross_entropy`."""
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig) -> None:
+        self.tokenizer, self.max_length, self.decoding = tokenizer, max_length, decoding
+
+    def encode(self, examples: dict[str, tf.Tensor]) -> dict[str, tf.RaggedTensor | tf.Tensor]:
+        """Features of examples string [B], for `tflm.data.build_store`."""
+        raise NotImplementedError
+
+    def batches(self, store: TokenStore, batch_size: int, seed: int, training: bool) -> Batches:
+        """Batches of a store that `encode` filled."""
+        raise NotImplementedError
+
+    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
+        """What generation begins from, int32 [B, (P)], for string [B]; leaves room for what is to come."""
+        raise NotImplementedError
+
+    def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """Rows int32 [B, (T)] to score, and how many of each row's first tokens are given, int32 [B]."""
+        raise NotImplementedError
+
+    score_inputs: tuple[tf.TensorSpec, ...] = (_TEXT,)
+
+    def loss(self, model: LanguageModel, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Summed cross entropy of the targets that count, and their number: float32 scalars."""
+        states = model.hidden_states(batch["token_ids"], training=training)
+        return token_cross_entropy(
+            model, states, batch["targets"], batch["loss_weights"], compact=self.compact_loss
+        )
+
+    def metrics(self, loss_sum: float, weight: float) -> dict[str, float]:
+        """`loss` in nats a token, `perplexity`, and the number of tokens they are over."""
+        loss = loss_sum / weight if weight else math.nan
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "num_tokens": weight}
+
+    def signatures(self, model: LanguageModel) -> dict[str, Callable[..., Any]]:
+        """`serving_default`, `generate`, `score` and `tokenize`, as docs/architecture.md lists them."""
+
+        @tf.function(input_signature=[_TEXT])
+        def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            settings = settings_tensors(self.decoding, tf.shape(text)[0])
+            return {"text": self._generate(model, text, settings)["text"]}
+
+        @tf.function(input_signature=[_TEXT, *settings_specs().values()])
+        def generate_(text: tf.Tensor, *settings: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._generate(model, text, dict(zip(settings_specs(), settings, strict=True)))
+
+        @tf.function(input_signature=[*self.score_inputs])
+        def score(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            names = [spec.name for spec in self.score_inputs]
+            return self._score(model, dict(zip(names, inputs, strict=True)))
+
+        @tf.function(input_signature=[_TEXT])
+        def tokenize(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            rows = self.tokenizer.tokenize(text)
+            lengths = tf.cast(rows.row_lengths(), tf.int32)
+            return {"token_ids": rows.to_tensor(self.tokenizer.pad_id), "lengths": lengths}
+
+        return {
+            "serving_default": serving_default,
+            "generate": generate_,
+            "score": score,
+            "tokenize": tokenize,
+        }
+
+    def _generate(
+        self, model: LanguageModel, text: tf.Tensor, settings: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        tokenizer = self.tokenizer
+        generation = generate(
+            model,
+            self.prompts(text, settings["max_new_tokens"]),
+            settings,
+            end_id=tokenizer.end_id,
+            pad_id=tokenizer.pad_id,
+            suppressed_ids=(tokenizer.start_id, tokenizer.unk_id, *tokenizer.special_tokens.values()),
+            max_total_length=self.max_length,
+        )
+        return {
+            "text": tokenizer.detokenize(generation.token_ids),
+            "num_tokens": generation.num_tokens,
+            "log_probability": generation.log_probability,
+        }
+
+    def _score(self, model: LanguageModel, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Log-probability of the tokens after the given ones, and how many they are."""
+        rows, num_given = self.score_rows(inputs)
+        rows = keep_first(rows, self.max_length + 1)
+        # One place of padding more, so that a batch of empty rows still has a column to read.
+        token_ids = tf.concat([rows.to_tensor(self.tokenizer.pad_id), tf.zeros([rows.nrows(), 2], tf.int32)], 1)
+        token_ids = token_ids[:, : self.max_length + 1]
+        logits = model(token_ids[:, :-1], training=False)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(token_ids[:, 1:], logits)
+        places = tf.range(1, tf.shape(token_ids)[1])[None]
+        lengths = tf.cast(rows.row_lengths(), tf.int32)
+        counted = (places >= num_given[:, None]) & (places < lengths[:, None])
+        return {
+            "log_probability": -tf.reduce_sum(tf.where(counted, losses, 0.0), axis=1),
+            "num_tokens": tf.math.count_nonzero(counted, axis=1, dtype=tf.int32),
+        }

@@ -1,0 +1,8 @@
+"""The training loop, its optimizers, schedules, checkpoints and logs."""
+
+from tflm.training.checkpoint import Checkpoints
+from tflm.training.config import TrainingConfig
+from tflm.training.logs import read_log
+from tflm.training.trainer import Trainer
+
+__all__ = ["Checkpoints", "Trainer", "TrainingConfig", "read_log"]

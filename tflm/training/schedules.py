@@ -1,0 +1,55 @@
+"""The learning rate over the steps: a linear warm-up, then cosine, linear or constant."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from tflm.training.config import SCHEDULES
+
+Tensor = Any
+
+
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises to the peak over `warmup_steps`, then falls to `final_fraction` of it at `num_steps`.
+
+    Args:
+        kind: cosine (Loshchilov and Hutter, 2017), linear, or constant, which does not fall.
+        peak_learning_rate: float.
+        warmup_steps: int; the first step has 1 / warmup_steps of the peak.
+        num_steps: int, the steps of the whole training.
+        final_fraction: float.
+    """
+
+    def __init__(
+        self, kind: str, peak_learning_rate: float, warmup_steps: int, num_steps: int, final_fraction: float
+    ) -> None:
+        if kind not in SCHEDULES:
+            raise ValueError(f"schedule is one of {', '.join(SCHEDULES)}; got {kind!r}.")
+        self.kind, self.peak_learning_rate = kind, peak_learning_rate
+        self.warmup_steps, self.num_steps, self.final_fraction = warmup_steps, num_steps, final_fraction
+
+    def __call__(self, step: Tensor) -> Tensor:
+        """float32 scalar for `step`, an int scalar from 0."""
+        step = ops.cast(step, "float32")
+        warmup = ops.minimum(1.0, (step + 1.0) / max(self.warmup_steps, 1))
+        return self.peak_learning_rate * warmup * self._fall(step)
+
+    def _fall(self, step: Tensor) -> Tensor:
+        done = (step - self.warmup_steps) / max(self.num_steps - self.warmup_steps, 1)
+        done = ops.clip(done, 0.0, 1.0)
+        if self.kind == "constant":
+            return ops.ones_like(done)
+        share = 1.0 - done if self.kind == "linear" else 0.5 * (1.0 + ops.cos(math.pi * done))
+        return self.final_fraction + (1.0 - self.final_fraction) * share
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            "kind": self.kind,
+            "peak_learning_rate": self.peak_learning_rate,
+            "warmup_steps": self.warmup_steps,
+            "num_steps": self.num_steps,
+            "final_fraction": self.final_fraction,
+        }

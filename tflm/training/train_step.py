@@ -1,0 +1,99 @@
+"""The compiled part of training: several steps in one `tf.function`, on every replica of a strategy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+Batch = dict[str, tf.Tensor]
+LossFn = Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]
+
+
+def make_train_steps(
+    strategy: tf.distribute.Strategy,
+    loss_fn: LossFn,
+    variables: list[Any],
+    optimizer: keras.optimizers.Optimizer,
+    *,
+    num_micro_batches: int,
+    clip_norm: float,
+    jit_compile: bool,
+) -> Callable[[Any, tf.Tensor], dict[str, tf.Tensor]]:
+    """A function that takes a (distributed) iterator and an int32 scalar n, and trains for n steps.
+
+    It returns float32 [n] tensors `loss` (the mean over weights), `gradient_norm` (before clipping) and `tokens`
+    (those of the batch that are not padding, id 0).
+    """
+
+    def gradients(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            loss_sum, weight = loss_fn(batch)
+        values = [variable.value for variable in variables]
+        parts = tape.gradient(loss_sum, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return loss_sum, weight, [tf.convert_to_tensor(part) for part in parts]
+
+    compiled = tf.function(gradients, jit_compile=True) if jit_compile else gradients
+
+    def replica_step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        loss_sum, weight, parts = _accumulate(compiled, batch, num_micro_batches)
+        context = tf.distribute.get_replica_context()
+        tokens = tf.cast(tf.math.count_nonzero(batch["token_ids"]), tf.float32)
+        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tokens, loss_sum, weight, *parts])
+        tokens, loss_sum, weight, *parts = sums
+        scale = tf.math.reciprocal_no_nan(weight)
+        norm = tf.linalg.global_norm(parts) * scale
+        if clip_norm:
+            scale *= tf.minimum(1.0, clip_norm / tf.maximum(norm, 1e-12))
+        optimizer.apply([part * scale for part in parts], variables)
+        return loss_sum * tf.math.reciprocal_no_nan(weight), norm, tokens
+
+    @tf.function(reduce_retracing=True)
+    def train_steps(iterator: Any, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
+        logs = [tf.TensorArray(tf.float32, num_steps, element_shape=[]) for _ in range(3)]
+        for step in tf.range(num_steps):
+            values = strategy.run(replica_step, args=(next(iterator),))
+            # Every replica has the same sums after the all-reduce.
+            values = [strategy.experimental_local_results(value)[0] for value in values]
+            logs = [log.write(step, value) for log, value in zip(logs, values, strict=True)]
+        loss, norm, tokens = (log.stack() for log in logs)
+        return {"loss": loss, "gradient_norm": norm, "tokens": tokens}
+
+    return train_steps
+
+
+def make_eval_step(
+    strategy: tf.distribute.Strategy, loss_fn: LossFn
+) -> Callable[[Any], tuple[tf.Tensor, tf.Tensor]]:
+    """A function from a (distributed) batch to the summed loss and weight over all replicas."""
+
+    @tf.function(reduce_retracing=True)
+    def eval_step(batch: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        loss_sum, weight = strategy.run(loss_fn, args=(batch,))
+        add = tf.distribute.ReduceOp.SUM
+        return strategy.reduce(add, loss_sum, axis=None), strategy.reduce(add, weight, axis=None)
+
+    return eval_step
+
+
+def _accumulate(
+    gradients: Callable[[Batch], tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]], batch: Batch, num_parts: int
+) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    """Sums of loss, weight and gradients over `num_parts` equal parts of the batch, one after the other."""
+    if num_parts == 1:
+        return gradients(batch)
+    parts = {
+        name: tf.reshape(value, tf.concat([[num_parts, -1], tf.shape(value)[1:]], 0))
+        for name, value in batch.items()
+    }
+    first = gradients({name: value[0] for name, value in parts.items()})
+    flat = tf.nest.flatten(first)
+
+    def body(index: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        more = gradients({name: value[index] for name, value in parts.items()})
+        return (index + 1, *(a + b for a, b in zip(sums, tf.nest.flatten(more), strict=True)))
+
+    _, *flat = tf.while_loop(
+        lambda index, *_: index < num_parts, body, (tf.constant(1), *flat), parallel_iterations=1
+    )
+    return tf.nest.pack_sequence_as(first, flat)

@@ -114,7 +114,7 @@ def chi_square_p_value(counts, probabilities):
     return float(tf.math.igammac((len(counts) - 1) / 2, statistic / 2))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toy():
     """The names above."""
     return types.SimpleNamespace(

@@ -24,10 +24,10 @@ class Service(tf.Module):
         return result._asdict()
 
 
-@pytest.fixture
-def exported(tmp_path, toy):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, toy):
     service = Service(toy.HashModel())
-    folder = str(tmp_path / "model")
+    folder = str(tmp_path_factory.mktemp("export") / "model")
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, None], tf.int32, "token_ids"), *settings_specs().values()]

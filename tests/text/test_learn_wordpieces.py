@@ -32,3 +32,16 @@ def test_size_is_a_limit_and_repeats_itself():
 def test_more_than_a_thousand_han_characters():
     han = {chr(0x4E00 + index): 5 for index in range(3000)}
     assert len(learn_wordpieces(han, set(han), ["[UNK]"], 4000)) >= 2998
+
+
+def test_room_is_used_when_the_text_has_pieces_for_it():
+    words = {
+        a + b + c: 1 + len(a + b + c)
+        for a in ("walk", "talk", "sing")
+        for b in ("", "s", "ing")
+        for c in ("", "er")
+    }
+    everything = learn_wordpieces(words, set(), ["[UNK]"], 1000)
+    assert set(words) <= set(everything)
+    for size in range(30, len(everything)):
+        assert size - 2 <= len(learn_wordpieces(words, set(), ["[UNK]"], size)) <= size

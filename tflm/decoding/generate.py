@@ -106,7 +106,8 @@ def _run_segments(
         return start + length, tf.concat([token_ids, new_ids], axis=1), rows, state
 
     start, token_ids = tf.constant(0), rows.token_ids[:, None]
-    # While tracing, tell the loop which dimensions grow. The graph drops this extension: only its shape is used.
+    # Which dimensions grow: the loop must know while it is traced. Of this extension only the shape is used,
+    # so the graph drops it.
     shapes = (
         start.shape,
         tf.TensorShape([token_ids.shape[0], None]),

@@ -26,7 +26,8 @@ class LSTM(keras.layers.Layer):
     """
 
     def __init__(self, hidden_dim: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # Keras would cast every argument to the compute dtype, the cell vector of an earlier step too.
+        super().__init__(autocast=False, **kwargs)
         self.hidden_dim = hidden_dim
 
     def build(self, input_shape: Any) -> None:
@@ -52,8 +53,10 @@ class LSTM(keras.layers.Layer):
         Returns:
             The hidden vectors float [B, T, W], and the last hidden and cell vectors.
         """
-        hidden, cell = ops.cast(hidden, self.compute_dtype), ops.cast(cell, "float32")
-        gates = ops.add(ops.matmul(inputs, self.kernel), self.bias)
+        inputs, hidden = ops.cast(inputs, self.compute_dtype), ops.cast(hidden, self.compute_dtype)
+        cell = ops.cast(cell, "float32")
+        kernel, bias = ops.cast(self.kernel, self.compute_dtype), ops.cast(self.bias, self.compute_dtype)
+        gates = ops.add(ops.matmul(inputs, kernel), bias)
         length = inputs.shape[1]
         if length is None or length > UNROLL_LIMIT:
             return self._scan(gates, hidden, cell, mask)
@@ -78,7 +81,8 @@ class LSTM(keras.layers.Layer):
 
     def _step(self, gates: Tensor, mask: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """One cell; the cell vector stays in float32, since it adds up over the whole sequence."""
-        gates = ops.cast(gates + ops.matmul(hidden, self.recurrent_kernel), "float32")
+        kernel = ops.cast(self.recurrent_kernel, hidden.dtype)
+        gates = ops.cast(gates + ops.matmul(hidden, kernel), "float32")
         enter, forget, candidate, leave = ops.split(gates, 4, axis=-1)
         new_cell = ops.sigmoid(forget) * cell + ops.sigmoid(enter) * ops.tanh(candidate)
         new_hidden = ops.cast(ops.sigmoid(leave) * ops.tanh(new_cell), hidden.dtype)

@@ -92,6 +92,24 @@ class TextTask:
             "tokenize": tokenize,
         }
 
+    def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
+        """Requests for each signature, to check an export with and to warm a server up: one row and several of
+        unequal length, in English and in Chinese, greedy and sampled."""
+        batches = [["What is a language model?"], ["你好，世界", "", "def main():", "语言模型 and a mixed text 😀"]]
+        settings = {"temperature": [0.0, 0.8, 1.0, 0.7], "top_k": [0, 40, 0, 5], "top_p": [1.0, 0.9, 0.95, 1.0]}
+        requests: dict[str, list[dict[str, list[Any]]]] = {name: [] for name in ("generate", "score")}
+        for batch in batches:
+            rows = len(batch)
+            full: dict[str, list[Any]] = {"text": list(batch), "seed": list(range(rows))}
+            full.update({name: values[:rows] for name, values in settings.items()})
+            full.update(min_p=[0.05] * rows, repetition_penalty=[1.1] * rows)
+            full.update(min_new_tokens=[2] * rows, max_new_tokens=[12] * rows)
+            requests["generate"].append(full)
+            names = [spec.name for spec in self.score_inputs]
+            requests["score"].append({name: list(batch) for name in names})
+        plain = [{"text": list(batch)} for batch in batches]
+        return {"serving_default": plain, "tokenize": plain, **requests}
+
     def _generate(
         self, model: LanguageModel, text: tf.Tensor, settings: dict[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:

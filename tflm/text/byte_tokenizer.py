@@ -8,7 +8,6 @@ from tflm.text.clean_text import replace_invalid_utf8
 from tflm.text.tokenizer import Tokenizer
 from tflm.text.tokenizer_config import TokenizerConfig
 
-
 BYTES = [bytes([value]) for value in range(256)]
 
 

@@ -24,7 +24,7 @@ def learn_wordpieces(
 
     keras-nlp's `compute_word_piece_vocabulary` calls the same learner, but with at most 1,000 characters (a
     Chinese text has several thousand), with a suffix for every Han character (which is never one), and with a
-    linear search for the frequency that gives the wanted size, which takes a minute where this takes seconds.
+    search for the right frequency that took 26 seconds on a text where this takes 3.
 
     Args:
         word_counts: how often each word occurs.
@@ -34,7 +34,7 @@ def learn_wordpieces(
     Returns:
         At most `vocab_size` different pieces.
     Raises:
-        UserError: no words, or the alphabet alone is larger than `vocab_size`.
+        UserError: special pieces and alphabet alone are more than `vocab_size`.
     """
     alphabet = _alphabet(word_counts)
     suffixes = ["##" + character for character in alphabet if character not in lone]
@@ -87,11 +87,11 @@ def _learn(word_counts: Sequence[tuple[str, int]], num_pieces: int) -> list[str]
             reserved_tokens=[],
             lower_thresh=threshold,
             upper_thresh=threshold,
-            num_iterations=2,  # 4 take three times as long for text shorter by a quarter of a percent
+            num_iterations=2,  # 4 take twice as long and gain a quarter of a percent
             max_unique_chars=len(word_counts) * _MAX_WORD_LENGTH,
         )
         pieces = [piece for piece in learned if len(piece.removeprefix("##")) > 1]
-        if len(pieces) >= num_pieces or not best:
+        if len(best) < min(len(pieces), num_pieces) or num_pieces <= len(pieces) < len(best):
             best = pieces
         if num_pieces <= len(pieces) <= 1.05 * num_pieces:
             break

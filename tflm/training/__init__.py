@@ -3,6 +3,7 @@
 from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
 from tflm.training.logs import read_log
+from tflm.training.strategies import STRATEGIES, make_strategy
 from tflm.training.trainer import Trainer
 
-__all__ = ["Checkpoints", "Trainer", "TrainingConfig", "read_log"]
+__all__ = ["STRATEGIES", "Checkpoints", "Trainer", "TrainingConfig", "make_strategy", "read_log"]

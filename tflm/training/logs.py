@@ -22,6 +22,7 @@ class RunLog:
 
     def __init__(self, workdir: str, num_steps: int, first_step: int) -> None:
         self.path = os.path.join(workdir, "log.jsonl")
+        os.makedirs(workdir, exist_ok=True)
         kept = [record for record in read_log(workdir) if record["step"] <= first_step]
         with open(f"{self.path}.tmp", "w", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for record in kept)

@@ -1,0 +1,53 @@
+"""Exports a trained run as a SavedModel that takes strings and returns strings, and verifies it.
+
+  python -m apps.export --workdir=runs/tiny --output=saved_models/tiny
+  python -m apps.export --workdir=runs/tiny --output=saved_models/tiny/7
+  python -m apps.export --workdir=runs/tiny --output=saved_models/tiny --step=250
+
+The folder gets the next free version number, or the one asked for. It appears under its number only after its
+operations were checked against those that TensorFlow Serving links, and after a process without tflm and Keras
+has loaded it and answered as the model does. Then:
+
+  python -m apps.generate --model=saved_models/tiny --text="def "
+"""
+
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from apps.command_line import note, run_app
+from tflm.errors import UsageError
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("workdir", None, "The run's folder, from apps.train.", flag_values=FLAGS)
+flags.DEFINE_string("output", None, "saved_models/NAME, or saved_models/NAME/VERSION.", flag_values=FLAGS)
+flags.DEFINE_integer("step", None, "Which checkpoint; the newest by default.", flag_values=FLAGS)
+
+
+def main(flag_values: flags.FlagValues) -> None:
+    """The app; see the top of the file."""
+    for name in ("workdir", "output"):
+        if not flag_values[name].value:
+            raise UsageError(f"--{name} is needed.")
+    export(flag_values.workdir, flag_values.output, flag_values.step)
+
+
+def export(workdir: str, output: str, step: int | None = None) -> None:
+    """Exports, verifies and says where."""
+    from tflm.presets import Experiment
+    from tflm.presets.publish import publish
+
+    experiment = Experiment.open(workdir)
+    note(f"exporting {workdir}; verifying in a process of its own takes some seconds.")
+    path = publish(experiment, output, step)
+    print(f"exported and verified: {path}")
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """The console script."""
+    return run_app(main, FLAGS, __doc__ or "", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

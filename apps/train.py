@@ -1,0 +1,134 @@
+"""Trains a model from a recipe, or goes on where a run stopped.
+
+  python -m apps.train --preset=tiny_decoder --workdir=runs/tiny
+  python -m apps.train --preset=shakespeare_char --workdir=runs/shakespeare --set data.path=input.txt
+  python -m apps.train --preset=docstring_summarizer --workdir=runs/summarizer --set training.num_steps=500 \\
+      --set model.num_layers=2
+
+The run's folder holds the resolved config, the vocabulary, the tokenised data, checkpoints, a log
+(log.jsonl, and TensorBoard's), and the loss curve (loss.png). Interrupted, the same command goes on. Then:
+
+  python -m apps.evaluate --workdir=runs/tiny
+  python -m apps.export --workdir=runs/tiny --output=saved_models/tiny
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from absl import flags
+
+from apps.command_line import note, run_app
+from tflm.errors import UsageError
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("preset", None, "The recipe; --list_presets shows them.", flag_values=FLAGS)
+flags.DEFINE_string("workdir", None, "The run's folder, made if need be.", flag_values=FLAGS)
+flags.DEFINE_multi_string(
+    "set", [], "Change a field: section.field=value. May be given many times.", flag_values=FLAGS
+)
+flags.DEFINE_boolean("overwrite", False, "Remove the run in --workdir and begin again.", flag_values=FLAGS)
+flags.DEFINE_string("strategy", "auto", "auto, one_device or mirrored.", flag_values=FLAGS)
+flags.DEFINE_boolean(
+    "dry_run",
+    False,
+    "Try the whole way in a temporary folder: build, take one step, export, verify, clean up.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_boolean("list_presets", False, "Print the recipes and stop.", flag_values=FLAGS)
+flags.DEFINE_boolean("print_config", False, "Print the resolved config and stop.", flag_values=FLAGS)
+
+
+def main(flag_values: flags.FlagValues) -> None:
+    """The app; see the top of the file."""
+    if flag_values.list_presets:
+        _list_presets()
+        return
+    config = _config(flag_values)
+    if flag_values.print_config:
+        from tflm.config import to_dict
+
+        print(json.dumps(to_dict(config), indent=2, ensure_ascii=False))
+    elif flag_values.dry_run:
+        _dry_run(config, flag_values.strategy)
+    elif not flag_values.workdir:
+        raise UsageError("--workdir is needed: the folder of the run, such as --workdir=runs/first.")
+    else:
+        train(config, flag_values.workdir, flag_values.overwrite, flag_values.strategy)
+
+
+def train(config, workdir: str, overwrite: bool = False, strategy: str = "auto") -> None:  # type: ignore[no-untyped-def]
+    """Trains, then prints training and held-out perplexity and draws the loss curve."""
+    from tflm.evaluation import perplexity, plot_losses
+    from tflm.presets import Experiment
+    from tflm.training import make_strategy, read_log
+
+    where = make_strategy(strategy)
+    experiment = Experiment.create(config, workdir, overwrite)
+    trainer = experiment.trainer(where)
+    model, total = trainer.model, config.training.num_steps
+    batches = experiment.batches("train", training=True)
+    held_out = experiment.batches("eval", training=False) if experiment.has_eval() else None
+    note(
+        f"{config.name}: {model.num_parameters():,} parameters, vocabulary of {experiment.tokenizer.vocab_size:,}, "
+        f"{total:,} steps of {config.training.global_batch_size} rows "
+        f"({total / batches.batches_per_epoch:.1f} epochs), in {workdir}"
+    )
+    done = trainer.checkpoints.steps()
+    if done and done[-1] >= total:
+        note(f"all {total:,} steps are done; --overwrite begins again.")
+    elif done:
+        note(f"going on from step {done[-1]:,}.")
+    metrics = trainer.train(batches, held_out) or (trainer.evaluate(held_out) if held_out else {})
+    plot = os.path.join(workdir, "loss.png")
+    plot_losses(read_log(workdir), plot, config.name)
+    train_metrics = perplexity(experiment.task, model, experiment.batches("train", training=False), max_batches=50)
+    print(f"training perplexity {train_metrics['perplexity']:.2f} (loss {train_metrics['loss']:.4f})")
+    if metrics:
+        print(f"held-out perplexity {metrics['perplexity']:.2f} (loss {metrics['loss']:.4f})")
+    print(f"loss curve: {plot}")
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """The console script."""
+    return run_app(main, FLAGS, __doc__ or "", argv)
+
+
+def _config(flag_values: flags.FlagValues):  # type: ignore[no-untyped-def]
+    from tflm.config import override
+    from tflm.presets import Experiment, load_preset
+
+    if flag_values.preset:
+        config = load_preset(flag_values.preset)
+    elif flag_values.workdir and os.path.exists(os.path.join(flag_values.workdir, "config.json")):
+        config = Experiment.open(flag_values.workdir).config
+    else:
+        raise UsageError("--preset is needed; --list_presets shows what there is.")
+    return override(config, flag_values.set)
+
+
+def _dry_run(config, strategy: str) -> None:  # type: ignore[no-untyped-def]
+    from tflm.presets import Experiment
+    from tflm.presets.publish import publish
+
+    with tempfile.TemporaryDirectory(prefix="tflm-dry-run-") as folder:
+        training = dataclasses.replace(config.training, num_steps=1, max_eval_batches=1)
+        workdir = os.path.join(folder, "run")
+        train(dataclasses.replace(config, training=training), workdir, strategy=strategy)
+        path = publish(Experiment.open(workdir), os.path.join(folder, "export"))
+        size = sum(os.path.getsize(os.path.join(root, name)) for root, _, names in os.walk(path) for name in names)
+        print(f"dry run: trained one step, exported {size / 1e6:.1f} MB, verified; nothing is left behind.")
+
+
+def _list_presets() -> None:
+    from tflm.presets import PRESETS
+
+    for name, preset in sorted(PRESETS.items()):
+        print(f"{name}: {(preset.__doc__ or '').strip()}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -8,15 +8,18 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from absl import flags, logging  # noqa: E402
+from absl import flags, logging
 
-from tflm.errors import UsageError, UserError  # noqa: E402
+from tflm.errors import UsageError, UserError
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def run_app(
-    main: Callable[[flags.FlagValues], None], flag_values: flags.FlagValues, doc: str, argv: Sequence[str] | None
+    main: Callable[[flags.FlagValues], None],
+    flag_values: flags.FlagValues,
+    doc: str,
+    argv: Sequence[str] | None,
 ) -> int:
     """Parses flags, runs `main`, and turns what a user did wrong into one line and an exit code.
 
@@ -60,7 +63,9 @@ def define_input(flag_values: flags.FlagValues) -> None:
         "input.",
         flag_values=flag_values,
     )
-    flags.DEFINE_enum("format", "text", ["text", "json"], "How to print: text or JSONL.", flag_values=flag_values)
+    flags.DEFINE_enum(
+        "format", "text", ["text", "json"], "How to print: text or JSONL.", flag_values=flag_values
+    )
     flags.DEFINE_integer("batch_size", 32, "Texts in one request.", lower_bound=1, flag_values=flag_values)
 
 

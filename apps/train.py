@@ -85,7 +85,9 @@ def train(config, workdir: str, overwrite: bool = False, strategy: str = "auto")
     metrics = trainer.train(batches, held_out) or (trainer.evaluate(held_out) if held_out else {})
     plot = os.path.join(workdir, "loss.png")
     plot_losses(read_log(workdir), plot, config.name)
-    train_metrics = perplexity(experiment.task, model, experiment.batches("train", training=False), max_batches=50)
+    train_metrics = perplexity(
+        experiment.task, model, experiment.batches("train", training=False), max_batches=50
+    )
     print(f"training perplexity {train_metrics['perplexity']:.2f} (loss {train_metrics['loss']:.4f})")
     if metrics:
         print(f"held-out perplexity {metrics['perplexity']:.2f} (loss {metrics['loss']:.4f})")
@@ -119,7 +121,9 @@ def _dry_run(config, strategy: str) -> None:  # type: ignore[no-untyped-def]
         workdir = os.path.join(folder, "run")
         train(dataclasses.replace(config, training=training), workdir, strategy=strategy)
         path = publish(Experiment.open(workdir), os.path.join(folder, "export"))
-        size = sum(os.path.getsize(os.path.join(root, name)) for root, _, names in os.walk(path) for name in names)
+        size = sum(
+            os.path.getsize(os.path.join(root, name)) for root, _, names in os.walk(path) for name in names
+        )
         print(f"dry run: trained one step, exported {size / 1e6:.1f} MB, verified; nothing is left behind.")
 
 

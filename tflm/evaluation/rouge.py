@@ -28,7 +28,9 @@ def rouge(references: Sequence[str], predictions: Sequence[str]) -> dict[str, np
         UserError: rouge-score is not installed, or the numbers of texts differ.
     """
     if len(references) != len(predictions):
-        raise UserError(f"{len(references)} references and {len(predictions)} predictions: give one for each.")
+        raise UserError(
+            f"{len(references)} references and {len(predictions)} predictions: give one for each."
+        )
     try:
         from rouge_score import rouge_scorer, tokenizers
     except ImportError as error:

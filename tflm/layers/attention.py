@@ -90,7 +90,7 @@ class Attention(keras.layers.Layer):
         query = self._heads(self.query(hidden_states), self.num_heads)
         key = self._heads(self.key(hidden_states), self.num_kv_heads)
         value = self._heads(self.value(hidden_states), self.num_kv_heads)
-        if self.query_norm is not None:
+        if self.query_norm is not None and self.key_norm is not None:
             query, key = self.query_norm(query), self.key_norm(key)
         if self.rotary:
             query = rotate(query, positions, self.rotary_base)

@@ -42,7 +42,9 @@ class LSTM(keras.layers.Layer):
         self.bias = self.add_weight(shape=(4 * width,), initializer=_forget_bias, name="bias")
         self.built = True
 
-    def call(self, inputs: Tensor, hidden: Tensor, cell: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def call(
+        self, inputs: Tensor, hidden: Tensor, cell: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Runs over time.
 
         Args:
@@ -67,16 +69,21 @@ class LSTM(keras.layers.Layer):
             outputs.append(hidden)
         return ops.stack(outputs, axis=1), hidden, cell
 
-    def _scan(self, gates: Tensor, hidden: Tensor, cell: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if mask is None:
-            mask = ops.ones(ops.shape(gates)[:2], dtype="bool")
+    def _scan(
+        self, gates: Tensor, hidden: Tensor, cell: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The loop in the graph. `ops.scan` on TensorFlow goes over one tensor only when the length is unknown,
+        and stacks what it carries: so the mask rides along as one more column, and the cells are stacked too."""
+        steps = gates
+        if mask is not None:
+            steps = ops.concatenate([gates, ops.cast(mask, gates.dtype)[:, :, None]], axis=-1)
 
-        def body(carry: tuple[Tensor, Tensor], step: tuple[Tensor, Tensor]) -> tuple[Any, Tensor]:
-            carry = self._step(step[0], step[1], *carry)
-            return carry, carry[0]
+        def body(carry: tuple[Tensor, Tensor], step: Tensor) -> tuple[Any, Any]:
+            step_mask = None if mask is None else step[:, -1] > 0
+            carry = self._step(step[:, : 4 * self.hidden_dim], step_mask, *carry)
+            return carry, carry
 
-        steps = (ops.transpose(gates, (1, 0, 2)), ops.transpose(mask, (1, 0)))
-        (hidden, cell), outputs = ops.scan(body, (hidden, cell), steps)
+        (hidden, cell), (outputs, _) = ops.scan(body, (hidden, cell), ops.transpose(steps, (1, 0, 2)))
         return ops.transpose(outputs, (1, 0, 2)), hidden, cell
 
     def _step(self, gates: Tensor, mask: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:

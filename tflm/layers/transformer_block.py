@@ -35,7 +35,10 @@ class TransformerBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         self.pre_norm = pre_norm
         self.attention, self.feed_forward = attention, feed_forward
-        self.attention_norm, self.feed_forward_norm = make_norm("attention_norm"), make_norm("feed_forward_norm")
+        self.attention_norm, self.feed_forward_norm = (
+            make_norm("attention_norm"),
+            make_norm("feed_forward_norm"),
+        )
         self.attention_dropout = keras.layers.Dropout(dropout, name="attention_dropout")
         self.feed_forward_dropout = keras.layers.Dropout(dropout, name="feed_forward_dropout")
 
@@ -62,9 +65,7 @@ class TransformerBlock(keras.layers.Layer):
             )
             x = x + self.attention_dropout(attended, training=training)
             return x + self._transform(self.feed_forward_norm(x), training), cache
-        attended, cache = self.attention(
-            x, attention_mask, positions, cache=cache, cache_index=cache_index
-        )
+        attended, cache = self.attention(x, attention_mask, positions, cache=cache, cache_index=cache_index)
         x = self.attention_norm(x + self.attention_dropout(attended, training=training))
         return self.feed_forward_norm(x + self._transform(x, training)), cache
 

@@ -29,7 +29,7 @@ class LanguageModel(keras.Model):
         """float32 [..., V] from hidden states [..., D]."""
         kernel, bias = self.output_weights()
         logits = ops.cast(ops.matmul(hidden_states, ops.cast(kernel, hidden_states.dtype)), "float32")
-        return logits if bias is None else logits + bias
+        return logits if bias is None else logits + ops.cast(bias, "float32")
 
     def output_weights(self) -> tuple[Tensor, Tensor | None]:
         """The head's kernel [D, V] and its bias [V], or None. Tied: the embedding, transposed (Press and Wolf,

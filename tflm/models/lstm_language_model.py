@@ -53,7 +53,8 @@ class LSTMLanguageModel(LanguageModel):
         self.dropout = keras.layers.Dropout(config.dropout, name="dropout")
         if not config.tied_output:
             self.head = keras.layers.Dense(config.vocab_size, name="head")
-            self.head.build((None, None, config.hidden_dim))
+            with keras.name_scope(self.name):
+                self.head.build((None, None, config.hidden_dim))
 
     def hidden_states(self, token_ids: Tensor, training: bool = False) -> Tensor:
         """float [B, T, hidden_dim] from int32 [B, T]; see `LanguageModel`."""
@@ -67,7 +68,10 @@ class LSTMLanguageModel(LanguageModel):
         """`hidden` and `cell` float [B, num_layers, hidden_dim], zeros; the length does not matter."""
         del max_length, context
         shape = (batch_size, self.config.num_layers, self.config.hidden_dim)
-        parts = {"hidden": ops.zeros(shape, dtype=self.compute_dtype), "cell": ops.zeros(shape, dtype="float32")}
+        parts = {
+            "hidden": ops.zeros(shape, dtype=self.compute_dtype),
+            "cell": ops.zeros(shape, dtype="float32"),
+        }
         return self.new_state(batch_size, num_padding, parts)
 
     def step_hidden_states(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:

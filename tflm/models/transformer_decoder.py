@@ -56,19 +56,22 @@ class TransformerDecoderConfig:
     """The output layer is the embedding, transposed."""
     dropout: float = 0.0
     initializer_range: float = 0.02
-    """Standard deviation of the initial embedding."""
+    """Standard deviation of the initial embedding, and of an untied head: the first loss is near ln V."""
     zero_residual: bool = False
     """Start each half of a block at zero; otherwise its output kernel is scaled by 1/sqrt(2 num_layers)."""
     norm_epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
+        for field in ("num_layers", "hidden_dim", "num_heads", "max_length"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} is at least 1; got {getattr(self, field)}.")
         _require_one_of("norm", self.norm, NORMS)
         _require_one_of("norm_position", self.norm_position, ("pre", "post"))
         _require_one_of("positions", self.positions, POSITIONS)
         _require_one_of("activation", self.activation, ACTIVATIONS)
         if self.hidden_dim % self.num_heads:
             raise ValueError(f"num_heads divides hidden_dim; got {self.num_heads} and {self.hidden_dim}.")
-        if self.num_kv_heads and self.num_heads % self.num_kv_heads:
+        if self.num_kv_heads < 0 or (self.num_kv_heads and self.num_heads % self.num_kv_heads):
             raise ValueError(f"num_kv_heads divides num_heads; got {self.num_kv_heads} and {self.num_heads}.")
         if self.positions == "rotary" and self.head_dim % 2:
             raise ValueError(f"rotary positions need an even head_dim; got {self.head_dim}.")
@@ -111,10 +114,12 @@ class TransformerDecoder(LanguageModel):
         pre_norm = config.norm_position == "pre"
         self.final_norm = make_norm(config.norm, config.norm_epsilon, "final_norm") if pre_norm else None
         if not config.tied_output:
+            initializer = keras.initializers.RandomNormal(stddev=config.initializer_range)
             self.head = keras.layers.Dense(
-                config.vocab_size, use_bias=False, kernel_initializer=_fan_in(1.0), name="head"
+                config.vocab_size, use_bias=False, kernel_initializer=initializer, name="head"
             )
-            self.head.build((None, None, config.hidden_dim))
+            with keras.name_scope(self.name):
+                self.head.build((None, None, config.hidden_dim))
 
     def hidden_states(self, token_ids: Tensor, training: bool = False) -> Tensor:
         """float [B, T, hidden_dim] from int32 [B, T]; see `LanguageModel`."""

@@ -16,7 +16,9 @@ def docstring_summarizer() -> ExperimentConfig:
         data=DataConfig(source="docstrings", eval_fraction=0.05),
         tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=8000),
         task=PairsConfig(max_source_length=160, max_target_length=40),
-        model=TransformerDecoderConfig(num_layers=4, hidden_dim=256, num_heads=4, max_length=208, dropout=0.1),
+        model=TransformerDecoderConfig(
+            num_layers=4, hidden_dim=256, num_heads=4, max_length=208, dropout=0.1
+        ),
         training=TrainingConfig(
             num_steps=3000,
             global_batch_size=32,

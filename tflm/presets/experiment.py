@@ -1,10 +1,10 @@
 """One experiment: a config and a working folder, and from them the tokenizer, the data, the task and the model.
 
-    WORKDIR/config.json     the resolved config
-    WORKDIR/tokenizer/      the vocabulary
-    WORKDIR/data/           the tokenised examples, train and eval
-    WORKDIR/checkpoints/    step_00000500/ ...
-    WORKDIR/log.jsonl, tensorboard/, loss.png, report.json
+WORKDIR/config.json     the resolved config
+WORKDIR/tokenizer/      the vocabulary
+WORKDIR/data/           the tokenised examples, train and eval
+WORKDIR/checkpoints/    step_00000500/ ...
+WORKDIR/log.jsonl, tensorboard/, loss.png, report.json
 """
 
 import dataclasses
@@ -102,7 +102,10 @@ class Experiment:
     @functools.cached_property
     def task(self) -> TextTask:
         """What the model is for."""
-        config, arguments = self.config.task, (self.tokenizer, self.config.model.max_length, self.config.decoding)
+        config, arguments = (
+            self.config.task,
+            (self.tokenizer, self.config.model.max_length, self.config.decoding),
+        )
         if isinstance(config, PairsConfig):
             return Pairs(config, *arguments)
         return LanguageModeling(config, *arguments)
@@ -115,7 +118,9 @@ class Experiment:
     def store(self, split: str) -> TokenStore:
         """The tokenised examples of a split."""
         examples = read_examples(self.config.data, split)
-        return build_store(examples, self.task.encode, f"{self.workdir}/data/{split}", self._fingerprint(split))
+        return build_store(
+            examples, self.task.encode, f"{self.workdir}/data/{split}", self._fingerprint(split)
+        )
 
     def has_eval(self) -> bool:
         """Whether there is a held-out side."""
@@ -145,7 +150,9 @@ class Experiment:
         checkpoints = Checkpoints(f"{self.workdir}/checkpoints", weights)
         found = checkpoints.restore(step, partial=True)
         if found is None:
-            raise UserError(f"{self.workdir!r} has no checkpoint yet. `apps.train --workdir={self.workdir}` first.")
+            raise UserError(
+                f"{self.workdir!r} has no checkpoint yet. `apps.train --workdir={self.workdir}` first."
+            )
         return model, found
 
     def _texts(self) -> Iterator[str]:
@@ -155,7 +162,13 @@ class Experiment:
     def _fingerprint(self, split: str) -> str:
         """Stands for what a store depends on: data, tokenizer, task, lengths."""
         config = to_dict(self.config)
-        parts: list[Any] = [split, config["data"], config["tokenizer"], config["task"], config["model"]["max_length"]]
+        parts: list[Any] = [
+            split,
+            config["data"],
+            config["tokenizer"],
+            config["task"],
+            config["model"]["max_length"],
+        ]
         folder = os.path.join(self.workdir, "tokenizer")
         for name in sorted(os.listdir(folder)):
             with open(os.path.join(folder, name), "rb") as file:
@@ -178,7 +191,9 @@ def _check_same(old: ExperimentConfig, new: ExperimentConfig, workdir: str) -> N
 def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in mapping.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
+        flat.update(
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        )
     return flat
 
 

@@ -1,13 +1,15 @@
 """From a trained run to `saved_models/NAME/VERSION`."""
 
+import contextlib
 import json
 import os
+from typing import Any
 
 from tflm.config import to_dict
 from tflm.errors import UserError
 from tflm.export import write_export
 from tflm.presets.experiment import Experiment
-from tflm.training import read_log
+from tflm.training import Checkpoints, read_log
 
 
 def publish(experiment: Experiment, output: str, step: int | None = None) -> str:
@@ -25,7 +27,6 @@ def publish(experiment: Experiment, output: str, step: int | None = None) -> str
     """
     model, found = experiment.trained_model(step)
     task, config = experiment.task, experiment.config
-    source = {"run": config.name, "step": found}
     return write_export(
         task.signatures(model),
         [model, task.tokenizer],
@@ -39,19 +40,36 @@ def publish(experiment: Experiment, output: str, step: int | None = None) -> str
             "Model": to_dict(config.model),
             "Defaults of `serving_default`": to_dict(config.decoding),
         },
-        files={"config.json": json.dumps({**to_dict(config), "source": source}, indent=2, ensure_ascii=False)},
+        files={"config.json": json.dumps(_config_file(experiment, found), indent=2, ensure_ascii=False)},
     )
 
 
-def published_source(path: str) -> dict[str, object] | None:
-    """Which run and step an exported version came from; None where there is no export."""
-    try:
-        with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
-            return json.load(file).get("source")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path!r} is there but cannot be read as an export: {error}.") from error
+def is_published(experiment: Experiment, path: str) -> bool:
+    """Whether the version in `path` is an export of this run's newest checkpoint.
+
+    Raises:
+        UserError: something else is in `path`.
+    """
+    if not os.path.exists(path):
+        return False
+    found = {}
+    with (
+        contextlib.suppress(OSError, ValueError),
+        open(os.path.join(path, "config.json"), encoding="utf-8") as file,
+    ):
+        found = json.load(file)
+    step = max(Checkpoints(f"{experiment.workdir}/checkpoints", {}).steps(), default=0)
+    if found != _config_file(experiment, step):
+        raise UserError(
+            f"{path!r} is there already and was not made from step {step} of {experiment.workdir!r}. Give another "
+            "--output, remove it, or --overwrite."
+        )
+    return True
+
+
+def _config_file(experiment: Experiment, step: int) -> dict[str, Any]:
+    """The resolved config, and where the weights come from."""
+    return {**to_dict(experiment.config), "source": {"run": experiment.config.name, "step": step}}
 
 
 def _measures(workdir: str, step: int) -> dict[str, float]:

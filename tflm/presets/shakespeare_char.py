@@ -16,9 +16,7 @@ def shakespeare_char() -> ExperimentConfig:
         data=DataConfig(
             source="text", path="tinyshakespeare/input.txt", document="file", split="tail", eval_fraction=0.1
         ),
-        tokenizer=TokenizerConfig(
-            kind="character", vocab_size=256, byte_fallback=False, special_tokens=()
-        ),
+        tokenizer=TokenizerConfig(kind="character", vocab_size=256, byte_fallback=False, special_tokens=()),
         task=LanguageModelingConfig(mark_documents=False),
         model=TransformerDecoderConfig(num_layers=4, hidden_dim=128, num_heads=4, max_length=64),
         training=TrainingConfig(

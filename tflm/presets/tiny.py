@@ -13,7 +13,12 @@ from tflm.training import TrainingConfig
 
 _SOURCES = os.path.join(os.path.dirname(os.path.abspath(tflm.__file__)), "**", "*.py")
 _TRAINING = TrainingConfig(
-    num_steps=300, global_batch_size=16, peak_learning_rate=3e-3, warmup_steps=20, log_every=10, max_eval_batches=20
+    num_steps=300,
+    global_batch_size=16,
+    peak_learning_rate=3e-3,
+    warmup_steps=20,
+    log_every=10,
+    max_eval_batches=20,
 )
 
 

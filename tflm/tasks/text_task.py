@@ -65,21 +65,21 @@ class TextTask:
     def signatures(self, model: LanguageModel) -> dict[str, Callable[..., Any]]:
         """`serving_default`, `generate`, `score` and `tokenize`, as docs/architecture.md lists them."""
 
-        @tf.function(input_signature=[_TEXT])
+        @tf.function(input_signature=[_TEXT], autograph=False)
         def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
             settings = settings_tensors(self.decoding, tf.shape(text)[0])
             return {"text": self._generate(model, text, settings)["text"]}
 
-        @tf.function(input_signature=[_TEXT, *settings_specs().values()])
+        @tf.function(input_signature=[_TEXT, *settings_specs().values()], autograph=False)
         def generate_(text: tf.Tensor, *settings: tf.Tensor) -> dict[str, tf.Tensor]:
             return self._generate(model, text, dict(zip(settings_specs(), settings, strict=True)))
 
-        @tf.function(input_signature=[*self.score_inputs])
+        @tf.function(input_signature=[*self.score_inputs], autograph=False)
         def score(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             names = [spec.name for spec in self.score_inputs]
             return self._score(model, dict(zip(names, inputs, strict=True)))
 
-        @tf.function(input_signature=[_TEXT])
+        @tf.function(input_signature=[_TEXT], autograph=False)
         def tokenize(text: tf.Tensor) -> dict[str, tf.Tensor]:
             rows = self.tokenizer.tokenize(text)
             lengths = tf.cast(rows.row_lengths(), tf.int32)
@@ -95,8 +95,15 @@ class TextTask:
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """Requests for each signature, to check an export with and to warm a server up: one row and several of
         unequal length, in English and in Chinese, greedy and sampled."""
-        batches = [["What is a language model?"], ["你好，世界", "", "def main():", "语言模型 and a mixed text 😀"]]
-        settings = {"temperature": [0.0, 0.8, 1.0, 0.7], "top_k": [0, 40, 0, 5], "top_p": [1.0, 0.9, 0.95, 1.0]}
+        batches = [
+            ["What is a language model?"],
+            ["你好，世界", "", "def main():", "语言模型 and a mixed text 😀"],
+        ]
+        settings = {
+            "temperature": [0.0, 0.8, 1.0, 0.7],
+            "top_k": [0, 40, 0, 5],
+            "top_p": [1.0, 0.9, 0.95, 1.0],
+        }
         requests: dict[str, list[dict[str, list[Any]]]] = {name: [] for name in ("generate", "score")}
         for batch in batches:
             rows = len(batch)
@@ -134,7 +141,9 @@ class TextTask:
         rows, num_given = self.score_rows(inputs)
         rows = keep_first(rows, self.max_length + 1)
         # One place of padding more, so that a batch of empty rows still has a column to read.
-        token_ids = tf.concat([rows.to_tensor(self.tokenizer.pad_id), tf.zeros([rows.nrows(), 2], tf.int32)], 1)
+        token_ids = tf.concat(
+            [rows.to_tensor(self.tokenizer.pad_id), tf.zeros([rows.nrows(), 2], tf.int32)], 1
+        )
         token_ids = token_ids[:, : self.max_length + 1]
         logits = model(token_ids[:, :-1], training=False)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(token_ids[:, 1:], logits)

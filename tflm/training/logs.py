@@ -29,7 +29,12 @@ class RunLog:
         os.replace(f"{self.path}.tmp", self.path)
         self._tensorboard = tf.summary.create_file_writer(os.path.join(workdir, "tensorboard"))
         self.bar = tqdm(
-            total=num_steps, initial=first_step, unit="step", dynamic_ncols=True, file=sys.stderr, mininterval=0.5
+            total=num_steps,
+            initial=first_step,
+            unit="step",
+            dynamic_ncols=True,
+            file=sys.stderr,
+            mininterval=0.5,
         )
 
     def write(self, step: int, values: dict[str, float]) -> None:

@@ -191,4 +191,3 @@ class Trainer:
                     name += "+"  # Keras lets the generators of two dropouts share a path.
                 state[name] = variable.value
         return state
-

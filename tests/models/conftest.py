@@ -1,0 +1,65 @@
+"""Small models of every kind, with weights that hide nothing."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from tflm.models import LSTMConfig, TransformerDecoderConfig, build_model
+
+VOCAB_SIZE = 29
+
+_DECODER = TransformerDecoderConfig(
+    vocab_size=VOCAB_SIZE, num_layers=2, hidden_dim=16, num_heads=4, intermediate_dim=24, max_length=16
+)
+_LSTM = LSTMConfig(vocab_size=VOCAB_SIZE, num_layers=2, hidden_dim=12, max_length=16)
+_change = dataclasses.replace
+
+CONFIGS = {
+    "rotary": _DECODER,
+    "grouped": _change(_DECODER, num_kv_heads=2, qk_norm=True, rotary_base=100.0),
+    "one_kv_head": _change(_DECODER, num_kv_heads=1, use_bias=True, tied_output=False),
+    "gpt2": _change(_DECODER, norm="layer_norm", positions="learned", activation="gelu", use_bias=True),
+    "original": _change(
+        _DECODER, norm="layer_norm", norm_position="post", positions="sinusoidal", activation="relu_squared"
+    ),
+    "post_rms": _change(_DECODER, norm_position="post", positions="learned", tied_output=False),
+    "relu_squared": _change(_DECODER, activation="relu_squared", qk_norm=True, num_layers=1),
+    "lstm": _LSTM,
+    "lstm_untied": _change(_LSTM, num_layers=1, tied_output=False),
+    "lstm_deep": _change(_LSTM, num_layers=3),
+}
+
+
+def make(config, seed=0, scale=None):
+    """A model with its own initial weights, or with normal ones of a standard deviation of `scale`, biases and
+    norms too."""
+    keras.utils.set_random_seed(seed)
+    model = build_model(config)
+    if scale is not None:
+        rng = np.random.default_rng(seed)
+        for variable in model.trainable_variables:
+            variable.assign(rng.normal(0.0, scale, variable.shape))
+    return model
+
+
+@pytest.fixture(params=list(CONFIGS))
+def config(request):
+    """Each test that asks for it runs once for every kind of model."""
+    return CONFIGS[request.param]
+
+
+@pytest.fixture(scope="session")
+def configs():
+    return CONFIGS
+
+
+@pytest.fixture(scope="session")
+def make_model():
+    return make
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)

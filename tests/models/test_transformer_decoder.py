@@ -1,0 +1,105 @@
+"""Sizes, initial weights, limits and messages of the Transformer decoder."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tflm.models import TransformerDecoderConfig
+
+
+def test_parameter_counts(configs, make_model):
+    v, d, f, length = 29, 16, 24, 16
+    attention, gated, plain = 4 * d * d, 3 * d * f, 2 * d * f
+    block = attention + gated + 2 * d
+    assert make_model(configs["rotary"]).num_parameters() == v * d + 2 * block + d
+    # Two of four key/value heads of width 4; norms of queries and keys.
+    grouped = 2 * d * d + 2 * d * 8 + 2 * 4 + gated + 2 * d
+    assert make_model(configs["grouped"]).num_parameters() == v * d + 2 * grouped + d
+    biased = 2 * d * d + 2 * d * 4 + (d + 4 + 4 + d) + gated + (f + f + d) + 2 * d
+    assert make_model(configs["one_kv_head"]).num_parameters() == 2 * v * d + 2 * biased + d
+    gpt2 = attention + 4 * d + plain + f + d + 4 * d
+    assert make_model(configs["gpt2"]).num_parameters() == (v + length) * d + 2 * gpt2 + 2 * d
+    # Post-norm has no norm at the end; sinusoidal positions are no parameters.
+    assert make_model(configs["original"]).num_parameters() == v * d + 2 * (attention + plain + 4 * d)
+    assert make_model(configs["post_rms"]).num_parameters() == (2 * v + length) * d + 2 * block
+
+
+def test_widths_left_at_zero():
+    config = TransformerDecoderConfig(hidden_dim=256, num_heads=8)
+    assert config.head_dim == 32
+    assert config.feed_forward_dim == 688  # 8/3 of 256 is 682.7; the next multiple of 8
+    assert dataclasses.replace(config, activation="gelu").feed_forward_dim == 1024
+    assert dataclasses.replace(config, intermediate_dim=100).feed_forward_dim == 100
+
+
+def test_initial_weights(make_model):
+    config = TransformerDecoderConfig(vocab_size=500, num_layers=8, hidden_dim=64, tied_output=False)
+    model = make_model(config)
+    block = model.blocks[3]
+    expected = {
+        block.attention.query: 64**-0.5,
+        block.attention.value: 64**-0.5,
+        block.feed_forward.gate: 64**-0.5,
+        block.attention.output_projection: (64 * 16) ** -0.5,
+        block.feed_forward.outer: (config.feed_forward_dim * 16) ** -0.5,
+        model.head: 0.02,
+    }
+    for layer, deviation in expected.items():
+        assert np.std(layer.kernel) == pytest.approx(deviation, rel=0.05), layer.path
+    assert np.std(model.embedding.embeddings) == pytest.approx(0.02, rel=0.05)
+
+
+def test_zero_residual_begins_as_the_embedding_alone(rng, configs, make_model):
+    model = make_model(dataclasses.replace(configs["rotary"], zero_residual=True))
+    token_ids = rng.integers(1, 29, [2, 5]).astype(np.int32)
+    states = model.embedding(token_ids)
+    np.testing.assert_allclose(model.hidden_states(token_ids), model.final_norm(states), atol=1e-6)
+
+
+def test_dropout_acts_in_training_alone(rng, configs, make_model):
+    model = make_model(dataclasses.replace(configs["rotary"], dropout=0.5))
+    token_ids = rng.integers(1, 29, [2, 5]).astype(np.int32)
+    np.testing.assert_array_equal(model(token_ids), model(token_ids))
+    one, other = model(token_ids, training=True), model(token_ids, training=True)
+    assert np.any(one != other)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "rotary", "original"])
+def test_a_row_that_has_stopped_may_be_read_past_the_limit(configs, make_model, name):
+    """Other rows run on; the numbers do not matter, but nothing fails."""
+    model = make_model(configs[name])
+    state = model.initial_state(1, configs[name].max_length)
+    _, state = model.step(np.ones([1, configs[name].max_length], np.int32), state)
+    logits, _ = model.step(np.ones([1, 1], np.int32), model.extend_state(state, 4))
+    assert np.isfinite(logits).all()
+
+
+def test_caches_have_the_compute_dtype(configs, make_model):
+    state = make_model(configs["grouped"]).initial_state(2, 5)
+    assert [key.shape for key in state["keys"]] == [(2, 5, 2, 4)] * 2
+    assert state["values"][0].dtype == tf.float32
+
+
+@pytest.mark.parametrize(
+    "changes,words",
+    [
+        ({"norm": "batch_norm"}, "norm is one of layer_norm, rms_norm; got 'batch_norm'"),
+        ({"norm_position": "middle"}, "norm_position is one of pre, post; got 'middle'"),
+        ({"positions": "alibi"}, "positions is one of rotary, learned, sinusoidal; got 'alibi'"),
+        ({"activation": "tanh"}, "activation is one of gelu, swiglu, relu_squared; got 'tanh'"),
+        ({"num_heads": 3}, "num_heads divides hidden_dim; got 3 and 256"),
+        ({"num_kv_heads": 3}, "num_kv_heads divides num_heads; got 3 and 4"),
+        ({"num_kv_heads": -2}, "num_kv_heads divides num_heads; got -2 and 4"),
+        ({"hidden_dim": 12}, "rotary positions need an even head_dim; got 3"),
+        ({"hidden_dim": 15, "num_heads": 3, "positions": "sinusoidal"}, "need an even hidden_dim; got 15"),
+        ({"num_heads": 0}, "num_heads is at least 1; got 0"),
+        ({"num_layers": 0}, "num_layers is at least 1; got 0"),
+        ({"hidden_dim": 0}, "hidden_dim is at least 1; got 0"),
+        ({"max_length": 0}, "max_length is at least 1; got 0"),
+    ],
+)
+def test_refused_configs(changes, words):
+    with pytest.raises(ValueError, match=words):
+        TransformerDecoderConfig(**changes)

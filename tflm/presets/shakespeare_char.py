@@ -18,7 +18,15 @@ def shakespeare_char() -> ExperimentConfig:
         ),
         tokenizer=TokenizerConfig(kind="character", vocab_size=256, byte_fallback=False, special_tokens=()),
         task=LanguageModelingConfig(mark_documents=False),
-        model=TransformerDecoderConfig(num_layers=4, hidden_dim=128, num_heads=4, max_length=64),
+        model=TransformerDecoderConfig(
+            num_layers=4,
+            hidden_dim=128,
+            num_heads=4,
+            max_length=64,
+            activation="relu_squared",
+            qk_norm=True,
+            zero_residual=True,
+        ),
         training=TrainingConfig(
             num_steps=2000,
             global_batch_size=12,

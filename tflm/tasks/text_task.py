@@ -99,7 +99,7 @@ class TextTask:
             ["What is a language model?"],
             ["你好，世界", "", "def main():", "语言模型 and a mixed text 😀"],
         ]
-        settings = {
+        settings: dict[str, list[Any]] = {
             "temperature": [0.0, 0.8, 1.0, 0.7],
             "top_k": [0, 40, 0, 5],
             "top_p": [1.0, 0.9, 0.95, 1.0],

@@ -1,0 +1,67 @@
+"""Cross entropy against NumPy; the compact way against the whole one, gradients too."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tflm.tasks.losses import token_cross_entropy
+
+V, B, T = 29, 3, 5
+
+
+@pytest.fixture
+def case(make_model):
+    rng = np.random.default_rng(5)
+    model = make_model(V)
+    token_ids = tf.constant(rng.integers(1, V, [B, T]), tf.int32)
+    targets = tf.constant(rng.integers(1, V, [B, T]), tf.int32)
+    weights = rng.choice([0.0, 0.0, 1.0, 0.5], [B, T]).astype(np.float32)
+    weights[1] = 0.0
+    return model, token_ids, targets, tf.constant(weights)
+
+
+def loss_and_gradients(case, compact):
+    model, token_ids, targets, weights = case
+    with tf.GradientTape() as tape:
+        states = model.hidden_states(token_ids)
+        total, weight = token_cross_entropy(model, states, targets, weights, compact)
+    values = [v.value for v in model.trainable_variables]
+    return total, weight, [tf.convert_to_tensor(g) for g in tape.gradient(total, values)]
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_against_numpy(case, compact):
+    model, token_ids, targets, weights = case
+    total, weight, _ = loss_and_gradients(case, compact)
+    logits = model(token_ids).numpy().astype(np.float64)
+    log_shares = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    rows, places = np.indices((B, T))
+    expected = -(log_shares[rows, places, targets] * weights.numpy()).sum()
+    assert float(total) == pytest.approx(expected, rel=1e-5)
+    assert float(weight) == pytest.approx(weights.numpy().sum())
+    assert total.dtype == weight.dtype == tf.float32
+
+
+def test_compact_equals_whole(case):
+    whole, compact = loss_and_gradients(case, False), loss_and_gradients(case, True)
+    assert float(whole[0]) == pytest.approx(float(compact[0]), rel=1e-6)
+    assert float(whole[1]) == float(compact[1])
+    for one, other in zip(whole[2], compact[2], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert any(np.any(gradient) for gradient in whole[2])
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_nothing_to_learn(case, compact):
+    model, token_ids, targets, weights = case
+    empty = (model, token_ids, targets, tf.zeros_like(weights))
+    total, weight, gradients = loss_and_gradients(empty, compact)
+    assert float(total) == float(weight) == 0.0
+    for gradient in gradients:
+        np.testing.assert_array_equal(gradient, tf.zeros_like(gradient))
+
+
+def test_compact_in_a_graph(case):
+    graph = tf.function(lambda: loss_and_gradients(case, True))()
+    for one, other in zip(graph[2], loss_and_gradients(case, False)[2], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)

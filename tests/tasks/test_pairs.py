@@ -84,9 +84,10 @@ def trained(tokenizers, pairs, make_model):
     def step():
         with tf.GradientTape() as tape:
             loss, weight = task.loss(model, batch, training=True)
-        gradients = tape.gradient(loss / weight, [v.value for v in model.trainable_variables])
+            mean = loss / weight
+        gradients = tape.gradient(mean, [v.value for v in model.trainable_variables])
         optimizer.apply(gradients, model.trainable_variables)
-        return loss / weight
+        return mean
 
     losses = [float(step()) for _ in range(150)]
     assert losses[-1] < 0.2, losses[::25]

@@ -48,13 +48,13 @@ def served(make_task, tokenizers, make_model):
     """signatures of a task with a tokenizer, traced once: served("byte") -> (task, model, signatures)."""
     made = {}
 
-    def serve(name, kind="transformer_decoder"):
-        if (name, kind) not in made:
+    def serve(name):
+        if name not in made:
             tokenizer = tokenizers[name]
             task = make_task(tokenizer, max_new_tokens=5, temperature=0.0)
-            model = make_model(tokenizer.vocab_size, task.max_length, kind)
-            made[name, kind] = task, model, task.signatures(model)
-        return made[name, kind]
+            model = make_model(tokenizer.vocab_size, task.max_length)
+            made[name] = task, model, task.signatures(model)
+        return made[name]
 
     return serve
 
@@ -73,8 +73,15 @@ def test_signatures_are_those_of_the_contract(served):
 
 
 @pytest.mark.parametrize("name", ["byte", "sentencepiece", "wordpiece", "character"])
-def test_no_text_makes_generation_or_scoring_fail(served, name):
-    task, _, signatures = served(name)
+def test_every_prompt_has_a_token_and_fits(make_task, tokenizers, name):
+    task = make_task(tokenizers[name])
+    for max_new_tokens in (0, 5, 1000):
+        lengths = task.prompts(tf.constant(ODD_TEXTS), tf.fill([len(ODD_TEXTS)], max_new_tokens)).row_lengths()
+        assert 1 <= min(lengths.numpy()) and max(lengths.numpy()) <= task.max_length
+
+
+def test_no_text_makes_generation_or_scoring_fail(served):
+    task, _, signatures = served("byte")
     text = tf.constant(ODD_TEXTS)
     answer = signatures["serving_default"](text)["text"]
     assert answer.shape == text.shape and answer.dtype == tf.string
@@ -102,9 +109,8 @@ def test_the_context_limit_is_kept(served, request_settings, max_new_tokens):
         assert (num_tokens >= min(3, max_new_tokens)).all()
 
 
-@pytest.mark.parametrize("kind", ["transformer_decoder", "lstm"])
-def test_score_is_a_sum_of_log_softmax(served, score_slowly, kind):
-    task, model, signatures = served("byte", kind)
+def test_score_is_a_sum_of_log_softmax(served, score_slowly):
+    task, model, signatures = served("byte")
     text, target = ["hello", "你好", "", "z" * 100], ["a", "好的！", "", "w" * 50]
     inputs = {"text": tf.constant(text)}
     if task.compact_loss:
@@ -118,9 +124,19 @@ def test_score_is_a_sum_of_log_softmax(served, score_slowly, kind):
         assert float(score["log_probability"][index]) == pytest.approx(expected, abs=1e-3)
 
 
+def test_an_lstm_is_served_alike(tokenizers, language_modeling, make_model, score_slowly):
+    task, model = language_modeling(tokenizers["byte"], max_new_tokens=4), make_model(261, 32, "lstm")
+    signatures = task.signatures(model)
+    text = tf.constant(["hello", "你好", ""])
+    assert signatures["serving_default"](text)["text"].shape == [3]
+    scores = signatures["score"](text)["log_probability"].numpy()
+    rows = task.encode({"text": text})["token_ids"].to_list()
+    np.testing.assert_allclose(scores, [score_slowly(model, row, 1) for row in rows], atol=1e-3)
+
+
 def test_a_score_does_not_depend_on_the_other_rows(served):
-    task, _, signatures = served("sentencepiece")
-    text = tf.constant(["hi", "你好，世界！我爱自然语言处理。", ""])
+    task, _, signatures = served("byte")
+    text = tf.constant(["hi", "你好，世界！", ""])
     inputs = (text, text[::-1]) if task.compact_loss else (text,)
     together = signatures["score"](*inputs)["log_probability"]
     for row in range(3):

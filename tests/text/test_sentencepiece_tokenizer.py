@@ -63,3 +63,18 @@ def test_no_text_and_no_model():
         train_tokenizer(TokenizerConfig(), [])
     with pytest.raises(UserError, match=r"sentencepiece\.model is no SentencePiece model"):
         SentencePieceTokenizer(TokenizerConfig(), b"garbage")
+
+
+def test_seeding_tensorflow_leaves_the_model(tokenizers):
+    tokenizer, texts = tokenizers["unigram"], tf.constant(["Hello 你好"])
+    graph = tf.function(tokenizer.tokenize)
+    before = graph(texts).to_list()
+    tf.random.set_seed(0)  # throws kernels away
+    assert tokenizer.tokenize(texts).to_list() == before
+    assert graph(texts).to_list() == before
+
+
+def test_models_do_not_mix(tokenizers):
+    texts = tf.constant(["the quick 你好"])
+    first, second = tokenizers["unigram"].tokenize(texts).to_list(), tokenizers["bpe"].tokenize(texts).to_list()
+    assert tokenizers["unigram"].tokenize(texts).to_list() == first != second

@@ -49,8 +49,10 @@ class LanguageModeling(TextTask):
             rows = keep_last(self.tokenizer.tokenize(text), room - 1)
             return join(self.tokenizer.start_id, rows)
         # A continuous text has no beginning that the model knows; a new line is the nearest to one.
-        text = tf.where(tf.equal(text, ""), "\n", text)
-        return keep_last(self.tokenizer.tokenize(text), room)
+        rows = self.tokenizer.tokenize(tf.where(tf.equal(text, ""), "\n", text))
+        # Where nothing is left of a text, as of spaces in wordpieces, the start token stands alone.
+        lengths = tf.minimum(tf.cast(rows.row_lengths(), tf.int32), room)
+        return keep_last(join(self.tokenizer.start_id, rows), tf.maximum(lengths, 1))
 
     def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
         """The text between its marks, or alone; its first token is given."""

@@ -1,11 +1,14 @@
 """SentencePiece (unigram or BPE, with byte fallback): the default for every language."""
 
+import hashlib
 import io
 import re
 from collections.abc import Iterable
 
 import tensorflow as tf
 import tensorflow_text
+from tensorflow.python.trackable import resource
+from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
 
 from tflm.errors import UserError
 from tflm.text.tokenizer import Tokenizer
@@ -16,6 +19,23 @@ from tflm.text.training_text import sampled_lines
 # spelled in two characters, DLE 1, and DLE itself in DLE 0: every DLE in the spelled text is followed by a
 # digit of ours, and undoing 1 before 0 gives any text back.
 _SPELLINGS = (("\x10", "\x100"), ("\u2581", "\x101"))
+
+
+class _SharedModel(resource.TrackableResource):
+    """The model under a name of its own, its hash.
+
+    tensorflow-text leaves it to the kernel of the op that made it, and `tf.random.set_seed` (so also
+    `keras.utils.set_random_seed`) throws kernels away: every tokenizer made before would be lost.
+    """
+
+    def __init__(self, asset: bytes) -> None:
+        super().__init__()
+        self._asset = asset
+        _ = self.resource_handle  # makes it
+
+    def _create_resource(self) -> tf.Tensor:
+        name = hashlib.sha256(self._asset).hexdigest()
+        return gen_sentencepiece_tokenizer.sentencepiece_op(model=self._asset, shared_name=name)
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -35,6 +55,7 @@ class SentencePieceTokenizer(Tokenizer):
     def __init__(self, config: TokenizerConfig, asset: bytes) -> None:
         try:
             self._model = tensorflow_text.SentencepieceTokenizer(asset, out_type=tf.int32)
+            self._model._model_resource = _SharedModel(asset)
             vocab_size = int(self._model.vocab_size())
         except tf.errors.OpError as error:
             raise UserError(f"{self.asset_name} is no SentencePiece model: {error.message}") from error

@@ -65,7 +65,7 @@ class Trainer:
                 f"{self.strategy.num_replicas_in_sync} replicas and {config.num_micro_batches} micro-batches."
             )
         # Keras draws the seeds of initializers and dropouts from here. `keras.utils.set_random_seed` would also
-        # call `tf.random.set_seed`, which empties the cache of kernels, and a tokenizer's model with it.
+        # call `tf.random.set_seed`, which empties the cache of kernels, and with it a user's own tables.
         random.seed(config.seed)
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(config.precision)

@@ -8,6 +8,7 @@ In the terminal: /set temperature=0.7 changes a setting, /help lists what there 
 Each question stands alone: the model does not see the earlier ones.
 """
 
+import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -64,12 +65,19 @@ def _command(generator: Generator, line: str) -> None:
     elif name == "/set" and "=" in rest:
         key, _, value = rest.partition("=")
         try:
-            old = generator.settings.get(key.strip())
-            generator.change(key.strip(), type(old)(value) if old is not None else value)
-        except (UserError, ValueError) as error:
+            generator.change(key.strip(), _number(value))
+        except UserError as error:
             note(f"error: {error}")
     else:
         note(_HELP)
+
+
+def _number(text: str) -> int | float | str:
+    """`text` as a number where it is one; a setting refuses what it cannot take."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """What every app does the same way: flags, help, exit codes, input and output."""
 
+import contextlib
+import io
 import json
 import os
 import sys
@@ -32,16 +34,20 @@ def run_app(
         0 done, 1 the work failed, 2 wrong usage, 130 interrupted.
     """
     arguments = list(sys.argv if argv is None else argv)
-    if {"--help", "-h", "-help"} & set(arguments[1:]):
-        print(f"{doc.strip()}\n\nFlags:\n{_describe(flag_values)}")
-        return DONE
     logging.use_absl_handler()
     logging.set_verbosity(logging.WARNING)
+    flags.FLAGS.mark_as_parsed()  # absl's own, which its logging asks for
+    flag_values.unparse_flags()  # forget an earlier call in this process
+    _replace_unprintable()
     try:
-        rest = flag_values(arguments)
-        if len(rest) > 1:
-            raise UsageError(f"unexpected argument {rest[1]!r}. Flags are written --name=value.")
-        main(flag_values)
+        if {"--help", "-h", "-help"} & set(arguments[1:]):
+            print(f"{doc.strip()}\n\nFlags:\n{_describe(flag_values)}")
+        else:
+            rest = flag_values(arguments)
+            if len(rest) > 1:
+                raise UsageError(f"unexpected argument {rest[1]!r}. Flags are written --name=value.")
+            main(flag_values)
+        sys.stdout.flush()
     except (flags.Error, UsageError) as error:
         return _fail(f"{error}\nTry --help.", WRONG_USAGE)
     except UserError as error:
@@ -111,19 +117,59 @@ def note(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Hides what C++ libraries write to standard error, such as TensorFlow's greeting, which no setting hides.
+
+    An exception passes as ever; only for short blocks, since a crash inside would be silent.
+    """
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without its greeting; some seconds, so after the flags have been checked."""
+    with quiet_libraries():
+        import tensorflow  # noqa: F401
+
+
 def _lines(file: Any, name: str, as_json: bool) -> Iterator[str]:
     for number, raw in enumerate(file, start=1):
+        place = f"{name}, line {number}"
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             if not as_json:
                 yield line
-                continue
-            record = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{name}, line {number}: {error}.") from error
-        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-            raise UserError(f'{name}, line {number}: expected {{"text": "..."}}; got {line[:80]}')
-        yield record["text"]
+            elif line.strip():
+                yield _text_of(json.loads(line), place, line)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{place} is not UTF-8: {error.reason} at byte {error.start}. Save the file as UTF-8."
+            ) from error
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f'{place} is not JSON: {error.msg} at column {error.colno}. Expected {{"text": "..."}}.'
+            ) from error
+
+
+def _text_of(record: Any, place: str, line: str) -> str:
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        raise UserError(f'{place}: expected {{"text": "..."}}; got {line[:80]}')
+    return record["text"]
+
+
+def _replace_unprintable() -> None:
+    """A character that the terminal's encoding lacks becomes '?', and does not end the program."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _describe(flag_values: flags.FlagValues) -> str:

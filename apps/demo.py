@@ -3,6 +3,7 @@
   make demo
   python -m apps.demo
   python -m apps.demo --overwrite
+  python -m apps.demo --preset=tiny_chat --workdir=runs/tiny_chat --output=saved_models/tiny_chat/1
 
 A second run finds what is done; --overwrite begins again. Interrupted anywhere, the next run goes on.
 """
@@ -16,13 +17,15 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from apps.command_line import note, run_app
-from tflm.errors import UserError
+from apps.command_line import load_tensorflow, note, run_app
+from tflm.errors import UsageError, UserError
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("preset", "chat_demo", "The recipe.", flag_values=FLAGS)
 flags.DEFINE_string("workdir", "runs/chat_demo", "The run's folder.", flag_values=FLAGS)
-flags.DEFINE_string("output", "saved_models/chat_demo/1", "The SavedModel.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "output", "saved_models/chat_demo/1", "The SavedModel, with its version.", flag_values=FLAGS
+)
 flags.DEFINE_boolean(
     "overwrite", False, "Remove the run and the SavedModel and begin again.", flag_values=FLAGS
 )
@@ -32,15 +35,19 @@ QUESTIONS = ("What is AI?", "Are you a robot?", "Tell me a joke", "什么是ai",
 
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
+    load_tensorflow()
     from apps.export import export
     from apps.train import train
+    from tflm.export.versions import split_output
     from tflm.presets import Experiment, load_preset
     from tflm.presets.publish import is_published
 
     workdir, output = flag_values.workdir, flag_values.output
-    if flag_values.overwrite:
-        shutil.rmtree(output, ignore_errors=True)
+    if split_output(output)[1] is None:
+        raise UsageError(f"--output={output}: give a version too, such as {os.path.join(output, '1')}.")
     config = load_preset(flag_values.preset)
+    if flag_values.overwrite and os.path.exists(os.path.join(output, "saved_model.pb")):
+        shutil.rmtree(output)
     note("== 1 to 4: dialogues, vocabulary, training, perplexity")
     train(config, workdir, flag_values.overwrite)
     note("\n== 5: a SavedModel that takes strings and returns strings")

@@ -17,14 +17,16 @@ from typing import Any
 
 from absl import flags
 
-from apps.command_line import run_app
+from apps.command_line import load_tensorflow, run_app
 from tflm.errors import UsageError, UserError
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", None, "The run's folder, from apps.train.", flag_values=FLAGS)
 flags.DEFINE_integer("step", None, "Which checkpoint; the newest by default.", flag_values=FLAGS)
-flags.DEFINE_integer("limit", 0, "Held-out pairs to write answers for; 0 for all.", flag_values=FLAGS)
-flags.DEFINE_integer("examples", 3, "Written answers to print.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "limit", 0, "Held-out pairs to write answers for; 0 for all.", lower_bound=0, flag_values=FLAGS
+)
+flags.DEFINE_integer("examples", 3, "Written answers to print.", lower_bound=0, flag_values=FLAGS)
 flags.DEFINE_integer("batch_size", 64, "Texts in one batch.", lower_bound=1, flag_values=FLAGS)
 
 
@@ -32,6 +34,7 @@ def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
     if not flag_values.workdir:
         raise UsageError("--workdir is needed: the folder of a run.")
+    load_tensorflow()
     from tflm.evaluation import perplexity
     from tflm.presets import Experiment
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from apps.command_line import note, run_app
+from apps.command_line import load_tensorflow, note, run_app
 from tflm.errors import UsageError
 
 FLAGS = flags.FlagValues()
@@ -30,6 +30,7 @@ def main(flag_values: flags.FlagValues) -> None:
     for name in ("workdir", "output"):
         if not flag_values[name].value:
             raise UsageError(f"--{name} is needed.")
+    load_tensorflow()
     export(flag_values.workdir, flag_values.output, flag_values.step)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from absl import flags
 
+from apps.command_line import load_tensorflow, quiet_libraries
 from tflm.errors import UsageError, UserError
 
 _SETTINGS: dict[str, tuple[type, str]] = {
@@ -31,35 +32,33 @@ class Generator:
     """A SavedModel with a `generate` signature, and the settings of the command line.
 
     Raises:
-        UsageError: no --model.
+        UsageError: no --model, or a setting out of range.
         UserError: no SavedModel there, or one that does not generate.
     """
 
     def __init__(self, flag_values: flags.FlagValues) -> None:
         if not flag_values.model:
             raise UsageError("--model is needed: a folder such as --model=saved_models/NAME.")
+        load_tensorflow()
         from tflm.serving import connect
 
-        self.model = connect(flag_values.model)
+        with quiet_libraries():
+            self.model = connect(flag_values.model)
         if "generate" not in self.model.signatures:
             raise UserError(
                 f"{flag_values.model!r} does not generate text: it has the signatures "
                 f"{', '.join(self.model.signatures)}."
             )
-        from tflm.config import from_dict, to_dict
-        from tflm.decoding import DecodingConfig
-
         given = {name: flag_values[name].value for name in _SETTINGS if flag_values[name].value is not None}
-        self._make = lambda settings: to_dict(from_dict(DecodingConfig, settings))
-        self.settings = self._make({**self.model.config.get("decoding", {}), **given})
+        self.settings = _checked({**self.model.config.get("decoding", {}), **given})
 
     def change(self, name: str, value: Any) -> None:
         """Sets one setting for the answers to come.
 
         Raises:
-            UserError: there is no such setting, or the value is out of range.
+            UsageError: there is no such setting, or the value is out of range.
         """
-        self.settings = self._make({**self.settings, name: value})
+        self.settings = _checked({**self.settings, name: value})
 
     def __call__(self, texts: Sequence[str], seeds: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """For each text a record with `text`, `num_tokens` and `log_probability`."""
@@ -77,3 +76,14 @@ class Generator:
                 outputs["text"], outputs["num_tokens"], outputs["log_probability"], strict=True
             )
         ]
+
+
+def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+    """All settings, with the defaults of those that are not given."""
+    from tflm.config import from_dict, to_dict
+    from tflm.decoding import DecodingConfig
+
+    try:
+        return to_dict(from_dict(DecodingConfig, settings))
+    except UserError as error:
+        raise UsageError(str(error).removeprefix("DecodingConfig: ")) from error

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from apps.command_line import note, run_app
+from apps.command_line import load_tensorflow, note, run_app
 from tflm.errors import UsageError
 
 FLAGS = flags.FlagValues()
@@ -47,6 +47,8 @@ def main(flag_values: flags.FlagValues) -> None:
     if flag_values.list_presets:
         _list_presets()
         return
+    if not flag_values.preset and not flag_values.workdir:
+        raise UsageError("--preset is needed; --list_presets shows what there is.")
     config = _config(flag_values)
     if flag_values.print_config:
         from tflm.config import to_dict
@@ -82,7 +84,9 @@ def train(config, workdir: str, overwrite: bool = False, strategy: str = "auto")
         note(f"all {total:,} steps are done; --overwrite begins again.")
     elif done:
         note(f"going on from step {done[-1]:,}.")
-    metrics = trainer.train(batches, held_out) or (trainer.evaluate(held_out) if held_out else {})
+    metrics = trainer.train(batches, held_out)
+    if held_out and not metrics:
+        metrics = trainer.evaluate(held_out, config.training.max_eval_batches)
     plot = os.path.join(workdir, "loss.png")
     plot_losses(read_log(workdir), plot, config.name)
     train_metrics = perplexity(
@@ -100,15 +104,16 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _config(flag_values: flags.FlagValues):  # type: ignore[no-untyped-def]
+    load_tensorflow()
     from tflm.config import override
     from tflm.presets import Experiment, load_preset
 
     if flag_values.preset:
         config = load_preset(flag_values.preset)
-    elif flag_values.workdir and os.path.exists(os.path.join(flag_values.workdir, "config.json")):
+    elif os.path.exists(os.path.join(flag_values.workdir, "config.json")):
         config = Experiment.open(flag_values.workdir).config
     else:
-        raise UsageError("--preset is needed; --list_presets shows what there is.")
+        raise UsageError(f"--preset is needed to begin a run in {flag_values.workdir!r}; see --list_presets.")
     return override(config, flag_values.set)
 
 
@@ -128,6 +133,7 @@ def _dry_run(config, strategy: str) -> None:  # type: ignore[no-untyped-def]
 
 
 def _list_presets() -> None:
+    load_tensorflow()
     from tflm.presets import PRESETS
 
     for name, preset in sorted(PRESETS.items()):

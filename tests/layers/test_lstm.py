@@ -121,7 +121,9 @@ def test_a_long_sequence_is_a_loop_in_the_graph(layer):
     assert ops(lstm_module.UNROLL_LIMIT + 1) & loops and ops(None) & loops
 
 
-def test_step_by_step_is_the_whole_sequence_to_the_last_bit_in_bfloat16(inputs, under_policy, randomize_layer):
+def test_step_by_step_is_the_whole_sequence_to_the_last_bit_in_bfloat16(
+    inputs, under_policy, randomize_layer
+):
     """The cell vector crosses from call to call in float32."""
     x, hidden, cell, mask = inputs
     with under_policy("mixed_bfloat16"):

@@ -20,7 +20,9 @@ SETTINGS = [
 @pytest.fixture(scope="module", params=["grouped", "gpt2", "original", "lstm"])
 def model(request, configs, make_model):
     model = make_model(configs[request.param], scale=0.3)
-    if model.config.kind == "lstm":  # its logits are flat: let the ends come now and then, and the rest differ
+    if (
+        model.config.kind == "lstm"
+    ):  # its logits are flat: let the ends come now and then, and the rest differ
         model.embedding.embeddings.assign(6.0 * model.embedding.embeddings)
     return model
 

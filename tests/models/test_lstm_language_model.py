@@ -42,7 +42,9 @@ def test_the_loop_in_the_graph_gives_the_same_gradients(rng, configs, make_model
     def gradients():
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(tf.nn.log_softmax(model(token_ids))[..., 5])
-        return [tf.convert_to_tensor(g) for g in tape.gradient(loss, [v.value for v in model.trainable_variables])]
+        return [
+            tf.convert_to_tensor(g) for g in tape.gradient(loss, [v.value for v in model.trainable_variables])
+        ]
 
     unrolled = gradients()
     monkeypatch.setattr(lstm_module, "UNROLL_LIMIT", 0)

@@ -33,7 +33,9 @@ def test_a_short_prompt_is_whole(tokenizer, language_modeling):
 
 @pytest.mark.parametrize("mark_documents", [True, False])
 @pytest.mark.parametrize("max_new_tokens,kept", [(5, 15), (1, 19), (0, 20), (10, 10), (15, 10), (1000, 10)])
-def test_a_long_prompt_loses_its_beginning(tokenizer, language_modeling, mark_documents, max_new_tokens, kept):
+def test_a_long_prompt_loses_its_beginning(
+    tokenizer, language_modeling, mark_documents, max_new_tokens, kept
+):
     """Of 20 places the answer has what it asks for, and the prompt at least half."""
     task = language_modeling(tokenizer, max_length=20, mark_documents=mark_documents)
     texts = ["The quick brown fox jumps over the lazy dog, 12345", "我爱自然语言处理，你好世界" * 2]
@@ -66,7 +68,9 @@ def test_batches_are_blocks_of_the_joined_documents(tmp_path, tokenizers, langua
     task = language_modeling(tokenizer, max_length=8)
     store = build_store([{"text": text} for text in TEXTS], task.encode, tmp_path / "store", "a")
     batches = task.batches(store, 3, seed=0, training=False)
-    stream = [token for row in task.encode({"text": tf.constant(TEXTS)})["token_ids"].to_list() for token in row]
+    stream = [
+        token for row in task.encode({"text": tf.constant(TEXTS)})["token_ids"].to_list() for token in row
+    ]
     inputs, targets = [], []
     for batch in batches.dataset():
         assert batch["token_ids"].shape == (3, 8)

@@ -39,7 +39,9 @@ def test_a_long_source_keeps_one_side(tokenizer, pairs, keep_source):
         prompt = task.prompts(tf.constant([text]), tf.constant([1000])).to_list()[0]
         assert prompt == [tokenizer.start_id, *kept, tokenizer.special_tokens["separator"]]
         # Training sees the same prompt, and a long target from its beginning.
-        row = task.encode({"source": tf.constant([text]), "target": tf.constant([text])})["token_ids"].to_list()[0]
+        row = task.encode({"source": tf.constant([text]), "target": tf.constant([text])})[
+            "token_ids"
+        ].to_list()[0]
         assert row == [*prompt, *tokens[:4], tokenizer.end_id]
 
 

@@ -22,7 +22,9 @@ def test_the_examples():
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 100])
 def test_one_count_for_all(count):
     assert keep_first(ragged(ROWS), count).to_list() == [row[:count] for row in ROWS]
-    assert keep_last(ragged(ROWS), count).to_list() == [row[len(row) - min(count, len(row)) :] for row in ROWS]
+    assert keep_last(ragged(ROWS), count).to_list() == [
+        row[len(row) - min(count, len(row)) :] for row in ROWS
+    ]
 
 
 def test_a_count_for_each_row():
@@ -45,11 +47,15 @@ def test_join_of_several_parts():
 
 def test_no_rows_at_all():
     empty = ragged([])
-    assert keep_first(empty, 3).to_list() == keep_last(empty, 3).to_list() == join(1, empty, 2).to_list() == []
+    assert (
+        keep_first(empty, 3).to_list() == keep_last(empty, 3).to_list() == join(1, empty, 2).to_list() == []
+    )
 
 
 def test_in_a_graph_of_unknown_sizes():
-    @tf.function(input_signature=[tf.RaggedTensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)])
+    @tf.function(
+        input_signature=[tf.RaggedTensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
+    )
     def both(rows, counts):
         return join(1, keep_first(rows, counts), 2), keep_last(rows, 2)
 

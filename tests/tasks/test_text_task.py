@@ -6,7 +6,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-ODD_TEXTS = ["", " ", "\n", "　", "\t \n", "\u200b", "\x00", "\ufffd", b"\xff\xfe", "é", "😀", "a" * 300, "中" * 300]
+ODD_TEXTS = [
+    "",
+    " ",
+    "\n",
+    "　",
+    "\t \n",
+    "\u200b",
+    "\x00",
+    "\ufffd",
+    b"\xff\xfe",
+    "é",
+    "😀",
+    "a" * 300,
+    "中" * 300,
+]
 
 
 @pytest.fixture(scope="module", params=["marked", "continuous", "pairs"])
@@ -64,7 +78,8 @@ def test_signatures_are_those_of_the_contract(served):
     assert list(signatures) == ["serving_default", "generate", "score", "tokenize"]
     specs = {name: fn.input_signature for name, fn in signatures.items()}
     names = {name: [spec.name for spec in each] for name, each in specs.items()}
-    settings = "seed temperature top_k top_p min_p repetition_penalty min_new_tokens max_new_tokens".split()
+    settings = ["seed", "temperature", "top_k", "top_p", "min_p", "repetition_penalty"]
+    settings += ["min_new_tokens", "max_new_tokens"]
     assert names["serving_default"] == names["tokenize"] == ["text"]
     assert names["generate"] == ["text", *settings]
     assert names["score"] == (["text", "target"] if task.compact_loss else ["text"])
@@ -76,8 +91,10 @@ def test_signatures_are_those_of_the_contract(served):
 def test_every_prompt_has_a_token_and_fits(make_task, tokenizers, name):
     task = make_task(tokenizers[name])
     for max_new_tokens in (0, 5, 1000):
-        lengths = task.prompts(tf.constant(ODD_TEXTS), tf.fill([len(ODD_TEXTS)], max_new_tokens)).row_lengths()
-        assert 1 <= min(lengths.numpy()) and max(lengths.numpy()) <= task.max_length
+        lengths = task.prompts(
+            tf.constant(ODD_TEXTS), tf.fill([len(ODD_TEXTS)], max_new_tokens)
+        ).row_lengths()
+        assert min(lengths.numpy()) >= 1 and max(lengths.numpy()) <= task.max_length
 
 
 def test_no_text_makes_generation_or_scoring_fail(served):

@@ -76,5 +76,8 @@ def test_seeding_tensorflow_leaves_the_model(tokenizers):
 
 def test_models_do_not_mix(tokenizers):
     texts = tf.constant(["the quick 你好"])
-    first, second = tokenizers["unigram"].tokenize(texts).to_list(), tokenizers["bpe"].tokenize(texts).to_list()
+    first, second = (
+        tokenizers["unigram"].tokenize(texts).to_list(),
+        tokenizers["bpe"].tokenize(texts).to_list(),
+    )
     assert tokenizers["unigram"].tokenize(texts).to_list() == first != second

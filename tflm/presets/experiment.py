@@ -63,7 +63,7 @@ class Experiment:
         """Starts a run in `workdir`, or takes up the one that is there if its config is the same.
 
         Raises:
-            UserError: a run with another config, or something else, is in the folder.
+            UserError: a run with another config, or something else, is in the folder; or it cannot be made.
         """
         path = os.path.join(workdir, "config.json")
         if os.path.exists(path) and not overwrite:
@@ -72,7 +72,10 @@ class Experiment:
             if not os.path.exists(path):
                 raise UserError(f"{workdir!r} is not empty and holds no run. Give a folder of its own.")
             shutil.rmtree(workdir)
-        os.makedirs(workdir, exist_ok=True)
+        try:
+            os.makedirs(workdir, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make the folder {workdir!r}: {error.strerror}.") from error
         save_json(config, path)
         return cls(config, workdir)
 

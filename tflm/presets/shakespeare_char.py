@@ -32,6 +32,7 @@ def shakespeare_char() -> ExperimentConfig:
             global_batch_size=12,
             optimizer="muon",
             peak_learning_rate=0.01,
+            muon_iterations=3,
             schedule="linear",
             final_learning_rate=0.0,
             jit_compile=True,

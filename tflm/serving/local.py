@@ -30,15 +30,24 @@ class LocalModel:
         """Loads `saved_models/NAME` (its highest version) or `saved_models/NAME/VERSION`.
 
         Raises:
-            UserError: no SavedModel there; the message says what was found.
+            UserError: no SavedModel there, or a damaged one; the message says what was found.
         """
         self.path = find_version(path)
         self.signatures: dict[str, Signature] = read_signatures(self.path)
-        self.config: dict[str, Any] = json.loads(_read_text(os.path.join(self.path, "config.json")) or "{}")
-        self.card: str = _read_text(os.path.join(self.path, "model_card.md"))
         if text_ops_in(self.path):
             load_text_ops()
-        self._loaded = tf.saved_model.load(self.path)
+        try:
+            self.config: dict[str, Any] = json.loads(
+                _read_text(os.path.join(self.path, "config.json")) or "{}"
+            )
+            self.card: str = _read_text(os.path.join(self.path, "model_card.md"))
+            self._loaded = tf.saved_model.load(self.path)
+        except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
+            first_line = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"{self.path!r} is damaged: {first_line}. `tflm.export.verify_checksums` names the files that "
+                "are not as they were written."
+            ) from error
 
     def predict(
         self, signature: str, inputs: Mapping[str, Sequence[Any] | np.ndarray]

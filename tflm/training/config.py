@@ -31,6 +31,8 @@ class TrainingConfig:
     beta_2: float = 0.95
     muon_learning_rate_ratio: float = 1.0
     """With muon: AdamW's learning rate for the rest, as a multiple of the peak."""
+    muon_iterations: int = 5
+    """With muon: Newton-Schulz iterations a step. Fewer are cheaper and less exact."""
     clip_norm: float = 1.0
     """The largest global norm of the gradients; 0 for no clipping."""
     precision: str = "float32"
@@ -52,7 +54,7 @@ class TrainingConfig:
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} is one of {', '.join(allowed)}; got {getattr(self, field)!r}.")
         at_least_one = ("num_steps", "global_batch_size", "num_micro_batches", "log_every", "eval_every")
-        for field in (*at_least_one, "checkpoint_every", "keep_checkpoints"):
+        for field in (*at_least_one, "checkpoint_every", "keep_checkpoints", "muon_iterations"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} is at least 1; got {getattr(self, field)}.")
         if self.global_batch_size % self.num_micro_batches:

@@ -55,6 +55,7 @@ def make_optimizer(config: TrainingConfig, variables: Sequence[Any]) -> keras.op
             adam_weight_decay=config.weight_decay,
             weight_decay=config.weight_decay,
             adam_lr_ratio=config.muon_learning_rate_ratio,
+            ns_steps=config.muon_iterations,
             exclude_layers=["/head/"],
         )
     else:

@@ -1,6 +1,7 @@
 """The training loop: steps on a strategy, evaluation, checkpoints, logs, and a stop when numbers go wrong."""
 
 import random
+import re
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -18,6 +19,10 @@ from tflm.training.throughput import peak_flops, training_flops_per_token
 from tflm.training.train_step import make_eval_step, make_train_steps
 
 Batch = dict[str, tf.Tensor]
+
+# Keras counts optimizers and random generators through the whole process: a number that says what else was made
+# in it has no place in a checkpoint.
+_NUMBERED = re.compile(r"^(adam_w|muon|seed_generator)(_\d+)?/")
 
 
 class Task(Protocol):
@@ -186,7 +191,7 @@ class Trainer:
         state = {"step": self.step}
         for prefix, variables in (("model", self.model.variables), ("optimizer", self.optimizer.variables)):
             for variable in variables:
-                name = f"{prefix}/{variable.path}"
+                name = f"{prefix}/{_NUMBERED.sub('', variable.path)}"
                 while name in state:
                     name += "+"  # Keras lets the generators of two dropouts share a path.
                 state[name] = variable.value

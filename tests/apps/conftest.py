@@ -1,0 +1,109 @@
+"""Three tiny models, each trained and exported once by the apps themselves, and a way to call an app."""
+
+import contextlib
+import functools
+import importlib
+import io
+import os
+import sys
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tflm.decoding import DecodingConfig
+from tflm.presets import Experiment
+from tflm.serving import connect
+
+FEW_STEPS = ("training.num_steps=24", "training.warmup_steps=4", "training.log_every=6")
+SMALL_EVAL = "training.max_eval_batches=2"
+
+
+def call(name: str, *arguments: str, stdin: bytes = b"") -> types.SimpleNamespace:
+    """Runs `apps.NAME` in this process: its exit code, and what it wrote to standard output and error."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    kept = sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = importlib.import_module(f"apps.{name}").run([name, *arguments])
+    finally:
+        sys.stdin = kept
+    shown = [stream.buffer.getvalue().decode("utf-8") for stream in (out, err)]
+    return types.SimpleNamespace(code=code, out=shown[0], err=shown[1], lines=shown[0].splitlines())
+
+
+@pytest.fixture(name="call", scope="session")
+def call_fixture():
+    """`call(NAME, *arguments, stdin=b"")`. A model is loaded once for all calls, to save time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tflm.serving.connect", functools.cache(connect))
+        yield call
+
+
+class Trained:
+    """One run of `apps.train` and its export by `apps.export`."""
+
+    BATCHES = (["What is AI?"], ["你好"], ["什么是ai", "Are you a robot?", "def f(", "你 and I 😀"])
+    """Batches of one and of unequal lengths, in English and in Chinese."""
+
+    def __init__(self, folder: str, preset: str, *overrides: str, version: int = 1) -> None:
+        self.preset, self.workdir, self.model = preset, f"{folder}/runs/{preset}", f"{folder}/models/{preset}"
+        self.train_arguments = [f"--preset={preset}", f"--workdir={self.workdir}"]
+        self.train_arguments += [f"--set={assignment}" for assignment in (*FEW_STEPS, SMALL_EVAL, *overrides)]
+        self.training = call("train", *self.train_arguments)
+        self.exporting = call("export", f"--workdir={self.workdir}", f"--output={self.model}")
+        self.version = f"{self.model}/{version}"
+        self._generate = self._loaded = None
+
+    def exported(self, texts: list[str], **settings) -> list[str]:
+        """What the exported `generate` answers. A setting is one value, or one for each text."""
+        self._loaded = self._loaded or connect(self.version)
+        outputs = self._loaded.predict("generate", {"text": texts, **rows(settings, len(texts))})
+        return [text.decode("utf-8") for text in outputs["text"]]
+
+    def in_memory(self, texts: list[str], **settings) -> list[str]:
+        """What the model of the run answers, never exported."""
+        if self._generate is None:
+            experiment = Experiment.open(self.workdir)
+            self._generate = experiment.task.signatures(experiment.trained_model()[0])["generate"]
+        values = rows(settings, len(texts)).items()
+        outputs = self._generate(tf.constant(texts), *(tf.constant(v, DTYPES.get(k)) for k, v in values))
+        return [text.decode("utf-8") for text in outputs["text"].numpy()]
+
+
+DTYPES = {"seed": tf.int64, "top_k": tf.int32, "min_new_tokens": tf.int32, "max_new_tokens": tf.int32}
+
+
+def rows(settings: dict, num_rows: int) -> dict[str, list]:
+    """Every setting of generation, one value for each row."""
+    full = {**vars(DecodingConfig(max_new_tokens=12)), **settings}
+    return {name: np.broadcast_to(value, [num_rows]).tolist() for name, value in full.items()}
+
+
+@pytest.fixture(scope="session")
+def chat(tmp_path_factory):
+    """Questions and answers in English and Chinese, SentencePiece, a Transformer."""
+    return Trained(str(tmp_path_factory.mktemp("chat")), "tiny_chat", "training.checkpoint_every=8")
+
+
+@pytest.fixture(scope="session")
+def decoder(tmp_path_factory):
+    """Python code by bytes, a Transformer."""
+    return Trained(str(tmp_path_factory.mktemp("decoder")), "tiny_decoder")
+
+
+@pytest.fixture(scope="session")
+def lstm(tmp_path_factory):
+    """Python code by bytes, an LSTM. Its versions 1 and 4 are taken, and others look as if they were."""
+    folder = tmp_path_factory.mktemp("lstm")
+    for name in ("1", "4", "007", "9.tmp", "notes"):
+        (folder / "models/tiny_lstm" / name).mkdir(parents=True)
+    return Trained(str(folder), "tiny_lstm", version=5)
+
+
+@pytest.fixture
+def checkout() -> str:
+    """The folder from which `python -m apps.NAME` works."""
+    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -1,0 +1,156 @@
+"""Text from an exported model by command: inputs, outputs, samples, seeds, refusals."""
+
+import json
+import os
+import shutil
+
+import pytest
+import tensorflow as tf
+
+SAMPLED = ("--temperature=1", "--min_new_tokens=4", "--max_new_tokens=8")
+
+
+@pytest.mark.parametrize("name", ["decoder", "lstm"])
+def test_a_language_model_prints_the_text_and_its_continuation(request, call, name):
+    run = request.getfixturevalue(name)
+    done = call("generate", f"--model={run.model}", "--text=def ", *SAMPLED)
+    assert done.code == 0, done.err
+    settings = {"temperature": 1.0, "min_new_tokens": 4, "max_new_tokens": 8}
+    assert done.out == "def " + run.in_memory(["def "], **settings)[0] + "\n"
+
+
+def test_a_name_stands_for_its_highest_version(decoder, call):
+    arguments = ("--text=class ", *SAMPLED)
+    by_name = call("generate", f"--model={decoder.model}", *arguments)
+    assert by_name.out == call("generate", f"--model={decoder.version}/", *arguments).out
+
+
+def test_a_model_of_pairs_prints_its_answer_alone(chat, call):
+    done = call("generate", f"--model={chat.model}", "--text=什么是ai", "--min_new_tokens=3")
+    assert done.code == 0, done.err
+    settings = {"temperature": 0.0, "min_new_tokens": 3, "max_new_tokens": 36}
+    assert done.out == chat.in_memory(["什么是ai"], **settings)[0] + "\n"
+
+
+def test_lines_of_a_file_in_their_order_whatever_the_batch(chat, call, tmp_path):
+    (tmp_path / "prompts.txt").write_text("What is AI?\n你好\n\n再见", encoding="utf-8")
+    arguments = (f"--model={chat.model}", f"--input={tmp_path}/prompts.txt", "--format=json", *SAMPLED)
+    done = call("generate", *arguments)
+    records = [json.loads(line) for line in done.lines]
+    assert [record["prompt"] for record in records] == ["What is AI?", "你好", "", "再见"]
+    by_two = [json.loads(line) for line in call("generate", *arguments, "--batch_size=2").lines]
+    assert [record["text"] for record in by_two] == [record["text"] for record in records]
+
+
+def test_json_goes_into_another_app(chat, call, tmp_path):
+    first = call(
+        "generate", f"--model={chat.model}", "--format=json", *SAMPLED, stdin="你好\nHello\n".encode()
+    )
+    record = json.loads(first.lines[0])
+    assert set(record) == {"prompt", "seed", "text", "num_tokens", "log_probability"}
+    assert record["num_tokens"] >= 4 and record["log_probability"] < 0
+    (tmp_path / "answers.jsonl").write_text(first.out, encoding="utf-8")
+    second = call("summarize", f"--model={chat.model}", f"--input={tmp_path}/answers.jsonl", "--format=json")
+    assert [json.loads(line)["text"] for line in second.lines] == [json.loads(x)["text"] for x in first.lines]
+
+
+def test_samples_have_seeds_that_count_up(decoder, call):
+    arguments = (f"--model={decoder.model}", "--text=x", "--format=json", *SAMPLED)
+    three = call("generate", *arguments, "--num_samples=3", "--seed=5")
+    records = [json.loads(line) for line in three.lines]
+    assert [record["seed"] for record in records] == [5, 6, 7]
+    assert len({record["text"] for record in records}) > 1
+    assert call("generate", *arguments, "--seed=6").lines == [three.lines[1]]
+
+
+def test_same_seed_same_text_and_another_seed_another(decoder, call):
+    arguments = (f"--model={decoder.model}", "--text=import ", "--temperature=1", "--min_new_tokens=20")
+    first, again, other = (call("generate", *arguments, f"--seed={seed}").out for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_no_text_at_all(decoder, call):
+    assert vars(call("generate", f"--model={decoder.model}")) | {"err": ""} == {
+        "code": 0,
+        "out": "",
+        "err": "",
+        "lines": [],
+    }
+    done = call("generate", f"--model={decoder.model}", "--text=", *SAMPLED)
+    assert done.code == 0 and done.out
+
+
+@pytest.fixture
+def broken(decoder, tmp_path):
+    """A folder with models that are none."""
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(decoder.version, tmp_path / "unfinished" / "1.tmp")
+    shutil.copytree(decoder.version, tmp_path / "no_graph" / "1")
+    (tmp_path / "no_graph/1/saved_model.pb").write_bytes(b"nonsense")
+    shutil.copytree(decoder.version, tmp_path / "cut" / "1")
+    os.truncate(tmp_path / "cut/1/variables/variables.data-00000-of-00001", 1000)
+    shutil.copytree(decoder.version, tmp_path / "config" / "1")
+    (tmp_path / "config/1/config.json").write_text("{", encoding="utf-8")
+    module = tf.Module()
+    module.f = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec([None], name="x")])
+    tf.saved_model.save(module, str(tmp_path / "other"), signatures={"serving_default": module.f})
+    return tmp_path
+
+
+BAD_MODELS = {
+    "absent": ("{0}/none", 1, "no folder '{0}/none'. A model is saved_models/NAME or saved_models/NAME/V"),
+    "empty": (
+        "{0}/empty",
+        1,
+        "has neither saved_model.pb nor a version folder such as 1/. Found there: noth",
+    ),
+    "unfinished": ("{0}/unfinished/1.tmp", 1, "is an unfinished export. Give '{0}/unfinished' or a version"),
+    "only unfinished": ("{0}/unfinished", 1, "nor a version folder such as 1/. Found there: 1.tmp."),
+    "no graph": ("{0}/no_graph", 1, "'{0}/no_graph/1/saved_model.pb' is damaged: "),
+    "cut short": ("{0}/cut", 1, "'{0}/cut/1' is damaged: "),
+    "bad config": ("{0}/config", 1, "'{0}/config/1' is damaged: "),
+    "not generating": ("{0}/other", 1, "does not generate text: it has the signatures serving_default."),
+    "server": ("http://host:8501/v1/models/x", 2, "answers from a SavedModel folder alone"),
+}
+
+
+@pytest.mark.parametrize("app", ["generate", "chat", "summarize"])
+def test_bad_models(broken, call, app):
+    for path, code, words in BAD_MODELS.values():
+        done = call(app, f"--model={path.format(broken)}", "--text=x")
+        assert (done.code, done.out) == (code, "")
+        assert done.err.startswith("error: ") and words.format(broken) in done.err
+    done = call(app, "--text=x")
+    assert done.code == 2 and "--model is needed: a folder such as --model=saved_models/NAME." in done.err
+
+
+BAD_SETTINGS = {
+    "--temperature=-1": "error: temperature is -1.0, expected 0 (greedy) or a positive number. Set another",
+    "--top_p=1.5": "error: top_p is 1.5, expected a number from 0 to 1 (off).",
+    "--top_k=-1": "error: top_k is -1, expected 0 (off)",
+    "--repetition_penalty=0": "error: repetition_penalty is 0.0, expected a positive number",
+    "--min_new_tokens=500": "expected a whole number from 0 to max_new_tokens, which is 80.",
+    "--temperature=hot": "flag --temperature=hot: could not convert string to float: 'hot'",
+    "--num_samples=0": "flag --num_samples=0: 0 is not a positive integer",
+}
+
+
+def test_bad_settings(decoder, call):
+    for argument, words in BAD_SETTINGS.items():
+        done = call("generate", f"--model={decoder.model}", "--text=x", argument)
+        assert (done.code, done.out) == (2, ""), argument
+        assert words in done.err and "Traceback" not in done.err
+
+
+def test_bad_input(decoder, call, tmp_path):
+    (tmp_path / "bad.txt").write_bytes(b"fine\n\xff\n")
+    done = call("generate", f"--model={decoder.model}", f"--input={tmp_path}/bad.txt")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"error: {tmp_path}/bad.txt, line 2 is not UTF-8")
+
+
+def test_text_that_is_not_unicode_is_read_as_the_model_reads_it(decoder, call):
+    """A lone surrogate is what Python makes of a byte on the command line that is not UTF-8."""
+    done = call("generate", f"--model={decoder.model}", "--text=a\udcff", *SAMPLED)
+    assert done.code == 0, done.err
+    assert done.out.startswith("a?")

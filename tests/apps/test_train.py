@@ -1,0 +1,162 @@
+"""Training by command: what it prints, how it goes on, what it refuses."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+
+from tflm.config import load_json
+from tflm.presets import PRESETS, ExperimentConfig
+from tflm.training import read_log
+
+
+def test_a_run_says_what_it_does_and_leaves_what_it_promises(chat):
+    assert chat.training.code == 0, chat.training.err
+    assert "tiny_chat: 228,672 parameters, vocabulary of 2,000, 24 steps of 32 rows" in chat.training.err
+    lines = chat.training.out.splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["training", "held-out", "loss"]
+    assert 20 < float(lines[0].split()[2]) < 1500, "learned something, of 2,000 pieces"
+    assert lines[2] == f"loss curve: {chat.workdir}/loss.png"
+    there = {"config.json", "tokenizer", "data", "checkpoints", "log.jsonl", "tensorboard", "loss.png"}
+    assert set(os.listdir(chat.workdir)) >= there
+    with open(f"{chat.workdir}/loss.png", "rb") as file:
+        assert file.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_log_and_the_resolved_config(chat):
+    records = read_log(chat.workdir)
+    assert [record["step"] for record in records if "loss" in record] == [6, 8, 12, 16, 18, 24]
+    assert records[0]["loss"] > records[-2]["loss"]
+    assert "eval_perplexity" in records[-1]
+    config = load_json(ExperimentConfig, f"{chat.workdir}/config.json")
+    assert (config.training.num_steps, config.training.checkpoint_every) == (24, 8)
+
+
+def test_a_finished_run_is_not_trained_again(lstm, call):
+    before = {name: os.stat(f"{lstm.workdir}/{name}").st_mtime_ns for name in ("checkpoints", "log.jsonl")}
+    done = call("train", *lstm.train_arguments)
+    assert done.code == 0
+    assert "all 24 steps are done; --overwrite begins again." in done.err
+    assert done.out == lstm.training.out, "the same perplexities"
+    after = {name: os.stat(f"{lstm.workdir}/{name}").st_mtime_ns for name in before}
+    assert before == after
+
+
+def test_a_run_is_taken_up_by_its_folder_alone(lstm, call):
+    assert "all 24 steps are done" in call("train", f"--workdir={lstm.workdir}").err
+
+
+def test_another_config_is_refused_and_the_fields_are_named(lstm, call):
+    done = call("train", *lstm.train_arguments, "--set=model.num_layers=2", "--set=data.eval_fraction=0.5")
+    assert done.code == 1
+    assert "holds a run with another config: data.eval_fraction was 0.05, is 0.5; " in done.err
+    assert "model.num_layers was 1, is 2. Give another --workdir, or --overwrite to begin again." in done.err
+    assert os.path.isdir(f"{lstm.workdir}/checkpoints/step_00000024")
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(chat, call, tmp_path, checkout):
+    arguments = [a.replace(chat.workdir, str(tmp_path / "run")) for a in chat.train_arguments]
+    command = [sys.executable, "-m", "apps.train", *arguments]
+    process = subprocess.Popen(command, cwd=checkout, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    first_checkpoint = tmp_path / "run/checkpoints/step_00000008"
+    while process.poll() is None and not first_checkpoint.exists():
+        time.sleep(0.002)
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "killed before the end"
+    done = call("train", *arguments)
+    assert done.code == 0, done.err
+    assert "going on from step " in done.err
+    losses, unbroken = (
+        {record["step"]: record["loss"] for record in read_log(workdir) if "loss" in record}
+        for workdir in (str(tmp_path / "run"), chat.workdir)
+    )
+    assert losses.keys() == unbroken.keys()
+    assert losses[24] == pytest.approx(unbroken[24], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_dry_run_goes_the_whole_way_and_leaves_nothing(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    done = call("train", "--preset=tiny_lstm", "--dry_run")
+    assert done.code == 0, done.err
+    last = done.lines[-1]
+    assert last.startswith("dry run: trained one step, exported ")
+    assert last.endswith(" MB, verified; nothing is left behind.")
+    assert os.listdir(tmp_path) == []
+
+
+def test_list_presets_shows_each_with_its_docstring(call):
+    done = call("train", "--list_presets")
+    assert done.code == 0
+    for name, preset in PRESETS.items():
+        assert f"{name}: {preset.__doc__.strip()}\n" in done.out
+
+
+def test_print_config_shows_the_resolved_config(call, tmp_path):
+    arguments = ("--preset=tiny_chat", f"--workdir={tmp_path}/run", "--print_config")
+    done = call("train", *arguments, "--set=training.num_steps=7", '--set=data.languages=["chinese"]')
+    assert done.code == 0
+    config = json.loads(done.out)
+    assert (config["training"]["num_steps"], config["data"]["languages"]) == (7, ["chinese"])
+    assert not os.path.exists(tmp_path / "run")
+
+
+USAGE = {
+    "no preset": ([], "--preset is needed; --list_presets shows what there is."),
+    "an unknown preset": (["--preset=tiny"], "no preset 'tiny'. There are: chat_demo, "),
+    "no workdir": (["--preset=tiny_lstm"], "--workdir is needed: the folder of the run"),
+    "a new workdir alone": (["--workdir={tmp}/new"], "--preset is needed to begin a run in "),
+    "an unknown flag": (["--presets=x"], "Unknown command line flag 'presets'. Did you mean: preset"),
+    "an unknown strategy": (
+        ["--preset=tiny_lstm", "--workdir={tmp}/new", "--strategy=tpu"],
+        "--strategy is one of auto, one_device, mirrored; got 'tpu'.",
+    ),
+}
+FAILURES = {
+    "a misspelt field": ("training.num_step=5", "Did you mean training.num_steps?"),
+    "a misspelt section": ("trainin.num_steps=5", "Did you mean training?"),
+    "no equals sign": ("training.num_steps", "has no '='. Write it as section.field=value."),
+    "not a number": ("training.num_steps=many", "training.num_steps takes int; got 'many'."),
+    "a value out of range": ("training.num_steps=0", "num_steps is at least 1; got 0."),
+    "no such file": ("data.path={tmp}/none.txt", "no file matches"),
+}
+
+
+@pytest.mark.parametrize("arguments, words", USAGE.values(), ids=USAGE)
+def test_wrong_usage(call, tmp_path, arguments, words):
+    done = call("train", *(argument.format(tmp=tmp_path) for argument in arguments))
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: ") and words in done.err and done.err.endswith("Try --help.\n")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("assignment, words", FAILURES.values(), ids=FAILURES)
+def test_wrong_settings(call, tmp_path, assignment, words):
+    assignment = assignment.format(tmp=tmp_path)
+    done = call("train", "--preset=tiny_lstm", f"--workdir={tmp_path}/run", f"--set={assignment}")
+    assert (done.code, done.out) == (1, "")
+    assert words in done.err and "Traceback" not in done.err
+
+
+def test_a_folder_with_something_else_in_it_is_refused_whole(call, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
+    for overwrite in ("--nooverwrite", "--overwrite"):
+        done = call("train", "--preset=tiny_lstm", f"--workdir={tmp_path}", overwrite)
+        assert done.code == 1
+        assert "is not empty and holds no run. Give a folder of its own." in done.err
+    assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
+def test_a_file_in_place_of_the_folder(call, tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    done = call("train", "--preset=tiny_lstm", f"--workdir={tmp_path}/file")
+    assert done.code == 1
+    assert f"cannot make the folder '{tmp_path}/file': File exists." in done.err

@@ -1,0 +1,44 @@
+"""A run of a second, from small_run.py, which also runs as a program of its own."""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import tflm
+import tflm.training.trainer as trainer_module
+
+SCRIPT = pathlib.Path(__file__).parent / "small_run.py"
+
+
+@pytest.fixture(scope="session")
+def small_run():
+    """The module small_run."""
+    spec = importlib.util.spec_from_file_location("small_run", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["small_run"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def no_measuring(monkeypatch):
+    """The peak of this machine takes a second to measure and decides nothing here."""
+    monkeypatch.setattr(trainer_module, "peak_flops", lambda dtype: 1e12)
+
+
+@pytest.fixture(scope="session")
+def start():
+    """start("train", ...) -> the small run as a process."""
+    root = pathlib.Path(tflm.__file__).parents[1]
+    paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+
+    def run(*arguments):
+        command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": paths}
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+    return run

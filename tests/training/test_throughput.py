@@ -1,0 +1,12 @@
+"""The peak is a number of this machine, so only its order can be tested; the count of operations is exact."""
+
+from tflm.training.throughput import peak_flops, training_flops_per_token
+
+
+def test_the_peak_is_that_of_a_machine():
+    for dtype in ("float32", "bfloat16"):
+        assert 1e7 < peak_flops(dtype, size=128, rounds=2) < 1e16
+
+
+def test_six_operations_a_parameter():
+    assert training_flops_per_token(1000) == 6000.0

@@ -1,0 +1,120 @@
+"""One step by hand, with plain gradient descent, against the compiled one."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tflm.training.train_step import make_eval_step, make_train_steps
+
+RATE, V, ROWS, LENGTH = 0.5, 11, 8, 3
+
+
+@pytest.fixture
+def bigram():
+    """A model with an answer for every token, its loss, and three batches with uneven weights."""
+    keras.utils.set_random_seed(0)
+    table, head = keras.layers.Embedding(V, 6), keras.layers.Dense(V)
+    head(table(tf.zeros([1, 1], tf.int32)))
+    seen_shapes = []
+
+    def loss_fn(batch):
+        seen_shapes.append(batch["token_ids"].shape)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            batch["targets"], head(table(batch["token_ids"]))
+        )
+        return tf.reduce_sum(losses * batch["loss_weights"]), tf.reduce_sum(batch["loss_weights"])
+
+    rng = np.random.default_rng(1)
+    batches = []
+    for _ in range(3):
+        weights = rng.random([ROWS, LENGTH]) < np.linspace(0.1, 1, ROWS)[:, None]
+        ids = rng.integers(0, V, [2, ROWS, LENGTH]).astype(np.int32)  # 0 is padding
+        batches.append({"token_ids": ids[0], "targets": ids[1], "loss_weights": np.float32(weights)})
+    return table.trainable_variables + head.trainable_variables, loss_fn, batches, seen_shapes
+
+
+def dataset_of(batches):
+    stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+    return tf.data.Dataset.from_tensor_slices(stacked)
+
+
+def steps_by_hand(variables, loss_fn, batches, clip_norm):
+    """Gradients of the mean over all weights; one step after the other."""
+    logs = []
+    for batch in batches:
+        with tf.GradientTape() as tape:
+            total, weight = loss_fn({name: tf.constant(value) for name, value in batch.items()})
+            loss = total / weight
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        gradients = [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
+        norm = np.sqrt(sum((gradient**2).sum() for gradient in gradients))
+        scale = min(1.0, clip_norm / norm) if clip_norm else 1.0
+        for variable, gradient in zip(variables, gradients, strict=True):
+            variable.assign_sub(RATE * scale * gradient)
+        logs.append((float(loss), norm, np.count_nonzero(batch["token_ids"])))
+    return logs, [np.array(v) for v in variables]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["plain", "jit"])
+@pytest.mark.parametrize("num_micro_batches,clip_norm", [(1, 0.0), (2, 0.0), (4, 0.2), (1, 0.2)])
+def test_steps_are_those_by_hand(bigram, num_micro_batches, clip_norm, jit_compile):
+    variables, loss_fn, batches, seen_shapes = bigram
+    start = [np.array(v) for v in variables]
+    logs, expected = steps_by_hand(variables, loss_fn, batches, clip_norm)
+    assert min(norm for _, norm, _ in logs) > 0.2, "nothing to clip"
+    for variable, value in zip(variables, start, strict=True):
+        variable.assign(value)
+    optimizer = keras.optimizers.SGD(RATE)
+    optimizer.build(variables)
+    seen_shapes.clear()
+    train_steps = make_train_steps(
+        tf.distribute.get_strategy(),
+        loss_fn,
+        variables,
+        optimizer,
+        num_micro_batches=num_micro_batches,
+        clip_norm=clip_norm,
+        jit_compile=jit_compile,
+    )
+    values = train_steps(iter(dataset_of(batches)), tf.constant(3))
+    found = np.stack([values["loss"], values["gradient_norm"], values["tokens"]], axis=1)
+    np.testing.assert_allclose(found, logs, rtol=1e-5)
+    for variable, value in zip(variables, expected, strict=True):
+        np.testing.assert_allclose(variable, value, atol=1e-5)
+    # Shapes stay known, so that an LSTM can write its loop out.
+    assert {tuple(shape) for shape in seen_shapes} == {(ROWS // num_micro_batches, LENGTH)}
+
+
+def test_any_number_of_steps_is_one_trace(bigram):
+    variables, loss_fn, batches, _ = bigram
+    optimizer = keras.optimizers.SGD(RATE)
+    optimizer.build(variables)
+    options = {"num_micro_batches": 1, "clip_norm": 0.0, "jit_compile": False}
+    train_steps = make_train_steps(tf.distribute.get_strategy(), loss_fn, variables, optimizer, **options)
+    iterator = iter(dataset_of(batches))
+    assert train_steps(iterator, tf.constant(2))["loss"].shape == (2,)
+    assert train_steps(iterator, tf.constant(1))["loss"].shape == (1,)
+    assert train_steps.experimental_get_tracing_count() == 1
+
+
+def test_a_batch_without_targets_changes_nothing(bigram):
+    variables, loss_fn, batches, _ = bigram
+    empty = {**batches[0], "loss_weights": np.zeros([ROWS, LENGTH], np.float32)}
+    before = [np.array(v) for v in variables]
+    optimizer = keras.optimizers.SGD(RATE)
+    optimizer.build(variables)
+    options = {"num_micro_batches": 2, "clip_norm": 1.0, "jit_compile": False}
+    train_steps = make_train_steps(tf.distribute.get_strategy(), loss_fn, variables, optimizer, **options)
+    values = train_steps(iter(dataset_of([empty])), tf.constant(1))
+    assert float(values["loss"][0]) == float(values["gradient_norm"][0]) == 0.0
+    for variable, value in zip(variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_eval_step_gives_the_sums(bigram):
+    _, loss_fn, batches, _ = bigram
+    eval_step = make_eval_step(tf.distribute.get_strategy(), loss_fn)
+    batch = {name: tf.constant(value) for name, value in batches[0].items()}
+    for found, expected in zip(eval_step(batch), loss_fn(batch), strict=True):
+        assert float(found) == pytest.approx(float(expected), rel=1e-6)

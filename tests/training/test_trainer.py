@@ -1,0 +1,249 @@
+"""The loop: what it computes, logs and keeps, when it stops, and that a resumed run is the uninterrupted one."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tflm.errors import UserError
+from tflm.models import build_model
+from tflm.training import Trainer, read_log
+
+SPEED = {"time", "tokens_per_second", "share_of_peak"}  # what may differ between two equal runs
+
+
+def lines(workdir):
+    return [{k: v for k, v in record.items() if k not in SPEED} for record in read_log(str(workdir))]
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+@pytest.fixture
+def trained(small_run, tmp_path):
+    """A plain run, with its trainer, its folder and what it returned."""
+    trainer = small_run.make_trainer(tmp_path, "plain_lstm", num_steps=10, peak_learning_rate=0.05)
+    metrics = trainer.train(small_run.Numbers(), small_run.Numbers(3))
+    return trainer, tmp_path, metrics
+
+
+def test_it_learns_and_logs(small_run, trained):
+    trainer, workdir, metrics = trained
+    records = read_log(str(workdir))
+    steps = [record for record in records if "loss" in record]
+    assert [record["step"] for record in steps] == [2, 4, 6, 8, 10]
+    assert set(steps[0]) == {"step", "time", "loss", "gradient_norm", "learning_rate"}
+    assert set(steps[1]) == set(steps[0]) | {"tokens_per_second", "share_of_peak"}
+    assert (
+        steps[0]["loss"] == pytest.approx(math.log(29), abs=0.3)
+        and steps[-1]["loss"] < steps[0]["loss"] - 0.2
+    )
+    share = steps[1]["tokens_per_second"] * 6 * trainer.model.num_parameters() / 1e12
+    assert steps[1]["share_of_peak"] == pytest.approx(share, rel=1e-5)
+    # The learning rate is that of the next step: 10 of 10 done, the fall is over.
+    assert steps[-1]["learning_rate"] == pytest.approx(0.05 * 0.1)
+    evaluations = [record for record in records if "eval_loss" in record]
+    assert [record["step"] for record in evaluations] == [4, 8, 10]
+    assert evaluations[-1]["eval_loss"] == pytest.approx(metrics["loss"], rel=1e-6)
+    assert int(trainer.step) == 10 and int(trainer.optimizer.iterations) == 10
+
+
+def test_the_logged_loss_is_the_mean_over_its_steps(small_run, tmp_path):
+    runs = {}
+    for every in (1, 4):
+        trainer = small_run.make_trainer(tmp_path / str(every), "plain_lstm", num_steps=4, log_every=every)
+        trainer.train(small_run.Numbers(), None)
+        runs[every] = lines(tmp_path / str(every))
+    for name in ("loss", "gradient_norm"):
+        assert runs[4][-1][name] == pytest.approx(np.mean([r[name] for r in runs[1]]), rel=1e-6)
+
+
+def test_evaluation_is_a_mean_over_tokens(small_run, trained):
+    """Batches weigh as much as they have targets."""
+    trainer, _, metrics = trained
+    sums = [
+        trainer.task.loss(trainer.model, batch, training=False) for batch in small_run.Numbers(3).dataset()
+    ]
+    totals, weights = np.array([[float(part) for part in pair] for pair in sums]).T
+    assert len(set(weights)) > 1
+    assert metrics["loss"] == pytest.approx(totals.sum() / weights.sum(), rel=1e-5)
+    assert metrics["num_tokens"] == weights.sum()
+    two = trainer.evaluate(small_run.Numbers(3), max_batches=2)
+    assert two["loss"] == pytest.approx(totals[:2].sum() / weights[:2].sum(), rel=1e-5)
+
+
+def test_checkpoints_that_are_kept(small_run, tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path, "plain_lstm", num_steps=11, checkpoint_every=3, keep_checkpoints=2
+    )
+    trainer.train(small_run.Numbers(), None)
+    assert trainer.checkpoints.steps() == [9, 11]
+    names = json.loads(pathlib.Path(trainer.checkpoints.path(11), "shapes.json").read_text())["shapes"]
+    assert {"step", "optimizer/iteration", "model/lstm_language_model/lstm_0/kernel"} <= set(names)
+    assert all(np.isfinite(value).all() for value in small_run.all_state(trainer).values())
+
+
+def test_a_finished_run_is_left_alone(small_run, trained):
+    trainer, workdir, _ = trained
+    before = lines(workdir)
+    again = small_run.make_trainer(workdir, "plain_lstm", num_steps=10)
+    assert again.train(small_run.Numbers(), small_run.Numbers(3)) == {}
+    assert lines(workdir) == before
+    assert_same(small_run.weights(again), small_run.weights(trainer))
+
+
+@pytest.mark.parametrize("model,optimizer", [("transformer", "adamw"), ("lstm", "muon")])
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(small_run, tmp_path, model, optimizer):
+    """With dropout; stopped between two checkpoints, and killed by an error after one. Other models and optimizers
+    are made in the same process in between, as in a notebook."""
+
+    def make(name):
+        return small_run.make_trainer(tmp_path / name, model, optimizer=optimizer, num_steps=10)
+
+    whole = make("whole")
+    whole.train(small_run.Numbers(), small_run.Numbers(2))
+    make("stopped").train(small_run.Numbers(), small_run.Numbers(2), stop_at=5)
+    stopped = make("stopped")
+    assert stopped.checkpoints.steps() == [4, 5]
+    stopped.train(small_run.Numbers(), small_run.Numbers(2))
+    assert_same(small_run.all_state(stopped), small_run.all_state(whole))
+    assert lines(tmp_path / "stopped")[-2:] == lines(tmp_path / "whole")[-2:]
+
+    with pytest.raises(tf.errors.OpError, match="no space left on device"):
+        make("failed").train(small_run.Numbers(fail_at=7), small_run.Numbers(2))
+    failed = make("failed")
+    assert failed.checkpoints.steps() == [4]
+    assert [record["step"] for record in lines(tmp_path / "failed")] == [2, 4, 4, 6]
+    failed.train(small_run.Numbers(), small_run.Numbers(2))
+    assert_same(small_run.all_state(failed), small_run.all_state(whole))
+    assert lines(tmp_path / "failed") == lines(tmp_path / "whole")
+
+
+def test_dropout_goes_on_from_where_it_was(small_run, tmp_path):
+    """The random generators are in the checkpoint: without them the masks of the first steps would come again."""
+    trainer = small_run.make_trainer(tmp_path, "transformer", num_steps=4)
+    trainer.train(small_run.Numbers(), None)
+    names = [name for name in small_run.all_state(trainer) if "seed_generator_state" in name]
+    generators = [small_run.all_state(trainer)[name] for name in names]
+    assert len(generators) == 3  # the embedding's, the attention's, the feed-forward network's
+    assert all(generator[1] == 4 for generator in generators)
+    assert len({int(generator[0]) for generator in generators}) == 3
+
+
+def test_another_models_checkpoint(small_run, trained):
+    _, workdir, _ = trained
+    other = small_run.make_trainer(workdir, "plain_transformer", num_steps=20)
+    with pytest.raises(
+        UserError, match=r"is of another model: model/lstm_.* is \[48\] there and absent here"
+    ):
+        other.train(small_run.Numbers(), None)
+    wider = dataclasses.replace(small_run.MODELS["plain_lstm"], hidden_dim=13)
+    other = Trainer(lambda: build_model(wider), small_run.NextToken(), small_run.make_config(), str(workdir))
+    with pytest.raises(
+        UserError, match=r"model/lstm_language_model/lstm_0/bias is \[48\] there and \[52\] here"
+    ):
+        other.train(small_run.Numbers(), None)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_stops_at_its_step(small_run, tmp_path, value):
+    trainer = small_run.make_trainer(tmp_path, "plain_lstm", num_steps=12, log_every=4)
+    words = r"step 7: the loss is nan and the gradient norm nan. Training stopped; the newest checkpoint is of step 4"
+    with pytest.raises(UserError, match=words) as caught:
+        trainer.train(small_run.Numbers(spoil={6: value}), None)
+    assert "lower training.peak_learning_rate or raise training.warmup_steps" in str(caught.value)
+    assert trainer.checkpoints.steps() == [4]
+    assert [record["step"] for record in lines(tmp_path)] == [4]
+    # What is kept is good, and goes on with a batch that is.
+    again = small_run.make_trainer(tmp_path, "plain_lstm", num_steps=12, log_every=4)
+    again.train(small_run.Numbers(), None)
+    assert all(np.isfinite(value).all() for value in small_run.all_state(again).values())
+    assert [record["step"] for record in lines(tmp_path)] == [4, 8, 12]
+
+
+def test_batches_that_do_not_divide(small_run, tmp_path):
+    two = type("TwoReplicas", (), {"num_replicas_in_sync": 2})()
+    words = "global_batch_size=8 does not divide evenly over 2 replicas and 8 micro-batches"
+    with pytest.raises(UserError, match=words):
+        small_run.make_trainer(tmp_path, strategy=two, num_micro_batches=8)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("model", ["plain_transformer", "plain_lstm"])
+def test_compiled_by_xla_it_is_the_same(small_run, tmp_path, model, compact):
+    runs = []
+    for jit_compile in (False, True):
+        task = small_run.NextToken()
+        task.compact = compact
+        workdir = tmp_path / str(jit_compile)
+        trainer = small_run.make_trainer(workdir, model, task=task, num_steps=4, jit_compile=jit_compile)
+        trainer.train(small_run.Numbers(), None)
+        runs.append((small_run.weights(trainer), lines(workdir)))
+    for name, value in runs[0][0].items():
+        np.testing.assert_allclose(value, runs[1][0][name], atol=1e-4, err_msg=name)
+    for one, other in zip(runs[0][1], runs[1][1], strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.parametrize("model,optimizer", [("plain_transformer", "muon"), ("plain_lstm", "adamw")])
+def test_mixed_bfloat16_trains_close_to_float32(small_run, tmp_path, model, optimizer):
+    losses = {}
+    for precision in ("float32", "mixed_bfloat16"):
+        workdir = tmp_path / precision
+        trainer = small_run.make_trainer(
+            workdir,
+            model,
+            num_steps=40,
+            log_every=20,
+            eval_every=20,
+            checkpoint_every=20,
+            precision=precision,
+            optimizer=optimizer,
+            peak_learning_rate=0.05,
+        )
+        trainer.train(small_run.Numbers(), None)
+        assert keras.config.dtype_policy().name == "float32"
+        assert trainer.model.compute_dtype == ("float32" if precision == "float32" else "bfloat16")
+        variables = [*trainer.model.trainable_variables, *trainer.optimizer.variables]
+        assert {v.dtype for v in variables} <= {"float32", "int32", "int64"}
+        losses[precision] = [record["loss"] for record in lines(workdir)]
+    np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], atol=0.03)
+    assert losses["mixed_bfloat16"][1] < losses["mixed_bfloat16"][0] - 0.1
+
+
+def test_the_seed_decides_the_model(small_run, tmp_path):
+    one, same, other = (small_run.make_trainer(tmp_path, seed=seed) for seed in (1, 1, 2))
+    assert_same(small_run.all_state(one), small_run.all_state(same))
+    assert any(
+        np.any(a != b) for a, b in zip(small_run.weights(one).values(), small_run.weights(other).values())
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_ends_with_the_same_weights(start, tmp_path):
+    """SIGKILL, three times at random moments, to a process that writes a checkpoint every 3 of 120 steps."""
+    whole = start("train", tmp_path / "whole", tmp_path / "whole.npz")
+    assert whole.communicate(timeout=300) and whole.returncode == 0
+    rng = np.random.default_rng()
+    for _ in range(3):
+        before = len(read_log(str(tmp_path / "killed")))
+        process = start("train", tmp_path / "killed", tmp_path / "killed.npz")
+        while process.poll() is None and len(read_log(str(tmp_path / "killed"))) <= before + 1:
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 0.4))
+        process.kill()
+        process.communicate()
+    assert not (tmp_path / "killed.npz").exists(), "it was never killed in time"
+    last = start("train", tmp_path / "killed", tmp_path / "killed.npz")
+    assert last.communicate(timeout=300) and last.returncode == 0
+    assert_same(dict(np.load(tmp_path / "killed.npz")), dict(np.load(tmp_path / "whole.npz")))
+    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")

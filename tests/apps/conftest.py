@@ -20,11 +20,18 @@ FEW_STEPS = ("training.num_steps=24", "training.warmup_steps=4", "training.log_e
 SMALL_EVAL = "training.max_eval_batches=2"
 
 
-def call(name: str, *arguments: str, stdin: bytes = b"") -> types.SimpleNamespace:
+class Terminal(io.TextIOWrapper):
+    """Standard input that passes for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def call(name: str, *arguments: str, stdin: bytes = b"", at_terminal: bool = False) -> types.SimpleNamespace:
     """Runs `apps.NAME` in this process: its exit code, and what it wrote to standard output and error."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     kept = sys.stdin
-    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
+    sys.stdin = (Terminal if at_terminal else io.TextIOWrapper)(io.BytesIO(stdin), "utf-8")
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = importlib.import_module(f"apps.{name}").run([name, *arguments])
@@ -36,7 +43,7 @@ def call(name: str, *arguments: str, stdin: bytes = b"") -> types.SimpleNamespac
 
 @pytest.fixture(name="call", scope="session")
 def call_fixture():
-    """`call(NAME, *arguments, stdin=b"")`. A model is loaded once for all calls, to save time."""
+    """`call(NAME, *arguments, stdin=b"", at_terminal=False)`. A model is loaded once for all calls, to save time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tflm.serving.connect", functools.cache(connect))
         yield call

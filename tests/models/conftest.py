@@ -50,6 +50,12 @@ def config(request):
     return CONFIGS[request.param]
 
 
+@pytest.fixture(scope="session", params=list(CONFIGS))
+def random_model(request):
+    """Each test that asks for it runs once for every kind of model, with large random weights; it changes none."""
+    return make(CONFIGS[request.param], scale=0.3)
+
+
 @pytest.fixture(scope="session")
 def configs():
     return CONFIGS

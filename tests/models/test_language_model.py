@@ -11,8 +11,6 @@ from tflm.decoding import DecodingConfig, generate, settings_tensors
 from tflm.errors import UserError
 from tflm.models import LSTMConfig, TransformerDecoderConfig, build_model
 
-SCALE = 0.3
-
 
 def random_ids(rng, *shape):
     return rng.integers(1, 29, size=shape).astype(np.int32)
@@ -39,8 +37,8 @@ def read_in_steps(model, token_ids, num_padding, prompt_length, sizes, growth):
 
 
 @pytest.mark.parametrize("sizes", [[1] * 6, [2, 1, 3]], ids=["one_by_one", "in_pieces"])
-def test_steps_equal_the_whole_sequence(rng, config, make_model, sizes):
-    model = make_model(config, scale=SCALE)
+def test_steps_equal_the_whole_sequence(rng, random_model, sizes):
+    model = random_model
     num_padding = np.array([0, 2, 4], np.int32)
     token_ids = random_ids(rng, 3, 11)
     token_ids[1, :2], token_ids[2, :4] = 0, 17  # what stands in the padding does not matter
@@ -51,8 +49,8 @@ def test_steps_equal_the_whole_sequence(rng, config, make_model, sizes):
         np.testing.assert_allclose(logits[row, padding:], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_last_only_gives_the_last_place(rng, config, make_model):
-    model, token_ids = make_model(config, scale=SCALE), random_ids(rng, 2, 5)
+def test_last_only_gives_the_last_place(rng, random_model):
+    model, token_ids = random_model, random_ids(rng, 2, 5)
     all_logits, state = model.step(token_ids, model.initial_state(2, 5))
     last, last_state = model.step(token_ids, model.initial_state(2, 5), last_only=True)
     assert last.shape == (2, 1, 29)
@@ -61,16 +59,15 @@ def test_last_only_gives_the_last_place(rng, config, make_model):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_state_has_the_batch_first(config, make_model):
-    model = make_model(config)
-    state = model.extend_state(model.initial_state(3, 4), 2)
+def test_a_state_has_the_batch_first(random_model):
+    state = random_model.extend_state(random_model.initial_state(3, 4), 2)
     for part in tf.nest.flatten(state):
         assert part.shape == () or part.shape[0] == 3
     assert state["cache_index"].dtype == tf.int32 and state["num_padding"].dtype == tf.int32
 
 
-def test_a_later_token_changes_no_earlier_logits(rng, config, make_model):
-    model, token_ids = make_model(config, scale=SCALE), random_ids(rng, 2, 7)
+def test_a_later_token_changes_no_earlier_logits(rng, random_model):
+    model, token_ids = random_model, random_ids(rng, 2, 7)
     before = model(token_ids).numpy()
     for place in range(7):
         changed = token_ids.copy()
@@ -85,8 +82,8 @@ def test_the_first_loss_is_near_ln_v(rng, config, make_model):
     assert loss == pytest.approx(np.log(29), abs=0.1)
 
 
-def test_a_gradient_reaches_every_variable(rng, config, make_model):
-    model = make_model(config, scale=SCALE)
+def test_a_gradient_reaches_every_variable(rng, random_model):
+    model = random_model
     with tf.GradientTape() as tape:
         loss = cross_entropy(model, random_ids(rng, 4, 17))
     gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
@@ -94,17 +91,17 @@ def test_a_gradient_reaches_every_variable(rng, config, make_model):
         assert gradient is not None, variable.path
         size = float(tf.norm(tf.convert_to_tensor(gradient)))
         # Softmax does not see a number that is added to every key, unless positions or a norm mix it.
-        is_free = variable.path.endswith("key/bias") and getattr(config, "positions", "") != "rotary"
+        is_free = variable.path.endswith("key/bias") and getattr(model.config, "positions", "") != "rotary"
         assert size > 1e-4 or is_free, f"{variable.path}: {size}"
 
 
-def test_call_is_hidden_states_and_logits_in_every_precision(rng, config, make_model):
+def test_call_is_hidden_states_and_logits_in_every_precision(rng, random_model, make_model):
     token_ids, policy = random_ids(rng, 2, 6), keras.config.dtype_policy()
-    expected = make_model(config, scale=SCALE)(token_ids)
+    expected = random_model(token_ids)
     for precision in ("float32", "mixed_bfloat16"):
         keras.config.set_dtype_policy(precision)
         try:
-            model = make_model(config, scale=SCALE)
+            model = make_model(random_model.config, scale=0.3)
         finally:
             keras.config.set_dtype_policy(policy)
         assert {v.dtype for v in model.trainable_variables} == {"float32"}
@@ -119,8 +116,8 @@ def test_call_is_hidden_states_and_logits_in_every_precision(rng, config, make_m
         assert difference < (1e-6 if precision == "float32" else 0.1)
 
 
-def test_one_graph_for_every_batch_and_length(rng, config, make_model):
-    model = make_model(config, scale=SCALE)
+def test_one_graph_for_every_batch_and_length(rng, random_model):
+    model = random_model
     call = tf.function(lambda ids: model(ids), input_signature=[tf.TensorSpec([None, None], tf.int32)])
     for shape in [(2, 5), (1, 9)]:
         token_ids = random_ids(rng, *shape)

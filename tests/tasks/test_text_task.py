@@ -97,10 +97,11 @@ def test_every_prompt_has_a_token_and_fits(make_task, tokenizers, name):
         assert min(lengths.numpy()) >= 1 and max(lengths.numpy()) <= task.max_length
 
 
-def test_no_text_makes_generation_or_scoring_fail(served):
+def test_no_text_makes_generation_or_scoring_fail(served, request_settings):
     task, _, signatures = served("byte")
     text = tf.constant(ODD_TEXTS)
-    answer = signatures["serving_default"](text)["text"]
+    settings = request_settings(len(ODD_TEXTS), max_new_tokens=5)
+    answer = signatures["generate"](text, *settings.values())["text"]
     assert answer.shape == text.shape and answer.dtype == tf.string
     for value in answer.numpy():
         value.decode("utf-8")
@@ -141,12 +142,10 @@ def test_score_is_a_sum_of_log_softmax(served, score_slowly):
         assert float(score["log_probability"][index]) == pytest.approx(expected, abs=1e-3)
 
 
-def test_an_lstm_is_served_alike(tokenizers, language_modeling, make_model, score_slowly):
-    task, model = language_modeling(tokenizers["byte"], max_new_tokens=4), make_model(261, 32, "lstm")
-    signatures = task.signatures(model)
+def test_an_lstm_scores_alike(tokenizers, language_modeling, make_model, score_slowly):
+    task, model = language_modeling(tokenizers["byte"]), make_model(261, 32, "lstm")
     text = tf.constant(["hello", "你好", ""])
-    assert signatures["serving_default"](text)["text"].shape == [3]
-    scores = signatures["score"](text)["log_probability"].numpy()
+    scores = task.signatures(model)["score"](text)["log_probability"].numpy()
     rows = task.encode({"text": text})["token_ids"].to_list()
     np.testing.assert_allclose(scores, [score_slowly(model, row, 1) for row in rows], atol=1e-3)
 
@@ -171,9 +170,12 @@ def test_tokenize_pads_at_the_end(served):
         assert ids == row + [task.tokenizer.pad_id] * (len(ids) - len(row))
 
 
-def test_serving_default_is_generate_with_the_settings_of_the_task(served, request_settings):
-    _, _, signatures = served("byte")
+def test_serving_default_is_generate_with_the_settings_of_the_task(
+    pairs, tokenizers, make_model, request_settings
+):
+    task = pairs(tokenizers["byte"], max_new_tokens=5, temperature=0.7, seed=3)
+    signatures = task.signatures(make_model(261))
     text = tf.constant(["hello", "你好"])
-    settings = request_settings(2, temperature=0.0, max_new_tokens=5)
+    settings = request_settings(2, temperature=0.7, seed=3, max_new_tokens=5)
     expected = signatures["generate"](text, *settings.values())["text"]
     assert signatures["serving_default"](text)["text"].numpy().tolist() == expected.numpy().tolist()

@@ -144,13 +144,16 @@ def compare_replicas(output):
         }
 
     result = {}
-    for optimizer, numbers_of_parts in (("adamw", (1, 2)), ("muon", (2,))):
-        options = {"model": "plain_transformer", "optimizer": optimizer, "clip_norm": 0.5}
+    for model, optimizer, numbers_of_parts in (
+        ("plain_transformer", "adamw", (2,)),
+        ("plain_lstm", "muon", (1, 2)),
+    ):
+        options = {"model": model, "optimizer": optimizer, "clip_norm": 0.5}
         one = run(None, **options)
         for parts in numbers_of_parts:
             two = run(mirrored, num_micro_batches=parts, **options)
             result[f"{optimizer}_{parts}"] = difference(one, two)
-    whole, resumed = run(mirrored), run(mirrored, stop_at=2)
+    whole, resumed = run(mirrored, model="lstm"), run(mirrored, stop_at=2, model="lstm")
     result["resumed_with_dropout"] = difference(whole, resumed)
     components = [
         tuple(np.array(part) for part in variable.value.values)

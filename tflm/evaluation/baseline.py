@@ -7,7 +7,7 @@ _END = re.compile(r"(?<=[.!?])\s|(?<=[。！？])|\n\s*\n")
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a text, its lines joined.
+    """The first sentence of a text, its lines joined. An abbreviation before a space ("e.g. this") ends it too.
 
     >>> first_sentence("Reads a file.\\nRaises an error if it cannot.")
     'Reads a file.'

@@ -10,7 +10,9 @@ from tflm.errors import UserError
 KINDS = ("rouge1", "rouge2", "rougeL")
 
 # Han ideographs, kana and hangul: written without spaces, or scored by character by custom.
-_CHARACTER = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_CHARACTER = (
+    "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U000323af"
+)
 
 
 def rouge(references: Sequence[str], predictions: Sequence[str]) -> dict[str, np.ndarray]:

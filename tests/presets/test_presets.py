@@ -1,0 +1,80 @@
+"""Every recipe: it can be built, written down and changed, and it says what it costs and gives."""
+
+import re
+
+import pytest
+
+from apps.train import FLAGS
+from tflm.config import from_dict, load_json, override, save_json, to_dict
+from tflm.errors import UsageError, UserError
+from tflm.models import build_model
+from tflm.presets import PRESETS, ExperimentConfig, load_preset
+from tflm.tasks import PairsConfig
+
+NAMES = sorted(PRESETS)
+
+
+def test_the_recipes():
+    assert NAMES == [
+        "chat_demo",
+        "docstring_summarizer",
+        "shakespeare_char",
+        "tiny_chat",
+        "tiny_decoder",
+        "tiny_lstm",
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_config_has_its_name_and_survives_json(name, tmp_path):
+    config = load_preset(name)
+    assert config.name == name
+    assert config == load_preset(name), "the same each time"
+    assert from_dict(ExperimentConfig, to_dict(config)) == config
+    save_json(config, str(tmp_path / "config.json"))
+    assert load_json(ExperimentConfig, str(tmp_path / "config.json")) == config
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_overrides(name):
+    config = override(load_preset(name), ["training.num_steps=7", "model.num_layers=1", "decoding.top_k=3"])
+    assert (config.training.num_steps, config.model.num_layers, config.decoding.top_k) == (7, 1, 3)
+    assert config.data == load_preset(name).data
+    with pytest.raises(UserError, match=r"Did you mean model.num_layers\?"):
+        override(load_preset(name), ["model.num_layer=1"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prompt_and_answer_fit_into_the_context(name):
+    config = load_preset(name)
+    if isinstance(config.task, PairsConfig):
+        task = config.task
+        assert task.max_source_length + task.max_target_length + 2 <= config.model.max_length
+        assert config.decoding.max_new_tokens <= task.max_target_length
+        assert "separator" in config.tokenizer.special_tokens
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_model_can_be_built(name):
+    config = override(load_preset(name), ["model.vocab_size=50"])
+    assert build_model(config.model).num_parameters() > 10_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_headed_by_cost_result_and_command(name):
+    doc = PRESETS[name].__doc__
+    headings = re.findall(r"^ *(Cost|Result|Command): \S.*$", doc, re.MULTILINE)
+    assert headings == ["Cost", "Result", "Command"], doc
+    cost = re.search(r"Cost:(.*?)Result:", doc, re.DOTALL)[1]
+    assert re.search(r"\d.* (second|minute)s?", cost, re.DOTALL), "how long it takes"
+    command = re.search(r"Command:\s+(python -m apps\.train .*?)(\n *\n|\Z|$)", doc, re.DOTALL)[1]
+    arguments = command.replace("\\\n", " ").split()[3:]
+    FLAGS.unparse_flags()
+    assert FLAGS(["train", *arguments]) == ["train"]
+    assert FLAGS.preset == name
+    override(load_preset(name), FLAGS.set)
+
+
+def test_an_unknown_preset_lists_those_there_are():
+    with pytest.raises(UsageError, match=r"no preset 'tiny'. There are: chat_demo, docstring_summarizer, "):
+        load_preset("tiny")

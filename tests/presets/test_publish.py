@@ -34,8 +34,8 @@ def test_what_goes_into_an_export(trained, published, tmp_path):
     assert tokenizer is trained.task.tokenizer
     card = given["card"]
     assert card["What it is"] == (
-        f"A lstm of {model.num_parameters():,} parameters for the task language_modeling, from the recipe "
-        "`tiny_lstm`, after 2 steps."
+        f"A model of the kind lstm with {model.num_parameters():,} parameters, for the task language_modeling, "
+        "from the recipe `tiny_lstm`, after 2 steps."
     )
     assert card["Held-out measures"] == "None were taken."
     assert card["Model"]["hidden_dim"] == 16

@@ -67,7 +67,7 @@ def test_batches_learn_targets_and_ends_alone(tmp_path, tokenizers, pairs):
 def trained(tokenizers, pairs, make_model):
     """A model that has learned three pairs by heart, with the task and its signatures."""
     sources, targets = ["hi", "你好", "yo"], ["ok then", "好的！", "你 too"]
-    task = pairs(tokenizers["byte"], max_length=32, source=12, target=12)
+    task = pairs(tokenizers["byte"], source=12, target=12, temperature=0.0, max_new_tokens=14)
     model = make_model(261, 32, scale=0.1)
     rows = task.encode({"source": tf.constant(sources), "target": tf.constant(targets)})
     padded = rows["token_ids"].to_tensor()
@@ -97,10 +97,14 @@ def trained(tokenizers, pairs, make_model):
 
 
 def test_greedy_answers_are_the_learned_targets(trained, request_settings):
+    """serving_default has the settings of the task, which are greedy here; generate those of the request."""
     _, signatures, sources, targets = trained
-    settings = request_settings(3, temperature=0.0, max_new_tokens=14)
-    answer = signatures["generate"](tf.constant(sources), *settings.values())
+    answer = signatures["serving_default"](tf.constant(sources))
     assert [text.decode() for text in answer["text"].numpy()] == targets
+    settings = request_settings(3, temperature=[0.0, 0.0, 1.0], max_new_tokens=[14, 1, 0])
+    answer = signatures["generate"](tf.constant(sources), *settings.values())
+    assert answer["num_tokens"].numpy().tolist() == [len(targets[0].encode()), 1, 0]
+    assert answer["text"].numpy()[0].decode() == targets[0] and answer["text"].numpy()[2] == b""
 
 
 def test_log_probability_of_generate_is_the_score_of_its_text(trained, request_settings):

@@ -168,14 +168,3 @@ def test_tokenize_pads_at_the_end(served):
     assert answer["lengths"].numpy().tolist() == [len(row) for row in rows]
     for ids, row in zip(answer["token_ids"].numpy().tolist(), rows, strict=True):
         assert ids == row + [task.tokenizer.pad_id] * (len(ids) - len(row))
-
-
-def test_serving_default_is_generate_with_the_settings_of_the_task(
-    pairs, tokenizers, make_model, request_settings
-):
-    task = pairs(tokenizers["byte"], max_new_tokens=5, temperature=0.7, seed=3)
-    signatures = task.signatures(make_model(261))
-    text = tf.constant(["hello", "你好"])
-    settings = request_settings(2, temperature=0.7, seed=3, max_new_tokens=5)
-    expected = signatures["generate"](text, *settings.values())["text"]
-    assert signatures["serving_default"](text)["text"].numpy().tolist() == expected.numpy().tolist()

@@ -10,7 +10,13 @@ from tflm.training import TrainingConfig
 
 
 def docstring_summarizer() -> ExperimentConfig:
-    """RESULTS-PENDING"""
+    """The docstrings of the installed Python packages, body to summary line; no body and no summary on both sides.
+
+    Cost: 3,600 steps, COST; 5.2M parameters.
+    Result: ROUGE-1/2/L 25.61 / 8.75 / 24.30 on 1,171 held-out docstrings, greedy; the body's first sentence
+        20.38 / 4.86 / 16.79. Held-out perplexity 35.2. The packages of another environment give other pairs.
+    Command: python -m apps.train --preset=docstring_summarizer --workdir=runs/docstring_summarizer
+    """
     return ExperimentConfig(
         name="docstring_summarizer",
         data=DataConfig(source="docstrings", eval_fraction=0.05),

@@ -33,8 +33,8 @@ def publish(experiment: Experiment, output: str, step: int | None = None) -> str
         output,
         requests=task.example_requests(),
         card={
-            "What it is": f"A {config.model.kind} of {model.num_parameters():,} parameters for the task "
-            f"{config.task.kind}, from the recipe `{config.name}`, after {found} steps.",
+            "What it is": f"A model of the kind {config.model.kind} with {model.num_parameters():,} parameters, "
+            f"for the task {config.task.kind}, from the recipe `{config.name}`, after {found} steps.",
             "Held-out measures": _measures(experiment.workdir, found) or "None were taken.",
             "Data": {key: value for key, value in to_dict(config.data).items() if value not in ("", None)},
             "Model": to_dict(config.model),

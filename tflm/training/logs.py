@@ -1,4 +1,4 @@
-"""What a run says while it goes: a progress bar, a JSONL file, TensorBoard, and a plot of the losses."""
+"""What a run says while it goes: a progress bar, a JSONL file, and TensorBoard."""
 
 import json
 import os

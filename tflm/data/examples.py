@@ -52,10 +52,14 @@ class Report:
         )
 
 
+_told: set[str] = set()
+
+
 class Examples(Iterable[Example]):
     """The examples of one split; a stream, read anew by each `iter`.
 
-    `report` tells of the last pass. A pass that meets bad rows logs one warning at its end.
+    `report` tells of the last pass. A pass that meets bad rows logs a warning at its end, unless the same one was
+    logged before: data is read more than once, for the vocabulary and for each side.
 
     Raises, while it is read:
         UserError: a file cannot be read, a column is missing, there are no examples, or more rows are bad
@@ -82,7 +86,8 @@ class Examples(Iterable[Example]):
                 yield example
         if limit < 1 and report.num_bad > limit * report.num_rows:
             self._refuse()
-        if report.num_bad:
+        if report.num_bad and str(report) not in _told:
+            _told.add(str(report))
             logging.warning("%s", report)
         self._check_empty()
 

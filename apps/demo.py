@@ -30,7 +30,7 @@ flags.DEFINE_boolean(
     "overwrite", False, "Remove the run and the SavedModel and begin again.", flag_values=FLAGS
 )
 
-QUESTIONS = ("What is AI?", "Are you a robot?", "Tell me a joke", "什么是ai", "你是谁")
+QUESTIONS = ("What is AI?", "Are you a robot?", "Tell me a joke", "什么是ai", "你是谁?")
 
 
 def main(flag_values: flags.FlagValues) -> None:

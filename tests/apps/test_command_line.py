@@ -175,7 +175,8 @@ def shell(tmp_path):
 
     def run(body: str, line: str, **environment: str):
         (tmp_path / "app.py").write_text(APP.format(body), encoding="utf-8")
-        app = {"app": f"{sys.executable} {tmp_path}/app.py", "PYTHONPATH": str(ROOT), **environment}
+        app = {"app": f"{sys.executable} {tmp_path}/app.py", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+        app.update(environment)
         command = ["bash", "-c", line]
         return subprocess.run(
             command, capture_output=True, encoding="utf-8", cwd=ROOT, env={**os.environ, **app}, check=False

@@ -86,7 +86,7 @@ def train(config, workdir: str, overwrite: bool = False, strategy: str = "auto")
         note(f"going on from step {done[-1]:,}.")
     metrics = trainer.train(batches, held_out)
     if held_out and not metrics:
-        metrics = trainer.evaluate(held_out, config.training.max_eval_batches)
+        metrics = trainer.evaluate(held_out)
     plot = os.path.join(workdir, "loss.png")
     plot_losses(read_log(workdir), plot, config.name)
     train_metrics = perplexity(

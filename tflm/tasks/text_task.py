@@ -1,5 +1,6 @@
 """What every task that writes text has in common: loss, metrics, and the signatures of its export."""
 
+import abc
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ Batch = dict[str, tf.Tensor]
 _TEXT = tf.TensorSpec([None], tf.string, "text")
 
 
-class TextTask:
+class TextTask(abc.ABC):
     """A subclass says what a row of tokens looks like: `encode`, `batches`, `prompts` and `score_rows`.
 
     Args:
@@ -32,21 +33,21 @@ class TextTask:
     def __init__(self, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig) -> None:
         self.tokenizer, self.max_length, self.decoding = tokenizer, max_length, decoding
 
+    @abc.abstractmethod
     def encode(self, examples: dict[str, tf.Tensor]) -> dict[str, tf.RaggedTensor | tf.Tensor]:
         """Features of examples string [B], for `tflm.data.build_store`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def batches(self, store: TokenStore, batch_size: int, seed: int, training: bool) -> Batches:
         """Batches of a store that `encode` filled."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
         """What generation begins from, int32 [B, (P)], for string [B]; leaves room for what is to come."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
         """Rows int32 [B, (T)] to score, and how many of each row's first tokens are given, int32 [B]."""
-        raise NotImplementedError
 
     score_inputs: tuple[tf.TensorSpec, ...] = (_TEXT,)
 

@@ -45,7 +45,7 @@ class TrainingConfig:
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     max_eval_batches: int = 0
-    """Batches of the held-out side in a periodic evaluation; 0 for all."""
+    """Batches of the held-out side in an evaluation on the way; 0 for all. The one at the end takes all."""
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -141,7 +141,9 @@ class Trainer:
                 log.write(step, record)
                 log.advance(step, record["loss"], speed)
                 if eval_batches is not None and (step % config.eval_every == 0 or step == last):
-                    metrics = self.evaluate(eval_batches, config.max_eval_batches)
+                    # The last one is the run's result: over the whole held-out side.
+                    limit = 0 if step == config.num_steps else config.max_eval_batches
+                    metrics = self.evaluate(eval_batches, limit)
                     log.write(step, {f"eval_{name}": value for name, value in metrics.items()})
                 if step % config.checkpoint_every == 0 or step == last:
                     self.checkpoints.save(step)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tflm.evaluation import perplexity
-from tflm.tasks import TextTask
+from tflm.tasks import LanguageModeling
 
 VOCABULARY = 7
 
@@ -58,7 +58,7 @@ class Bigrams:
 @pytest.mark.parametrize("max_batches", [0, 1, 2])
 @pytest.mark.parametrize("compact", [False, True])
 def test_it_equals_numpy(max_batches, compact):
-    task = TextTask.__new__(TextTask)
+    task = LanguageModeling.__new__(LanguageModeling)
     task.compact_loss = compact
     batches, model = Batches((3, 5), (3, 8), (1, 2)), Bigrams()
     found = perplexity(task, model, batches, max_batches)
@@ -73,12 +73,12 @@ def test_it_equals_numpy(max_batches, compact):
 def test_a_model_that_knows_nothing_has_the_vocabulary_as_perplexity():
     model = Bigrams()
     model.table[:] = 0.0
-    found = perplexity(TextTask.__new__(TextTask), model, Batches((4, 6)))
+    found = perplexity(LanguageModeling.__new__(LanguageModeling), model, Batches((4, 6)))
     assert found["perplexity"] == pytest.approx(VOCABULARY, rel=1e-6)
 
 
 def test_nothing_to_predict():
     batches = Batches((2, 3))
     batches.batches[0]["loss_weights"][:] = 0.0
-    found = perplexity(TextTask.__new__(TextTask), Bigrams(), batches)
+    found = perplexity(LanguageModeling.__new__(LanguageModeling), Bigrams(), batches)
     assert found["num_tokens"] == 0 and math.isnan(found["loss"])

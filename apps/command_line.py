@@ -184,3 +184,17 @@ def _describe(flag_values: flags.FlagValues) -> str:
 def _fail(message: str, code: int) -> int:
     note(f"error: {message}")
     return code
+
+
+def describe(side: str, metrics: dict[str, float]) -> str:
+    """A line for the eye, by what the task is measured by.
+
+    >>> describe("held-out", {"loss": 0.25, "accuracy": 0.9})
+    'held-out accuracy 90.00% (loss 0.2500)'
+    """
+    loss = f"(loss {metrics['loss']:.4f})"
+    if "perplexity" in metrics:
+        return f"{side} perplexity {metrics['perplexity']:.2f} {loss}"
+    if "accuracy" in metrics:
+        return f"{side} accuracy {100 * metrics['accuracy']:.2f}% {loss}"
+    return f"{side} loss {metrics['loss']:.4f}"

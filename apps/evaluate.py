@@ -1,14 +1,16 @@
-"""Measures a run on its held-out side.
+"""Measures a run on its held-out side, or on its test side.
 
   python -m apps.evaluate --workdir=runs/tiny
   python -m apps.evaluate --workdir=runs/summarizer --limit=200 --examples=5
-  python -m apps.evaluate --workdir=runs/summarizer --step=1000
+  python -m apps.evaluate --workdir=runs/sst2 --split=test
 
-Prints loss and perplexity; for a task of pairs also ROUGE-1, -2 and -L of what the model writes, beside the
-first sentence of the source. Everything also goes into report.json in the run's folder, with every text that
-was written.
+Prints the loss and what the task is measured by, each beside a baseline: perplexity beside a Kneser-Ney n-gram
+model; for a task of pairs ROUGE of what the model writes beside the first sentence of the source, or BLEU and
+chrF; for labels accuracy and F1 beside a logistic regression. Everything also goes into report.json in the run's
+folder (report_test.json for the test side), with every text.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -17,17 +19,19 @@ from typing import Any
 
 from absl import flags
 
-from apps.command_line import load_tensorflow, run_app
+from apps.command_line import describe, load_tensorflow, run_app
 from tflm.errors import UsageError, UserError
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", None, "The run's folder, from apps.train.", flag_values=FLAGS)
 flags.DEFINE_integer("step", None, "Which checkpoint; the newest by default.", flag_values=FLAGS)
+flags.DEFINE_enum("split", "eval", ["eval", "test"], "Which side.", flag_values=FLAGS)
 flags.DEFINE_integer(
-    "limit", 0, "Held-out pairs to write answers for; 0 for all.", lower_bound=0, flag_values=FLAGS
+    "limit", 0, "Examples to answer; 0 for all. The loss is over all.", lower_bound=0, flag_values=FLAGS
 )
-flags.DEFINE_integer("examples", 3, "Written answers to print.", lower_bound=0, flag_values=FLAGS)
+flags.DEFINE_integer("examples", 3, "Answers to print.", lower_bound=0, flag_values=FLAGS)
 flags.DEFINE_integer("batch_size", 64, "Texts in one batch.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_boolean("baseline", True, "Train and measure the baseline too.", flag_values=FLAGS)
 
 
 def main(flag_values: flags.FlagValues) -> None:
@@ -35,20 +39,29 @@ def main(flag_values: flags.FlagValues) -> None:
     if not flag_values.workdir:
         raise UsageError("--workdir is needed: the folder of a run.")
     load_tensorflow()
-    from tflm.evaluation import perplexity
+    from tflm.evaluation import evaluate
     from tflm.presets import Experiment
 
-    experiment = Experiment.open(flag_values.workdir)
-    if not experiment.has_eval():
-        raise UserError(f"{flag_values.workdir!r} has no held-out side: data.eval_fraction is 0.")
+    experiment, split = Experiment.open(flag_values.workdir), flag_values.split
+    data = experiment.config.data
+    if not (data.has_eval if split == "eval" else data.has_test):
+        field = "eval_fraction" if split == "eval" else "test_fraction"
+        side = "held-out" if split == "eval" else "test"
+        raise UserError(f"{flag_values.workdir!r} has no {side} side: data.{field} is 0.")
     model, step = experiment.trained_model(flag_values.step)
-    report: dict[str, Any] = {"name": experiment.config.name, "step": step}
-    report["held_out"] = perplexity(experiment.task, model, experiment.batches("eval", training=False))
-    print(f"step {step:,}, {report['held_out']['num_tokens']:,.0f} held-out tokens")
-    print(f"loss {report['held_out']['loss']:.4f}  perplexity {report['held_out']['perplexity']:.2f}")
-    if experiment.config.task.kind == "pairs":
-        _rouge(flag_values, experiment, model, report)
-    path = os.path.join(flag_values.workdir, "report.json")
+    measures = evaluate(experiment.task, model, experiment.batches(split, training=False))
+    report: dict[str, Any] = {
+        "name": experiment.config.name,
+        "step": step,
+        "split": split,
+        "held_out": measures,
+    }
+    count = measures.get("num_tokens", measures.get("num_examples", 0))
+    noun = "tokens" if "num_tokens" in measures else "examples"
+    print(f"step {step:,}, {count:,.0f} {'held-out' if split == 'eval' else 'test'} {noun}")
+    print(describe("", measures).strip())
+    report.update(_report(flag_values, experiment, model))
+    path = os.path.join(flag_values.workdir, "report.json" if split == "eval" else f"report_{split}.json")
     with open(path, "w", encoding="utf-8") as file:
         json.dump(report, file, indent=2, ensure_ascii=False)
     print(f"report: {path}")
@@ -59,44 +72,72 @@ def run(argv: Sequence[str] | None = None) -> int:
     return run_app(main, FLAGS, __doc__ or "", argv)
 
 
-def _rouge(flag_values: flags.FlagValues, experiment: Any, model: Any, report: dict[str, Any]) -> None:
+def _report(flag_values: flags.FlagValues, experiment: Any, model: Any) -> dict[str, Any]:
+    """What the task reports beside its loss, printed on the way."""
     from tflm.data import read_examples
-    from tflm.evaluation import first_sentence, rouge
+    from tflm.evaluation import report_labels, report_texts
 
-    examples = list(read_examples(experiment.config.data, "eval"))[: flag_values.limit or None]
-    sources, targets = zip(*((example["source"], example["target"]) for example in examples), strict=True)
-    answers = _answers(experiment.task, model, sources, flag_values.batch_size)
-    scores = rouge(targets, answers)
-    baseline = rouge(targets, [first_sentence(source) for source in sources])
-    print(f"\n{len(examples):,} held-out pairs        ROUGE-1  ROUGE-2  ROUGE-L")
-    for name, values in (("this model", scores), ("source's first sentence", baseline)):
-        means = {kind: 100 * float(value.mean()) for kind, value in values.items()}
-        report[name] = means
-        print(f"{name:<28}" + "".join(f"{mean:8.2f} " for mean in means.values()))
-    report["texts"] = [
-        {"source": source, "target": target, "answer": answer, "rougeL": round(float(score), 4)}
-        for source, target, answer, score in zip(sources, targets, answers, scores["rougeL"], strict=True)
-    ]
+    kind, data = experiment.config.task.kind, experiment.config.data
+    if kind == "language_modeling":
+        return _ngram(flag_values, experiment) if flag_values.baseline else {}
+    if kind not in ("pairs", "classification"):
+        return {}
+    held_out = read_examples(data, flag_values.split)
+    examples = list(itertools.islice(held_out, flag_values.limit or None))
+    if kind == "pairs":
+        report = report_texts(experiment.task, model, examples, flag_values.batch_size)
+        _print_texts(report, len(examples))
+        keys = ("source", "target", "answer")
+    else:
+        train_examples = list(read_examples(data, "train")) if flag_values.baseline else []
+        report = report_labels(experiment.task, model, examples, train_examples, flag_values.batch_size)
+        _print_labels(report, len(examples))
+        keys = ("text", "label", "answer")
     for text in report["texts"][: flag_values.examples]:
-        print(f"\nsource: {text['source'][:300]}\ntarget: {text['target']}\nanswer: {text['answer']}")
+        print("\n" + "\n".join(f"{key}: {str(text[key])[:300]}" for key in keys))
+    return report
 
 
-def _answers(task: Any, model: Any, sources: Sequence[str], batch_size: int) -> list[str]:
-    """What `serving_default` gives, in the order of the sources; like lengths are worked on together."""
-    import tensorflow as tf
-    from tqdm import tqdm
+def _ngram(flag_values: flags.FlagValues, experiment: Any) -> dict[str, Any]:
+    """Perplexity of a Kneser-Ney model over the same tokens."""
+    import math
 
-    answer = task.signatures(model)["serving_default"]
-    order = sorted(range(len(sources)), key=lambda row: len(sources[row]))
-    answers = [""] * len(sources)
-    with tqdm(total=len(sources), unit="text", desc="answering", delay=2) as bar:
-        for begin in range(0, len(order), batch_size):
-            rows = order[begin : begin + batch_size]
-            texts = answer(tf.constant([sources[row] for row in rows]))["text"].numpy()
-            for row, text in zip(rows, texts, strict=True):
-                answers[row] = text.decode("utf-8")
-            bar.update(len(rows))
-    return answers
+    from tflm.evaluation import NgramModel
+
+    stores = [experiment.store(split) for split in ("train", flag_values.split)]
+    train_ids, held_out_ids = (store.values("token_ids") for store in stores)
+    baseline = NgramModel.train(train_ids, experiment.tokenizer.vocab_size)
+    loss = -float(baseline.log_probabilities(held_out_ids)[1:].mean())  # the first token is given
+    measures = {"loss": loss, "perplexity": math.exp(loss)}
+    print(f"{baseline.order}-gram, Kneser-Ney: {describe('', measures).strip()}")
+    return {"ngram": {**measures, "order": baseline.order, "num_parameters": baseline.num_parameters}}
+
+
+def _print_texts(report: dict[str, Any], count: int) -> None:
+    if "signatures" in report:
+        print(f"\n{count:,} pairs")
+        for name, signature in report["signatures"].items():
+            low, high = report["this model"][f"{name}_interval"]
+            print(f"{name} {report['this model'][name]:.2f}  [{low:.2f}, {high:.2f}]  {signature}")
+        return
+    print(f"\n{count:,} held-out pairs        ROUGE-1  ROUGE-2  ROUGE-L")
+    for name in ("this model", "source's first sentence"):
+        values = [report[name][kind] for kind in ("rouge1", "rouge2", "rougeL")]
+        print(f"{name:<28}" + "".join(f"{value:8.2f} " for value in values))
+
+
+def _print_labels(report: dict[str, Any], count: int) -> None:
+    print(f"\n{count:<22,}accuracy  [95% interval]   macro F1  calibration error")
+    for name in ("this model", "logistic regression"):
+        if name in report:
+            values = report[name]
+            low, high = (100 * end for end in values["accuracy_interval"])
+            print(
+                f"{name:<22}{100 * values['accuracy']:8.2f}  [{low:5.2f}, {high:5.2f}]  "
+                f"{100 * values['macro_f1']:9.2f}  {100 * values['expected_calibration_error']:17.2f}"
+            )
+    if "p_value" in report:
+        print(f"p = {report['p_value']:.4f} that the regression is no worse (paired bootstrap)")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,12 @@
   python -m apps.train --preset=docstring_summarizer --workdir=runs/summarizer --set training.num_steps=500 \\
       --set model.num_layers=2
 
+  python -m apps.train --preset=tiny_chat --workdir=runs/chat --init_from=saved_models/tiny \\
+      --set fine_tuning.lora_rank=8
+
+With --init_from the body of the model begins with the weights of another run, or of an export, and takes its
+vocabulary; the section fine_tuning says what of it trains.
+
 The run's folder holds the resolved config, the vocabulary, the tokenised data, checkpoints, a log
 (log.jsonl, and TensorBoard's), and the loss curve (loss.png). Interrupted, the same command goes on. Then:
 
@@ -21,7 +27,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from apps.command_line import load_tensorflow, note, run_app
+from apps.command_line import describe, load_tensorflow, note, run_app
 from tflm.errors import UsageError
 
 FLAGS = flags.FlagValues()
@@ -29,6 +35,13 @@ flags.DEFINE_string("preset", None, "The recipe; --list_presets shows them.", fl
 flags.DEFINE_string("workdir", None, "The run's folder, made if need be.", flag_values=FLAGS)
 flags.DEFINE_multi_string(
     "set", [], "Change a field: section.field=value. May be given many times.", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "init_from",
+    None,
+    "Begin with the body of this run or export (runs/NAME, saved_models/NAME or saved_models/NAME/VERSION), and with "
+    "its vocabulary.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_boolean("overwrite", False, "Remove the run in --workdir and begin again.", flag_values=FLAGS)
 flags.DEFINE_string("strategy", "auto", "auto, one_device or mirrored.", flag_values=FLAGS)
@@ -63,20 +76,20 @@ def main(flag_values: flags.FlagValues) -> None:
 
 
 def train(config, workdir: str, overwrite: bool = False, strategy: str = "auto") -> None:  # type: ignore[no-untyped-def]
-    """Trains, then prints training and held-out perplexity and draws the loss curve."""
-    from tflm.evaluation import perplexity, plot_losses
+    """Trains, then prints the measures of both sides and draws the loss curve."""
+    from tflm.evaluation import evaluate, plot_losses
     from tflm.presets import Experiment
     from tflm.training import make_strategy, read_log
 
     where = make_strategy(strategy)
     experiment = Experiment.create(config, workdir, overwrite)
-    trainer = experiment.trainer(where)
-    model, total = trainer.model, config.training.num_steps
+    trainer = experiment.trainer(where, note_fn=note)
+    total, learning, frozen = config.training.num_steps, trainer.model.num_parameters(), trainer.num_frozen
     batches = experiment.batches("train", training=True)
-    held_out = experiment.batches("eval", training=False) if experiment.has_eval() else None
+    held_out = experiment.batches("eval", training=False) if config.data.has_eval else None
     note(
-        f"{config.name}: {model.num_parameters():,} parameters, vocabulary of {experiment.tokenizer.vocab_size:,}, "
-        f"{total:,} steps of {config.training.global_batch_size} rows "
+        f"{config.name}: {learning + frozen:,} parameters{f' ({frozen:,} frozen)' if frozen else ''}, vocabulary of "
+        f"{experiment.tokenizer.vocab_size:,}, {total:,} steps of {config.training.global_batch_size} rows "
         f"({total / batches.batches_per_epoch:.1f} epochs), in {workdir}"
     )
     done = trainer.checkpoints.steps()
@@ -89,12 +102,10 @@ def train(config, workdir: str, overwrite: bool = False, strategy: str = "auto")
         metrics = trainer.evaluate(held_out)
     plot = os.path.join(workdir, "loss.png")
     plot_losses(read_log(workdir), plot, config.name)
-    train_metrics = perplexity(
-        experiment.task, model, experiment.batches("train", training=False), max_batches=50
-    )
-    print(f"training perplexity {train_metrics['perplexity']:.2f} (loss {train_metrics['loss']:.4f})")
+    seen = experiment.batches("train", training=False)
+    print(describe("training", evaluate(experiment.task, trainer.model, seen, max_batches=50)))
     if metrics:
-        print(f"held-out perplexity {metrics['perplexity']:.2f} (loss {metrics['loss']:.4f})")
+        print(describe("held-out", metrics))
     print(f"loss curve: {plot}")
 
 
@@ -114,6 +125,8 @@ def _config(flag_values: flags.FlagValues):  # type: ignore[no-untyped-def]
         config = Experiment.open(flag_values.workdir).config
     else:
         raise UsageError(f"--preset is needed to begin a run in {flag_values.workdir!r}; see --list_presets.")
+    if flag_values.init_from:
+        config = dataclasses.replace(config, init_from=flag_values.init_from)
     return override(config, flag_values.set)
 
 

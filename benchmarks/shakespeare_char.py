@@ -30,7 +30,7 @@ flags.DEFINE_boolean("ours", False, "Run tflm once and print one line of JSON; u
 def run_ours(path: str, num_steps: int) -> dict[str, float]:
     """Trains the preset once."""
     from tflm.config import override
-    from tflm.evaluation import perplexity
+    from tflm.evaluation import evaluate
     from tflm.presets import Experiment, load_preset
 
     settings = [
@@ -44,7 +44,7 @@ def run_ours(path: str, num_steps: int) -> dict[str, float]:
         begin = time.perf_counter()
         trainer.train(batches, None)
         seconds = time.perf_counter() - begin
-        metrics = perplexity(experiment.task, trainer.model, experiment.batches("eval", training=False))
+        metrics = evaluate(experiment.task, trainer.model, experiment.batches("eval", training=False))
     return {
         "parameters": trainer.model.num_parameters(),
         "seconds": seconds,

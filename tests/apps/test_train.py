@@ -109,9 +109,49 @@ def test_print_config_shows_the_resolved_config(call, tmp_path):
     assert not os.path.exists(tmp_path / "run")
 
 
+def test_a_run_begins_with_the_weights_of_an_export(decoder, call, tmp_path):
+    """It says what it took, and what of it trains; taken up by the same command, it says neither again."""
+    (tmp_path / "poem.txt").write_text("床前明月光\nThe moon before my bed\n" * 20, encoding="utf-8")
+    settings = (
+        "training.num_steps=2",
+        "data.eval_fraction=0",
+        "fine_tuning.freeze=layers:1",
+        f"data.path={tmp_path}/poem.txt",
+    )
+    arguments = [
+        f"--workdir={tmp_path}/run",
+        f"--init_from={decoder.model}",
+        *(f"--set={s}" for s in settings),
+    ]
+    done = call("train", "--preset=tiny_decoder", *arguments)
+    assert done.code == 0, done.err
+    first, second = done.err.splitlines()[:2]
+    assert first == f"initial weights from {decoder.model}: 20 matched, 0 new, 0 left"
+    assert second.startswith(
+        "tiny_decoder: 117,376 parameters (67,008 frozen), vocabulary of 261, 2 steps of 16 rows"
+    )
+    again = call("train", "--preset=tiny_decoder", *arguments)
+    assert again.code == 0 and "all 2 steps are done" in again.err and "initial weights" not in again.err
+    other = call("train", "--preset=tiny_decoder", *arguments[:1], *arguments[2:])
+    assert other.code == 1 and f"another config: init_from was '{decoder.model}', is ''" in other.err
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_is_made(decoder, call, tmp_path):
+    done = call(
+        "train",
+        "--preset=tiny_decoder",
+        f"--workdir={tmp_path}/run",
+        f"--init_from={decoder.workdir}",
+        "--set=model.num_layers=3",
+    )
+    assert (done.code, done.out) == (1, "")
+    assert "model.num_layers is 2 there and 3 here. To take it: --set model.num_layers=2" in done.err
+    assert not os.path.exists(tmp_path / "run")
+
+
 USAGE = {
     "no preset": ([], "--preset is needed; --list_presets shows what there is."),
-    "an unknown preset": (["--preset=tiny"], "no preset 'tiny'. There are: chat_demo, "),
+    "an unknown preset": (["--preset=tiny"], "no preset 'tiny'. There are: bert_small, "),
     "no workdir": (["--preset=tiny_lstm"], "--workdir is needed: the folder of the run"),
     "a new workdir alone": (["--workdir={tmp}/new"], "--preset is needed to begin a run in "),
     "an unknown flag": (["--presets=x"], "Unknown command line flag 'presets'. Did you mean: preset"),

@@ -46,6 +46,34 @@ def test_pairs_are_turns_that_follow_each_other_once_each(corpus):
     assert [row.problem for row in rows if row.problem] == ["a conversation of less than two turns"] * 2
 
 
+def test_labelled_questions_once_for_each_label(corpus):
+    rows = list(read_chatterbot(("english", "chinese"), label_column="topic"))
+    assert [tuple(row.example.values()) for row in rows if row.example] == [
+        ("你好", "conversations"),
+        ("Hello", "conversations"),
+        ("Hi there", "conversations"),
+        ("Are you a robot?", "conversations"),
+        ("silence", "conversations"),
+        ("你好", "emotion"),
+        ("Hello", "emotion"),
+        ("Are you a robot?", "emotion"),
+        ("silence", "emotion"),
+        ("你是谁", "ai"),
+    ]
+    rows = list(read_chatterbot(("english", "chinese"), label_column="language"))
+    labels = [row.example["label"] for row in rows if row.example]
+    assert labels == ["english"] * 5 + ["chinese"]
+    assert [row.problem for row in rows if row.problem] == ["a conversation of less than two turns"] * 2
+
+
+def test_dialogues_stand_on_the_side_of_their_question(corpus):
+    rows = [row for row in read_chatterbot(("english",), text_column="dialogue") if row.example]
+    assert rows[1].example == {"text": "Hello\nHi there"}
+    assert [row.key for row in rows[:3]] == ["你好", "Hello", "Hi there"]
+    labelled = next(read_chatterbot(("chinese",), "dialogue", "topic"))
+    assert labelled.example == {"text": "你是谁\n我是机器人", "label": "ai"}
+
+
 def test_a_repeated_question_is_no_answer():
     assert pair_turns(["q", "a", "q", "b"], "literature") == [("q", "a"), ("q", "b")]
 
@@ -69,6 +97,8 @@ def test_the_real_corpus():
     pairs = {(e["source"], e["target"]) for e in examples}
     assert len(pairs) == examples.report.num_examples > 1500
     assert examples.report.num_bad <= 5
+    topics = read_examples(DataConfig("chatterbot", label_column="topic", test_fraction=0.2), "train")
+    assert len({example["label"] for example in topics}) > 15
     assert ("My system is overheating.", "Ensure air vents aren't blocked and clean any dust.") in pairs
     assert ("什么是ai", "人工智能是工程和科学的分支,致力于构建具有思维的机器。") in pairs
     assert all(isinstance(s, str) and s and isinstance(t, str) and t for s, t in pairs)

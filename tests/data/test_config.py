@@ -3,6 +3,8 @@ import pytest
 from tflm.data import DataConfig
 from tflm.errors import UserError
 
+PAIR = {"source_column": "s", "target_column": "t"}
+
 
 @pytest.mark.parametrize(
     ("fields", "words"),
@@ -21,9 +23,54 @@ from tflm.errors import UserError
             "split 'tail' cuts plain text",
         ),
         ({"source": "csv", "path": "a"}, "needs text_column, or source_column and target_column"),
-        ({"source": "csv", "path": "a", "source_column": "q"}, "source_column='q', target_column=''"),
+        ({"source": "csv", "path": "a", "source_column": "q"}, "came source_column='q'"),
         ({"source": "csv", "path": "a", "text_column": "t", "target_column": "a"}, "came text_column='t'"),
         ({"path": "a", "text_column": "t"}, "source 'text' has no columns"),
+        (
+            {"source": "tsv", "path": "a", "label_column": "l"},
+            "or for labelled texts text_column, label_column and perhaps text_pair_column; came label_column='l'",
+        ),
+        (
+            {"source": "tsv", "path": "a", "text_column": "t", "text_pair_column": "u"},
+            "came text_column='t', text_pair_column='u'",
+        ),
+        (
+            {"source": "tsv", "path": "a"} | PAIR | {"label_column": "l"},
+            "came label_column='l', source_column",
+        ),
+        ({"source": "parallel", "path": "a", "source_column": "en"}, "the endings of its files such as 'en'"),
+        (
+            {"source": "parallel", "path": "a", "text_column": "t"} | PAIR,
+            "and no other column; came text_column",
+        ),
+        ({"source": "parallel"} | PAIR, "source 'parallel' needs path"),
+        (
+            {"source": "chatterbot", "label_column": "mood"},
+            "has the text_column 'dialogue' and the label_column 'topic' or 'language'; came label_column='mood'",
+        ),
+        ({"source": "chatterbot"} | PAIR, "Leave all empty for pairs"),
+        ({"source": "docstrings", "text_column": "dialogue"}, "text_column 'docstring' and the label_column"),
+        ({"source": "chatterbot", "eval_path": "a"}, "source 'chatterbot' has no path"),
+        ({"source": "docstrings", "train_file": "a"}, "source 'docstrings' reads no text files"),
+        ({"source": "chatterbot", "encoding": "big5"}, "reads no text files; leave train_file and encoding"),
+        (
+            {"path": "a", "encoding": "utf8x"},
+            "encoding is 'utf8x', which is no text encoding that Python knows",
+        ),
+        ({"path": "a", "encoding": "hex"}, "encoding is 'hex', which is no text encoding"),
+        ({"path": "a", "test_fraction": -0.1}, "test_fraction is -0.1; it must be at least 0 and below 1"),
+        ({"path": "a", "eval_fraction": 0.5, "test_fraction": 0.5}, "leave nothing to train on"),
+        ({"path": "a", "split": "tail", "test_fraction": 0.1}, "test_fraction needs split 'hash'"),
+        ({"path": "a", "test_path": "b", "test_fraction": 0.1}, "files of its own and a test_fraction"),
+        (
+            {"path": "a", "eval_file": "b"},
+            "eval_file 'b' names a file inside the folder path; give train_file",
+        ),
+        (
+            {"path": "a", "train_file": "a", "test_file": "b", "test_path": "c"},
+            "test_file and test_path are both given",
+        ),
+        ({"path": "a", "train_file": "a,b"}, "train_file 'a,b' has a comma"),
     ],
 )
 def test_wrong_settings_are_refused(fields, words):
@@ -36,3 +83,20 @@ def test_columns():
     assert DataConfig("jsonl", "a", text_column="body").columns == {"text": "body"}
     pair = DataConfig("csv", "a", source_column="question", target_column="answer")
     assert pair.columns == {"source": "question", "target": "answer"}
+    labelled = DataConfig("csv", "a", text_column="t", text_pair_column="u", label_column="l")
+    assert list(labelled.columns.items()) == [("text", "t"), ("text_pair", "u"), ("label", "l")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "has_eval", "has_test"),
+    [
+        ({}, True, False),
+        ({"eval_fraction": 0.0}, False, False),
+        ({"eval_fraction": 0.0, "eval_path": "b", "test_fraction": 0.1}, True, True),
+        ({"eval_fraction": 0.0, "train_file": "a", "eval_file": "b", "test_file": "c"}, True, True),
+        ({"test_path": "b"}, True, True),
+    ],
+)
+def test_which_sides_there_are(fields, has_eval, has_test):
+    config = DataConfig(path="a", **fields)
+    assert (config.has_eval, config.has_test) == (has_eval, has_test)

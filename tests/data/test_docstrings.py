@@ -66,6 +66,17 @@ def test_bodies_and_summaries_in_order_without_tests_and_copies(packages):
     assert rows[1].example["source"] == "Args:\n    x: 一个数 (a finite number)."
 
 
+def test_whole_docstrings_and_their_packages(packages, write):
+    write("lib/single.py", COPY.replace("RUNNING", "walking"))
+    texts = [row.example for row in read_docstrings(packages, text_column="docstring")]
+    assert texts[1] == {"text": "Adds what it is given.\n\nIt keeps a running total, which never overflows."}
+    for path in (packages, packages + "/"):
+        rows = list(read_docstrings(path, label_column="package"))
+        assert [row.example["text"] for row in rows] == [example["text"] for example in texts]
+        assert [row.example["label"] for row in rows] == ["single", "b", "b", "b"]
+    assert [row.key for row in rows[:2]] == ["Another summary of the same body.", "Adds what it is given."]
+
+
 @pytest.mark.parametrize(
     "docstring",
     [

@@ -5,7 +5,7 @@ import pytest
 from absl import logging
 
 from tflm.data import DataConfig, read_examples
-from tflm.data.examples import is_held_out
+from tflm.data.examples import hash_split, read_rows
 from tflm.errors import UserError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -50,8 +50,141 @@ def test_pairs_with_the_same_source_stay_together(write):
 
 def test_the_hash_is_blake2b_and_a_larger_fraction_holds_out_more():
     number = int.from_bytes(hashlib.blake2b("中文 a".encode(), digest_size=8).digest(), "big") / 2**64
-    assert not is_held_out("中文 A", number - 1e-9)
-    assert is_held_out(" 中文  a\n", number + 1e-9)
+    assert hash_split("中文 A", number - 1e-9, 0.0) == "train"
+    assert hash_split("中文 A", number - 1e-9, 1e-8) == "test"
+    assert hash_split(" 中文  a\n", number + 1e-9, 0.1) == "eval"
+
+
+def test_a_test_is_the_next_part_of_the_hash_and_eval_stays_as_it_is(write):
+    file = write("a.txt", "\n".join(f"第 {i} 行" for i in range(1000)))
+    with_test = DataConfig(path=file, eval_fraction=0.1, test_fraction=0.2)
+    train, held_out, test = (read(with_test, split) for split in ("train", "eval", "test"))
+    assert held_out == read(DataConfig(path=file, eval_fraction=0.1), "eval")
+    larger = read(DataConfig(path=file, eval_fraction=0.3), "eval")
+    assert test == [example for example in larger if example not in held_out]
+    assert 150 < len(test) < 250
+    assert len(train) + len(held_out) + len(test) == 1000
+    only_test = DataConfig(path=file, eval_path=write("dev.txt", "x"), test_fraction=0.2)
+    assert len(read(only_test)) + len(read(only_test, "test")) == 1000
+    assert read(only_test, "eval") == [{"text": "x"}]
+
+
+def test_a_test_path_beside_each_split(write):
+    train, test = write("train.txt", "一\n二\n三\n四\n"), write("test.txt", "五\n一\n")
+    for fields in ({"eval_fraction": 0.5, "split": "tail"}, {"eval_fraction": 0.5}, {"eval_path": test}):
+        config = DataConfig(path=train, test_path=test, **fields)
+        assert read(config, "test") == [{"text": "五"}, {"text": "一"}]
+        own = 0 if "eval_path" in fields else len(read(config, "eval"))
+        assert len(read(config)) + own == 4
+
+
+def test_labelled_texts(write):
+    rows = "text\tlabel\tmore\n \ufeff好看！ \t 1 \tx\nno\t0\ty\nnone\t\tz\n"
+    config = DataConfig(
+        "tsv",
+        write("a.tsv", rows),
+        text_column="text",
+        label_column="label",
+        eval_fraction=0.0,
+        max_bad_rows=1,
+    )
+    examples = read_examples(config, "train")
+    assert list(examples) == [{"text": "好看！", "label": "1"}, {"text": "no", "label": "0"}]
+    assert examples.report.first_bad == [f"{config.path}:4: no label"]
+
+
+def test_labels_and_second_texts_from_jsonl(write):
+    lines = [
+        '{"a": "甲", "b": "乙", "y": 3}',
+        '{"a": "x", "b": "y", "y": 1.0}',
+        '{"a": "x", "b": "y", "y": [1]}',
+        '{"a": "x", "b": " ", "y": 1}',
+        '{"a": "x", "b": "y"}',
+    ]
+    config = DataConfig(
+        "jsonl",
+        write("a.jsonl", "\n".join(lines)),
+        text_column="a",
+        text_pair_column="b",
+        label_column="y",
+        eval_fraction=0.0,
+        max_bad_rows=3,
+    )
+    examples = read_examples(config, "train")
+    assert list(examples) == [
+        {"text": "甲", "text_pair": "乙", "label": "3"},
+        {"text": "x", "text_pair": "y", "label": "1.0"},
+    ]
+    assert dict(examples.report.bad_rows) == {
+        "column 'y' holds a list, not text": 1,
+        "no text_pair": 1,
+        "no label": 1,
+    }
+
+
+def test_the_same_text_stays_on_one_side_whatever_its_label(write):
+    rows = "".join(f"text {i % 60}\tpair {i}\t{i % 7}\n" for i in range(420))
+    config = DataConfig(
+        "tsv",
+        write("a.tsv", rows),
+        text_column="0",
+        text_pair_column="1",
+        label_column="2",
+        eval_fraction=0.2,
+        test_fraction=0.3,
+    )
+    sides = [{e["text"] for e in read(config, split)} for split in ("train", "eval", "test")]
+    assert [bool(side) for side in sides] == [True] * 3
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 60
+
+
+def test_files_named_inside_a_folder(write, tmp_path):
+    for name in ("train.tsv.gz", "dev.tsv", "test.tsv"):
+        write(f"sst/{name}", f"text of {name[:4]}\t1\n")
+    fields = {"train_file": "train.tsv", "eval_file": "dev.tsv", "test_file": "test.tsv"}
+    columns = {"text_column": "0", "label_column": "1"}
+    config = DataConfig("tsv", str(tmp_path / "sst"), **fields, **columns)
+    for split, name in (("train", "trai"), ("eval", "dev."), ("test", "test")):
+        assert read(config, split) == [{"text": f"text of {name}", "label": "1"}]
+    with pytest.raises(
+        UserError,
+        match=r"no file 'dev.csv' \(nor 'dev.csv.gz'\), which eval_file names; "
+        r"its files are dev.tsv, test.tsv, train.tsv.gz",
+    ):
+        read(DataConfig("tsv", str(tmp_path / "sst"), **fields | {"eval_file": "dev.csv"}, **columns), "eval")
+    path = str(tmp_path / "sst" / "dev.tsv")
+    with pytest.raises(
+        UserError, match=r"dev.tsv' is no folder; train_file names the file 'train.tsv' inside"
+    ):
+        read(DataConfig("tsv", path, **fields, **columns))
+
+
+def test_a_chinese_encoding(write):
+    content = "评论,标签\n很好，下次还会买,好\n质量𠮷差,差\n".encode("gb18030")
+    columns = {"text_column": "评论", "label_column": "标签", "eval_fraction": 0.0}
+    file = write("a.csv", content)
+    expected = [{"text": "很好，下次还会买", "label": "好"}, {"text": "质量𠮷差", "label": "差"}]
+    assert read(DataConfig("csv", file, encoding="gb18030", **columns)) == expected
+    with pytest.raises(
+        UserError, match=r"a\.csv:1: no column '评论'.*they are in another encoding: set data.encoding"
+    ) as error:
+        read(DataConfig("csv", file, **columns))
+    str(error.value).encode()  # what cannot be written in UTF-8 cannot be printed either
+    lines = DataConfig(path=file, eval_fraction=0.0)
+    with pytest.raises(UserError, match=r"3 of 3 rows are bad \(3 not UTF-8\).*set data.encoding .*gb18030"):
+        read(lines)
+    with pytest.raises(UserError, match=r"2 not GB18030.*raise max_bad_rows; if the text is in another"):
+        read(DataConfig(path=write("b.txt", b"a\n\xff\n\xff\n"), encoding="gb18030", eval_fraction=0.0))
+
+
+def test_each_reader_of_files_takes_the_encoding(write):
+    fields = {"encoding": "utf-16", "eval_fraction": 0.5}
+    tail = DataConfig(path=write("a.txt", "春眠\n不觉\n".encode("utf-16")), split="tail", **fields)
+    assert read(tail) + read(tail, "eval") == [{"text": "春眠"}, {"text": "不觉"}]
+    rows = DataConfig("jsonl", write("a.jsonl", '{"t": "晓"}'.encode("utf-16")), text_column="t", **fields)
+    assert [row.example for row in read_rows(rows, "train")] == [{"text": "晓"}]
+    table = DataConfig("tsv", write("a.tsv", "啼鸟".encode("utf-16")), text_column="0", **fields)
+    assert [row.example for row in read_rows(table, "train")] == [{"text": "啼鸟"}]
 
 
 def test_a_tail_split_is_exact_at_the_character(write):
@@ -114,7 +247,11 @@ def test_too_many_bad_rows_are_refused(write, limit, refused):
 
 def test_wrong_splits_and_empty_data(write):
     one = DataConfig(path=write("one.txt", "一行\n"))
-    with pytest.raises(UserError, match="split is 'test'; it must be 'train' or 'eval'"):
+    with pytest.raises(UserError, match="split is 'dev'; it must be one of train, eval, test"):
+        read_examples(one, "dev")
+    with pytest.raises(
+        UserError, match="no test split: test_fraction is 0 and there is no test_path or test_file; set one"
+    ):
         read_examples(one, "test")
     with pytest.raises(UserError, match="there is no eval split: eval_fraction is 0"):
         read_examples(DataConfig(path="x", eval_fraction=0.0), "eval")
@@ -148,8 +285,32 @@ class TestPublicData:
         assert not any(row["source"].startswith("\ufeff") for row in rows)
 
     def test_sst2_by_column_number(self):
-        config = DataConfig("tsv", str(SHARED / "sst2" / "dev.tsv"), source_column="0", target_column="1")
-        examples = read_examples(config, "train")
-        assert {e["target"] for e in examples} == {"0", "1"}
-        assert examples.report.num_rows == 872
-        assert examples.report.num_bad == 0
+        config = DataConfig(
+            "tsv",
+            str(SHARED / "sst2"),
+            train_file="train.tsv",
+            eval_file="dev.tsv",
+            test_file="test.tsv",
+            text_column="0",
+            label_column="1",
+        )
+        for split, count in (("train", 6920), ("eval", 872), ("test", 1821)):
+            examples = read_examples(config, split)
+            assert {e["label"] for e in examples} == {"0", "1"}
+            assert (examples.report.num_examples, examples.report.num_bad) == (count, 0)
+
+    def test_multi30k(self):
+        config = DataConfig(
+            "parallel",
+            str(SHARED / "multi30k_en_de"),
+            train_file="train",
+            test_file="test_2016_flickr",
+            source_column="en",
+            target_column="de",
+        )
+        rows = read(config, "test")
+        assert len(rows) == 1000
+        assert rows[0] == {
+            "source": "A man in an orange hat starring at something.",
+            "target": "Ein Mann mit einem orangefarbenen Hut, der etwas anstarrt.",
+        }

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from tflm.data.files import find_bad_character, find_files, read_lines
+from tflm.data.files import find_bad_character, find_files, find_in_folder, list_files, read_lines
 from tflm.errors import UserError
 
 
@@ -35,6 +35,41 @@ def test_a_byte_that_is_not_utf8_marks_its_line_alone(write):
     lines = list(read_lines(write("a.txt", b"good\nb\xffd\n\xe4\xb8\xad\n")))
     assert [find_bad_character(line) for line in lines] == [-1, 1, -1]
     assert lines[2] == "中\n"
+
+
+def test_a_file_inside_a_folder(write, tmp_path):
+    both, packed = write("a.txt", "x"), write("b.txt.gz", "y")
+    write("a.txt.gz", "z")
+    assert find_in_folder(str(tmp_path), "a.txt", "train_file") == both  # the name as it is comes first
+    assert find_in_folder(str(tmp_path), "b.txt", "train_file") == packed
+    with pytest.raises(
+        UserError, match=r"which test_file names; its files are a\.txt, a\.txt\.gz, b\.txt\.gz$"
+    ):
+        find_in_folder(str(tmp_path), "c.txt", "test_file")
+    (tmp_path / "many").mkdir()
+    assert list_files(str(tmp_path / "many")) == "none"
+    for number in range(20):
+        write(f"many/{number:02}", "")
+    assert list_files(str(tmp_path / "many")) == ", ".join(f"{n:02}" for n in range(12)) + ", ..."
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-32", "utf8", "big5"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_encodings(write, encoding, mark):
+    mark = "" if encoding == "big5" else mark
+    file = write("a.txt", (mark + "床前明月光\r\n疑是地上霜").encode(encoding))
+    assert list(read_lines(file, encoding)) == ["床前明月光\n", "疑是地上霜"]
+
+
+def test_a_byte_that_does_not_belong_to_the_encoding_marks_its_line_alone(write):
+    content = "好\n".encode("gb18030")
+    lines = list(read_lines(write("a.txt", content + b"b\xff d\n" + content), "gb18030"))
+    assert [find_bad_character(line) for line in lines] == [-1, 1, -1]
+    assert lines[2] == "好\n"
+    with pytest.raises(
+        UserError, match=r"cannot read .*b\.txt after line 0: not utf-16 .*check data.encoding"
+    ):
+        list(read_lines(write("b.txt", b"plain\n"), "utf-16"))
 
 
 def test_unreadable_files(write, tmp_path):

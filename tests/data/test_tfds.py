@@ -42,6 +42,14 @@ def test_columns_splits_and_bytes(fake_tfds):
     assert list(read_examples(config(text_column="text"), "eval")) == [{"text": "fine"}]
 
 
+def test_labels(fake_tfds):
+    labelled = config(
+        text_column="text", label_column="label", eval_path="", test_path="test", eval_fraction=0.0
+    )
+    assert list(read_examples(labelled, "train")) == [{"text": "好看！", "label": "1"}]
+    assert list(read_examples(labelled, "test")) == [{"text": "fine", "label": "1"}]
+
+
 def test_what_is_wrong_is_said(fake_tfds):
     with pytest.raises(UserError, match="reviews/train: no column 'body'; the columns are text, label"):
         list(read_examples(config(text_column="body"), "train"))

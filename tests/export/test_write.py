@@ -106,6 +106,45 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "m") == []
 
 
+BAD_NAMES = [
+    "saved_model.pb",
+    "../x",
+    "variables/x",
+    "assets.extra",
+    "assets.extra/../x",
+    "assets.extra//x",
+    "assets.extra/tf_serving_warmup_requests",
+    "assets.extra/weights.json",
+    "",
+]
+
+
 def test_a_file_may_not_replace_a_part_of_the_export(tmp_path):
-    with pytest.raises(UserError, match=r"cannot write \['saved_model.pb', '../x'\] beside the graph"):
-        export(echo(), tmp_path / "m", files={"saved_model.pb": "", "../x": "", "config.json": "{}"})
+    files = {name: "" for name in [*BAD_NAMES, "config.json", "assets.extra/more/a.json"]}
+    with pytest.raises(UserError) as caught:
+        export(echo(), tmp_path / "m", files=files)
+    assert f"cannot write {BAD_NAMES} beside the graph: give plain file names that" in str(caught.value)
+    assert str(caught.value).endswith("or names in assets.extra/.")
+    assert not (tmp_path / "m").exists()
+
+
+def test_files_of_bytes_and_below_assets_extra(tmp_path, monkeypatch):
+    """They are under the checksums like the rest, and the graph loads as before."""
+    monkeypatch.setattr(tflm.export.write, "verify_export", lambda *_: None)
+    pieces = bytes(range(256)) + b"\r\n"
+    files = {
+        "assets.extra/tokenizer/pieces.model": pieces,
+        "assets.extra/tokenizer/t.json": "{}",
+        "说明.md": "你好\n",
+    }
+    path = export(echo(), tmp_path / "m", files=files)
+    for name, content in files.items():
+        with open(os.path.join(path, name), "rb") as file:
+            assert file.read() == (content if isinstance(content, bytes) else content.encode())
+    verify_checksums(path)
+    with open(os.path.join(path, "assets.extra/tokenizer/pieces.model"), "ab") as file:
+        file.write(b"!")
+    with pytest.raises(UserError, match=r"assets.extra/tokenizer/pieces.model has changed"):
+        verify_checksums(path)
+    answer = tf.saved_model.load(path).signatures["serving_default"](text=tf.constant(["你好"]))
+    assert answer["text"].numpy()[0].decode() == "你好"

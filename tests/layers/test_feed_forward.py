@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tflm.layers import FeedForward
-from tflm.layers.feed_forward import ACTIVATIONS
+from tflm.layers.feed_forward import ACTIVATIONS, GATED
 
 
 def gelu(x):
@@ -24,8 +24,11 @@ def feed_forward_slowly(x, weights, activation):
         inner = gelu(inner)
     elif activation == "relu_squared":
         inner = np.maximum(inner, 0) ** 2
+    elif activation == "relu":
+        inner = np.maximum(inner, 0)
     else:
-        inner = silu(x @ weights["gate/kernel"] + weights.get("gate/bias", 0)) * inner
+        gate = x @ weights["gate/kernel"] + weights.get("gate/bias", 0)
+        inner = (gelu(gate) if activation == "geglu" else silu(gate)) * inner
     return inner @ weights["outer/kernel"] + weights.get("outer/bias", 0)
 
 
@@ -37,7 +40,7 @@ def test_against_numpy(rng, randomize_layer, activation, use_bias):
     layer(x)
     randomize_layer(layer)
     weights = {v.path.split("/", 1)[1]: np.array(v) for v in layer.weights}
-    assert len(weights) == (3 if activation == "swiglu" else 2) * (2 if use_bias else 1)
+    assert len(weights) == (3 if activation in GATED else 2) * (2 if use_bias else 1)
     np.testing.assert_allclose(layer(x), feed_forward_slowly(x, weights, activation), atol=1e-4)
 
 
@@ -55,5 +58,7 @@ def test_the_output_kernel_has_its_own_initializer(rng):
 
 
 def test_an_unknown_activation():
-    with pytest.raises(ValueError, match="activation is one of gelu, swiglu, relu_squared; got 'tanh'"):
+    with pytest.raises(
+        ValueError, match="activation is one of gelu, relu, relu_squared, swiglu, geglu; got 'tanh'"
+    ):
         FeedForward(10, "tanh")

@@ -79,18 +79,91 @@ def test_against_torch(layer, inputs):
         np.testing.assert_allclose(result, value, atol=1e-5)
 
 
-def test_gradients_of_both_ways_are_equal(layer, inputs, monkeypatch):
-    def gradients():
+def gradients_of(layer, inputs, training):
+    """Of everything that has one: weights, inputs, hidden and cell vectors."""
+    *floats, mask = (None if value is None else tf.constant(value) for value in inputs)
+    weights = [v.value for v in layer.trainable_variables]
+    with tf.GradientTape() as tape:
+        tape.watch(floats)
+        outputs, hidden, cell = layer(*floats, mask, training=training)
+        scale = tf.range(1.0, T + 1)[None, :, None]
+        loss = tf.reduce_sum(scale * outputs**2) + tf.reduce_sum(hidden) + tf.reduce_sum(cell**2)
+    return tape.gradient(loss, [*weights, *floats])
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_every_way_has_the_same_gradients(layer, inputs, way, monkeypatch, training, masked):
+    inputs = inputs if masked else (*inputs[:3], None)
+    graph = tf.function(lambda: gradients_of(layer, inputs, training), autograph=False)
+    results = gradients_of(layer, inputs, training), graph()
+    monkeypatch.setattr(lstm_module, "UNROLL_LIMIT", 128)
+    for result in results:
+        for one, other in zip(result, gradients_of(layer, inputs, training=False), strict=True):
+            assert np.any(other)
+            np.testing.assert_allclose(one, other, atol=2e-4, rtol=1e-5)
+
+
+def test_training_gradients_against_differences(layer, inputs):
+    """What central differences of the NumPy layer say, in a few places of each weight."""
+    x, hidden, cell, mask = inputs
+
+    def loss():
+        outputs, hidden_after, cell_after = lstm_slowly(layer, x, hidden, cell, mask)
+        return (np.arange(1, T + 1)[:, None] * outputs**2).sum() + hidden_after.sum() + (cell_after**2).sum()
+
+    for variable, gradient in zip(layer.weights, gradients_of(layer, inputs, training=True), strict=False):
+        value = np.array(variable)
+        for place in [(0,) * value.ndim, (-1,) * value.ndim, (value.shape[0] // 2,) * value.ndim]:
+            losses = []
+            for change in (1e-2, -1e-2):
+                changed = value.copy()
+                changed[place] += change
+                variable.assign(changed)
+                losses.append(loss())
+            variable.assign(value)
+            assert gradient.numpy()[place] == pytest.approx(
+                (losses[0] - losses[1]) / 2e-2, rel=2e-2, abs=1e-2
+            )
+
+
+@pytest.mark.parametrize("limit", [128, 0], ids=["unrolled", "scanned"])
+def test_training_in_bfloat16(layer, inputs, under_policy, monkeypatch, limit):
+    monkeypatch.setattr(lstm_module, "UNROLL_LIMIT", limit)
+    with under_policy("mixed_bfloat16"):
+        mixed = LSTM(HIDDEN)
+        mixed.build((None, None, WIDTH))
+    for variable, value in zip(mixed.weights, layer.weights, strict=True):
+        variable.assign(value)
+
+    def gradients(layer):
         with tf.GradientTape() as tape:
-            outputs, hidden, cell = layer(*inputs)
-            loss = tf.reduce_sum(outputs**2) + tf.reduce_sum(hidden) + tf.reduce_sum(cell**2)
+            outputs, _, cell = layer(*inputs, training=True)
+            loss = tf.reduce_sum(tf.cast(outputs, tf.float32) ** 2) + tf.reduce_sum(cell**2)
         return tape.gradient(loss, [v.value for v in layer.trainable_variables])
 
-    unrolled = gradients()
-    monkeypatch.setattr(lstm_module, "UNROLL_LIMIT", 0)
-    for one, other in zip(unrolled, gradients(), strict=True):
-        assert np.any(one)
-        np.testing.assert_allclose(one, other, atol=1e-4)
+    for one, other in zip(gradients(mixed), gradients(layer), strict=True):
+        assert one.dtype == tf.float32
+        assert tf.norm(one - other) / tf.norm(other) < 0.03
+
+
+def test_training_changes_no_value_and_no_graph_that_is_served(layer, inputs, way):
+    for one, other in zip(layer(*inputs, training=True), layer(*inputs), strict=True):
+        np.testing.assert_array_equal(one, other)
+    graph = tf.function(lambda: layer(*inputs)).get_concrete_function().graph.as_graph_def(add_shapes=False)
+    assert not any("_gradient_op_type" in node.attr for node in graph.node)
+
+
+def test_walk_both_ways(way):
+    def count(carry, x):
+        return (carry[0] + x,)
+
+    for reverse, expected in ((False, [1.0, 3.0, 6.0]), (True, [6.0, 5.0, 3.0])):
+        (last,), (all_,) = lstm_module.walk(
+            count, (tf.zeros([1, 1]),), (tf.constant([[[1.0], [2.0], [3.0]]]), None), reverse
+        )
+        np.testing.assert_array_equal(last, [[6.0]])
+        np.testing.assert_array_equal(all_[0, :, 0], expected)
 
 
 def test_masked_steps_leave_the_state_and_repeat_it(layer, inputs):

@@ -26,6 +26,7 @@ CONFIGS = {
     ),
     "post_rms": _change(_DECODER, norm_position="post", positions="learned", tied_output=False),
     "relu_squared": _change(_DECODER, activation="relu_squared", qk_norm=True, num_layers=1),
+    "relative": _change(_DECODER, positions="relative", activation="geglu", scale_embedding=True),
     "lstm": _LSTM,
     "lstm_untied": _change(_LSTM, num_layers=1, tied_output=False),
     "lstm_deep": _change(_LSTM, num_layers=3),

@@ -37,7 +37,7 @@ def test_widths_left_at_zero():
 def test_initial_weights(make_model):
     config = TransformerDecoderConfig(vocab_size=500, num_layers=8, hidden_dim=64, tied_output=False)
     model = make_model(config)
-    block = model.blocks[3]
+    block = model.decoder.blocks[3]
     expected = {
         block.attention.query: 64**-0.5,
         block.attention.value: 64**-0.5,
@@ -55,7 +55,7 @@ def test_zero_residual_begins_as_the_embedding_alone(rng, configs, make_model):
     model = make_model(dataclasses.replace(configs["rotary"], zero_residual=True))
     token_ids = rng.integers(1, 29, [2, 5]).astype(np.int32)
     states = model.embedding(token_ids)
-    np.testing.assert_allclose(model.hidden_states(token_ids), model.final_norm(states), atol=1e-6)
+    np.testing.assert_allclose(model.hidden_states(token_ids), model.decoder.final_norm(states), atol=1e-6)
 
 
 def test_dropout_acts_in_training_alone(rng, configs, make_model):
@@ -87,8 +87,8 @@ def test_caches_have_the_compute_dtype(configs, make_model):
     [
         ({"norm": "batch_norm"}, "norm is one of layer_norm, rms_norm; got 'batch_norm'"),
         ({"norm_position": "middle"}, "norm_position is one of pre, post; got 'middle'"),
-        ({"positions": "alibi"}, "positions is one of rotary, learned, sinusoidal; got 'alibi'"),
-        ({"activation": "tanh"}, "activation is one of gelu, swiglu, relu_squared; got 'tanh'"),
+        ({"positions": "alibi"}, "positions is one of rotary, learned, sinusoidal, relative; got 'alibi'"),
+        ({"activation": "tanh"}, "activation is one of gelu, relu, relu_squared, swiglu, geglu; got 'tanh'"),
         ({"num_heads": 3}, "num_heads divides hidden_dim; got 3 and 256"),
         ({"num_kv_heads": 3}, "num_kv_heads divides num_heads; got 3 and 4"),
         ({"num_kv_heads": -2}, "num_kv_heads divides num_heads; got -2 and 4"),
@@ -103,3 +103,16 @@ def test_caches_have_the_compute_dtype(configs, make_model):
 def test_refused_configs(changes, words):
     with pytest.raises(ValueError, match=words):
         TransformerDecoderConfig(**changes)
+
+
+@pytest.mark.parametrize("name", ["rotary", "gpt2", "original", "relative"])
+def test_documents_in_one_row_are_as_if_alone(rng, configs, make_model, name):
+    model = make_model(configs[name], scale=0.3)
+    token_ids = rng.integers(1, 29, [2, 11]).astype(np.int32)
+    document_ids = np.array([[0] * 4 + [1] * 7, [0] * 1 + [1] * 8 + [2] * 2], np.int32)
+    packed = np.array(model.hidden_states(token_ids, document_ids=document_ids))
+    for row, documents in enumerate(document_ids):
+        for document in np.unique(documents):
+            places = np.flatnonzero(documents == document)
+            alone = model.hidden_states(token_ids[row : row + 1, places])[0]
+            np.testing.assert_allclose(packed[row, places], alone, rtol=1e-4, atol=1e-5)

@@ -188,8 +188,8 @@ def test_train_and_eval_are_stores_of_their_own(experiment):
         texts.add(decoded)
         assert "第" in decoded
     assert len(texts) == 2
-    assert experiment.has_eval()
-    assert not Experiment(override(experiment.config, ["data.eval_fraction=0"]), "").has_eval()
+    assert experiment.config.data.has_eval
+    assert not override(experiment.config, ["data.eval_fraction=0"]).data.has_eval
 
 
 def test_trained_model_is_that_of_the_checkpoint_in_float32(trained):

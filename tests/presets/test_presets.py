@@ -14,15 +14,26 @@ from tflm.tasks import PairsConfig
 NAMES = sorted(PRESETS)
 
 
-def test_the_recipes():
-    assert NAMES == [
-        "chat_demo",
-        "docstring_summarizer",
-        "shakespeare_char",
-        "tiny_chat",
-        "tiny_decoder",
-        "tiny_lstm",
-    ]
+def test_every_family_has_a_tiny_recipe_and_a_small_one():
+    kinds = {size: set() for size in ("tiny", "small")}
+    for name in NAMES:
+        config = load_preset(name)
+        size = "tiny" if name.startswith("tiny_") else "small"
+        kinds[size].add((config.model.kind, config.task.kind))
+    rows = {
+        ("lstm", "language_modeling"),
+        ("lstm_encoder", "classification"),
+        ("lstm_encoder_decoder", "pairs"),
+        ("transformer_encoder", "masked_language_modeling"),
+        ("transformer_encoder", "classification"),
+        ("transformer_decoder", "language_modeling"),
+        ("transformer_decoder", "pairs"),
+        ("transformer_encoder_decoder", "pairs"),
+        ("transformer_encoder_decoder", "denoising"),
+        ("skip_gram", "word_vectors"),
+    }
+    assert kinds["tiny"] == rows
+    assert kinds["small"] == rows
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -37,11 +48,11 @@ def test_the_config_has_its_name_and_survives_json(name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_overrides(name):
-    config = override(load_preset(name), ["training.num_steps=7", "model.num_layers=1", "decoding.top_k=3"])
-    assert (config.training.num_steps, config.model.num_layers, config.decoding.top_k) == (7, 1, 3)
+    config = override(load_preset(name), ["training.num_steps=7", "model.hidden_dim=120", "decoding.top_k=3"])
+    assert (config.training.num_steps, config.model.hidden_dim, config.decoding.top_k) == (7, 120, 3)
     assert config.data == load_preset(name).data
-    with pytest.raises(UserError, match=r"Did you mean model.num_layers\?"):
-        override(load_preset(name), ["model.num_layer=1"])
+    with pytest.raises(UserError, match=r"Did you mean model.hidden_dim\?"):
+        override(load_preset(name), ["model.hiden_dim=1"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -49,14 +60,17 @@ def test_prompt_and_answer_fit_into_the_context(name):
     config = load_preset(name)
     if isinstance(config.task, PairsConfig):
         task = config.task
-        assert task.max_source_length + task.max_target_length + 2 <= config.model.max_length
+        if config.model.kind == "transformer_decoder":
+            assert task.max_source_length + task.max_target_length + 2 <= config.model.max_length
+        else:
+            assert max(task.max_source_length, task.max_target_length) + 2 <= config.model.max_length
         assert config.decoding.max_new_tokens <= task.max_target_length
         assert "separator" in config.tokenizer.special_tokens
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_model_can_be_built(name):
-    config = override(load_preset(name), ["model.vocab_size=50"])
+    config = override(load_preset(name), ["model.vocab_size=500"])
     assert build_model(config.model).num_parameters() > 10_000
 
 
@@ -76,5 +90,5 @@ def test_it_is_headed_by_cost_result_and_command(name):
 
 
 def test_an_unknown_preset_lists_those_there_are():
-    with pytest.raises(UsageError, match=r"no preset 'tiny'. There are: chat_demo, docstring_summarizer, "):
+    with pytest.raises(UsageError, match=r"no preset 'tiny'. There are: bert_small, chat_demo, "):
         load_preset("tiny")

@@ -43,6 +43,8 @@ def test_what_goes_into_an_export(trained, published, tmp_path):
     config = json.loads(given["files"]["config.json"])
     assert config["source"] == {"run": "tiny_lstm", "step": 2}
     assert config["decoding"] == card["Defaults of `serving_default`"]
+    with open(f"{trained.workdir}/tokenizer/tokenizer.json", "rb") as file:
+        assert given["files"]["assets.extra/tokenizer/tokenizer.json"] == file.read()
 
 
 def test_measures_of_that_step_go_onto_the_card(trained, published, tmp_path):

@@ -35,11 +35,11 @@ def make_task(request, language_modeling, pairs):
 
 def test_metrics(language_modeling, tokenizers):
     task = language_modeling(tokenizers["byte"])
-    metrics = task.metrics(20.0, 10.0)
+    metrics = task.metrics({"loss": 20.0, "weight": 10.0})
     assert metrics == {"loss": 2.0, "perplexity": pytest.approx(math.exp(2.0)), "num_tokens": 10.0}
-    nothing = task.metrics(0.0, 0.0)
+    nothing = task.metrics({"loss": 0.0, "weight": 0.0})
     assert math.isnan(nothing["loss"]) and math.isnan(nothing["perplexity"]) and nothing["num_tokens"] == 0.0
-    assert math.isfinite(task.metrics(1e6, 1.0)["perplexity"])
+    assert math.isfinite(task.metrics({"loss": 1e6, "weight": 1.0})["perplexity"])
 
 
 def test_loss_is_a_sum_over_the_weights(make_task, tokenizers, make_model):

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tflm.training.trainer as trainer_module
 from tflm.models import LSTMConfig, TransformerDecoderConfig, build_model
 from tflm.tasks.losses import token_cross_entropy
-from tflm.training import Trainer, TrainingConfig, make_strategy, read_log
+from tflm.training import FineTuningConfig, Trainer, TrainingConfig, make_strategy, read_log
 
 VOCAB_SIZE, ROWS, LENGTH = 29, 8, 5
 
@@ -41,8 +41,11 @@ class NextToken:
         states = model.hidden_states(batch["token_ids"], training=training)
         return token_cross_entropy(model, states, batch["targets"], batch["loss_weights"], self.compact)
 
-    def metrics(self, loss_sum, weight):
-        return {"loss": loss_sum / weight, "num_tokens": weight}
+    def sums(self, model, batch):
+        return dict(zip(("loss", "weight"), self.loss(model, batch, training=False), strict=True))
+
+    def metrics(self, sums):
+        return {"loss": sums["loss"] / sums["weight"], "num_tokens": sums["weight"]}
 
 
 class Numbers:
@@ -93,13 +96,14 @@ def make_config(**changes):
     return TrainingConfig(**{**defaults, **changes})
 
 
-def make_trainer(workdir, model="transformer", strategy=None, task=None, **changes):
+def make_trainer(workdir, model="transformer", strategy=None, task=None, fine_tuning=None, **changes):
     return Trainer(
         lambda: build_model(MODELS[model]),
         task or NextToken(),
         make_config(**changes),
         str(workdir),
         strategy,
+        FineTuningConfig(**fine_tuning or {}),
     )
 
 
@@ -144,11 +148,12 @@ def compare_replicas(output):
         }
 
     result = {}
-    for model, optimizer, numbers_of_parts in (
-        ("plain_transformer", "adamw", (2,)),
-        ("plain_lstm", "muon", (1, 2)),
+    for model, optimizer, fine_tuning, numbers_of_parts in (
+        ("plain_transformer", "adamw", {}, (2,)),
+        ("plain_transformer", "adamw", {"layer_decay": 0.5, "lora_rank": 2}, (1,)),
+        ("plain_lstm", "muon", {"layer_decay": 0.5}, (1, 2)),
     ):
-        options = {"model": model, "optimizer": optimizer, "clip_norm": 0.5}
+        options = {"model": model, "optimizer": optimizer, "clip_norm": 0.5, "fine_tuning": fine_tuning}
         one = run(None, **options)
         for parts in numbers_of_parts:
             two = run(mirrored, num_micro_batches=parts, **options)

@@ -166,3 +166,39 @@ def test_the_learning_rate_follows_the_schedule():
     for step in range(4):
         assert float(optimizer.learning_rate) == pytest.approx(learning_rate(step))
         optimizer.apply([tf.ones([2, 2])], variables)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_factor_is_a_learning_rate_of_its_own(case, name):
+    """Updates and decay: with a factor of 1/2, every variable is to the last bit what half the rate gives."""
+    values, gradients = case
+    config = dataclasses.replace(CONFIG, optimizer=name)
+    factors = [0.5 if name in ("wide_kernel", "bias") else 1.0 for name in values]
+
+    def take(config, factors=()):
+        return take_steps(lambda variables: make_optimizer(config, variables, factors), values, gradients)
+
+    slow = take(dataclasses.replace(config, peak_learning_rate=CONFIG.peak_learning_rate / 2))
+    fast, found = take(config), take(config, factors)
+    for variable, factor in zip(values, factors, strict=True):
+        np.testing.assert_array_equal(found[variable], (slow if factor == 0.5 else fast)[variable])
+        assert np.any(slow[variable] != fast[variable])
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_factors_of_one_change_no_bit(case, name):
+    values, gradients = case
+    config = dataclasses.replace(CONFIG, optimizer=name)
+    one, none = (
+        take_steps(lambda variables, f=factors: make_optimizer(config, variables, f), values, gradients)
+        for factors in ([1.0] * len(values), [])
+    )
+    for variable in values:
+        np.testing.assert_array_equal(one[variable], none[variable])
+
+
+def test_the_learning_rate_that_is_shown_has_no_factor():
+    variables = [keras.Variable(np.ones([2, 2], np.float32), name="kernel")]
+    optimizer = make_optimizer(CONFIG, variables, [0.25])
+    optimizer.apply([tf.ones([2, 2])], variables)
+    assert float(optimizer.learning_rate) == pytest.approx(learning_rate(1))

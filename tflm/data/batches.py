@@ -1,4 +1,4 @@
-"""Batches: what PackedBatches and BucketedBatches share. Batch n depends on the seed and n alone."""
+"""Batches: what all kinds of batches share. Batch n depends on the seed and n alone."""
 
 import abc
 from collections.abc import Iterator
@@ -14,12 +14,11 @@ Batch = dict[str, tf.Tensor]
 class Batches(abc.ABC):
     """Batches of one token store, as tf.data.
 
-    Each is a dict of `token_ids` int32 [B, T], `targets` int32 [B, T] and `loss_weights` float32 [B, T]:
-    `targets[b, t]` is the token after `token_ids[b, t]`, and its loss counts `loss_weights[b, t]` times.
-    Unused places hold 0, the pad id, with weight 0. B is the same in all batches.
+    Each is a dict of tensors as `element_spec` says. Unused places hold 0, the pad id. B is the same in all
+    batches.
 
     For training the batches have no end, and each epoch has its own order. For evaluation they are one pass
-    in a fixed order. A subclass writes `_batch`: everything else is here.
+    in a fixed order. A subclass says what is in batch number n, and everything else is here.
     """
 
     def __init__(self, batch_size: int, seed: int, training: bool) -> None:
@@ -40,18 +39,8 @@ class Batches(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def _width(self) -> int | None:
-        """T, or None where batches differ in it."""
-
-    @property
     def element_spec(self) -> dict[str, tf.TensorSpec]:
-        """Shape and dtype of a batch; T is None where it varies."""
-        shape = [self.batch_size, self._width]
-        return {
-            "token_ids": tf.TensorSpec(shape, tf.int32),
-            "targets": tf.TensorSpec(shape, tf.int32),
-            "loss_weights": tf.TensorSpec(shape, tf.float32),
-        }
+        """Shape and dtype of each feature of a batch, batch first; None for a size that varies."""
 
     def dataset(self, start_batch: int = 0) -> tf.data.Dataset:
         """The batches from number `start_batch` on. Nothing is read for those before it.
@@ -81,6 +70,21 @@ class Batches(abc.ABC):
         """
         counted = tf.stack([tf.constant(self.seed, tf.int64), epoch * 4 + purpose])
         return tf.random.stateless_uniform([2], counted, minval=None, maxval=None, dtype=tf.int64)
+
+
+def next_token_spec(batch_size: int, width: int | None) -> dict[str, tf.TensorSpec]:
+    """What a language model learns from: `token_ids` int32 [B, T], `targets` int32 [B, T], `loss_weights` float32
+    [B, T].
+
+    `targets[b, t]` is the token after `token_ids[b, t]`, and its loss counts `loss_weights[b, t]` times; 0 at
+    unused places.
+    """
+    shape = [batch_size, width]
+    return {
+        "token_ids": tf.TensorSpec(shape, tf.int32),
+        "targets": tf.TensorSpec(shape, tf.int32),
+        "loss_weights": tf.TensorSpec(shape, tf.float32),
+    }
 
 
 def shuffled(indices: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Question and answer pairs from the YAML files of the chatterbot-corpus package (BSD licence)."""
+"""Questions, answers and their topics from the YAML files of the chatterbot-corpus package (BSD licence)."""
 
 import difflib
 import importlib.util
@@ -15,10 +15,17 @@ from tflm.errors import UserError
 _DIALOGUES = frozenset({"conversations", "health", "sports"})
 
 
-def read_chatterbot(languages: tuple[str, ...]) -> Iterator[Row]:
-    """Every (source, target) pair of the languages once; files in the order of their names.
+def read_chatterbot(
+    languages: tuple[str, ...], text_column: str = "", label_column: str = ""
+) -> Iterator[Row]:
+    """Every example of the languages once; files in the order of their names.
 
-    The corpus repeats many conversations word for word (english/tech_support); a repeated pair is left out.
+    The corpus repeats many conversations word for word (english/tech_support); what repeats is left out.
+
+    Args:
+        text_column: "dialogue" for {"text": "question\\nanswer"}; "" for {"source": question, "target": answer}.
+        label_column: "topic" or "language" for {"text", "label"}, where the text is the question if
+            `text_column` is "".
 
     Raises:
         UserError: the package is not installed, or has no such language.
@@ -34,11 +41,16 @@ def read_chatterbot(languages: tuple[str, ...]) -> Iterator[Row]:
                 f"chatterbot-corpus has no language {language!r}, only {', '.join(present)}{hint}"
             )
         for file in sorted((folder / language).glob("*.yml")):
+            label = {"topic": file.stem, "language": language}.get(label_column)
             for row in _read_file(file):
-                pair = tuple(row.example.values())
-                if not pair or pair not in seen:
+                if row.problem:
                     yield row
-                seen.add(pair)
+                    continue
+                example = _shaped(row.example, text_column, label)
+                content = tuple(example.values())
+                if content not in seen:
+                    yield row._replace(example=example, key=row.example["source"])
+                seen.add(content)
 
 
 def _corpus_folder() -> Path:
@@ -46,6 +58,13 @@ def _corpus_folder() -> Path:
     if spec is None or importlib.util.find_spec("yaml") is None:
         raise UserError("source 'chatterbot' needs the chatterbot-corpus package: pip install 'tflm[demo]'")
     return Path((spec.submodule_search_locations or [""])[0]) / "data"
+
+
+def _shaped(pair: dict[str, str], text_column: str, label: str | None) -> dict[str, str]:
+    if not text_column and label is None:
+        return pair
+    text = "\n".join(pair.values()) if text_column == "dialogue" else pair["source"]
+    return {"text": text} if label is None else {"text": text, "label": label}
 
 
 def _read_file(file: Path) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""(body, summary) pairs from the docstrings of installed Python packages: real data, no download."""
+"""The docstrings of installed Python packages, as pairs, texts or labelled texts: real data, no download."""
 
 import ast
 import functools
@@ -8,6 +8,7 @@ import os
 import sysconfig
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -20,8 +21,8 @@ _NO_SUMMARY = ("todo", "args:", "arguments:", "parameters", "returns", "raises",
 _Node = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def read_docstrings(path: str = "") -> Iterator[Row]:
-    """A row {"source": body, "target": summary} for each documented function, method and class.
+def read_docstrings(path: str = "", text_column: str = "", label_column: str = "") -> Iterator[Row]:
+    """A row for each documented function, method and class that has a summary and a body.
 
     Nothing is imported: the sources are parsed. Test files are left out. Of pairs whose bodies differ in
     case and spaces alone, which packages copy from each other, the first in the order of file names stays.
@@ -30,6 +31,9 @@ def read_docstrings(path: str = "") -> Iterator[Row]:
 
     Args:
         path: a folder of Python sources; empty for the site-packages of the running interpreter.
+        text_column: "docstring" for {"text": summary, blank line, body}; "" for {"source": body, "target":
+            summary}.
+        label_column: "package" for {"text": summary, blank line, body, "label": top-level package}.
 
     Raises:
         UserError: `path` is no folder.
@@ -38,7 +42,22 @@ def read_docstrings(path: str = "") -> Iterator[Row]:
         raise UserError(f"source 'docstrings' needs a folder of Python sources; {path!r} is none")
     purelib, platlib = sysconfig.get_path("purelib"), sysconfig.get_path("platlib")
     roots = (path,) if path else tuple(sorted({os.path.realpath(purelib), os.path.realpath(platlib)}))
-    yield from _collect(roots)
+    for row in _collect(roots):
+        if not text_column and not label_column:
+            yield row
+            continue
+        example = {"text": "\n\n".join((row.example["target"], row.example["source"]))}
+        if label_column:
+            example["label"] = _package(row.file, roots)
+        yield row._replace(example=example)
+
+
+def _package(file: str, roots: tuple[str, ...]) -> str:
+    """The top-level package, or module, that a file below one of the roots belongs to."""
+    parts = next(
+        parts for root in roots if (parts := Path(os.path.relpath(file, root)).parts)[0] != os.pardir
+    )
+    return parts[0].removesuffix(".py")
 
 
 @functools.lru_cache(maxsize=1)  # about 20 MB; the walk takes ten seconds or more, and each split walks

@@ -1,6 +1,7 @@
 """read_examples: any source as a stream of examples, split, cleaned, with its bad rows counted."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -8,9 +9,10 @@ from dataclasses import dataclass, field
 from absl import logging
 
 from tflm.data.chatterbot import read_chatterbot
-from tflm.data.config import DataConfig
+from tflm.data.config import SPLITS, DataConfig
 from tflm.data.docstrings import read_docstrings
-from tflm.data.files import find_bad_character, find_files
+from tflm.data.files import find_bad_character, find_files, find_in_folder
+from tflm.data.parallel import read_parallel
 from tflm.data.plain_text import read_part, read_text
 from tflm.data.rows import Row
 from tflm.data.tables import read_jsonl, read_table
@@ -26,7 +28,7 @@ class Report:
     """What one pass over the data met. It counts on while the examples are read."""
 
     num_rows: int = 0
-    """Rows read, of both splits, bad ones included."""
+    """Rows read, of all splits, bad ones included."""
     num_examples: int = 0
     """Rows of this split that were given out."""
     bad_rows: Counter[str] = field(default_factory=Counter)
@@ -76,7 +78,7 @@ class Examples(Iterable[Example]):
         limit = self.config.max_bad_rows
         for row in read_rows(self.config, self.split):
             report.num_rows += 1
-            example, line, problem = clean(row)
+            example, line, problem = clean(row, self.config.encoding)
             if problem:
                 report.add_bad(row.file, line, problem)
                 if 1 <= limit < report.num_bad or limit == 0:
@@ -92,32 +94,41 @@ class Examples(Iterable[Example]):
         self._check_empty()
 
     def _is_mine(self, example: Example, key: str) -> bool:
-        if self.config.eval_path or self.config.split == "tail":
+        config = self.config
+        if config.split == "tail" or (self.split != "train" and config.has_own_files(self.split)):
             return True
         content = key or example.get("source") or example["text"]
-        return (self.split == "eval") == is_held_out(content, self.config.eval_fraction)
+        eval_fraction = 0.0 if config.has_own_files("eval") else config.eval_fraction
+        return hash_split(content, eval_fraction, config.test_fraction) == self.split
 
     def _refuse(self) -> None:
+        report = self.report
+        undecoded = report.bad_rows[_not_encoded(self.config.encoding)]
+        hint = "; if the text is in another encoding, set data.encoding (Chinese text is often gb18030)"
         raise UserError(
-            f"{self.report}. That is more than max_bad_rows={self.config.max_bad_rows} allows; "
-            f"mend them or raise max_bad_rows"
+            f"{report}. That is more than max_bad_rows={self.config.max_bad_rows} allows; "
+            f"mend them or raise max_bad_rows{hint if 2 * undecoded > report.num_bad else ''}"
         )
 
     def _check_empty(self) -> None:
         if self.report.num_examples:
             return
-        place = self.config.eval_path if self.split == "eval" and self.config.eval_path else self.config.path
-        where = place or self.config.tfds_name or self.config.source
+        config = self.config
+        where = find_place(config, self.split) or config.tfds_name or config.source
         if self.report.num_rows == 0:
             raise UserError(f"the data set is empty: {where} has no row with text")
+        fractions = f"eval_fraction ({config.eval_fraction})"
+        if config.test_fraction:
+            fractions += f" or test_fraction ({config.test_fraction})"
         raise UserError(
             f"split {self.split!r} of {where} is empty: none of {self.report.num_rows} rows fell to it; "
-            f"change eval_fraction ({self.config.eval_fraction}), or give eval_path"
+            f"change {fractions}, or give files of its own"
         )
 
 
 def read_examples(config: DataConfig, split: str) -> Examples:
-    """The examples of a split, "train" or "eval": dicts {"text"} or {"source", "target"}.
+    """The examples of a split, "train", "eval" or "test": dicts {"text"}, {"text", "label"}, {"text", "text_pair",
+    "label"} or {"source", "target"}.
 
     >>> [e["text"] for e in read_examples(DataConfig(path="poem.txt", eval_fraction=0.0), "train")]
     ['床前明月光', '疑是地上霜']
@@ -125,56 +136,82 @@ def read_examples(config: DataConfig, split: str) -> Examples:
     Raises:
         UserError: there is no such split; and see `Examples`.
     """
-    if split not in ("train", "eval"):
-        raise UserError(f"split is {split!r}; it must be 'train' or 'eval'")
-    if split == "eval" and not config.eval_path and config.eval_fraction == 0:
+    if split not in SPLITS:
+        raise UserError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    if not {"train": True, "eval": config.has_eval, "test": config.has_test}[split]:
         raise UserError(
-            "there is no eval split: eval_fraction is 0 and there is no eval_path; set one of them"
+            f"there is no {split} split: {split}_fraction is 0 and there is no {split}_path or {split}_file; "
+            "set one of them"
         )
     return Examples(config, split)
 
 
+def find_place(config: DataConfig, split: str) -> str:
+    """The path that a split is read from: its own, or that of the training data."""
+    if not config.has_own_files(split):
+        split = "train"
+    name = getattr(config, f"{split}_file")
+    if not name:
+        return config.path if split == "train" else getattr(config, f"{split}_path")
+    if config.source != "parallel":
+        return find_in_folder(config.path, name, f"{split}_file")
+    return os.path.join(config.path, name)
+
+
 def read_rows(config: DataConfig, split: str) -> Iterator[Row]:
     """The rows of the place where a split's examples lie; the hash split is not made yet."""
-    path = config.eval_path if split == "eval" and config.eval_path else config.path
+    path, encoding = find_place(config, split), config.encoding
     if config.source == "docstrings":
-        return read_docstrings(path)
+        return read_docstrings(path, config.text_column, config.label_column)
     if config.source == "chatterbot":
-        return read_chatterbot(config.languages)
+        return read_chatterbot(config.languages, config.text_column, config.label_column)
     if config.source == "tfds":
         return read_tfds(config.tfds_name, path or "train", config.columns)
+    if config.source == "parallel":
+        return read_parallel(path, config.columns, encoding)
     files = find_files(path, config.source)
     if config.source == "jsonl":
-        return read_jsonl(files, config.columns)
+        return read_jsonl(files, config.columns, encoding)
     if config.source in ("csv", "tsv"):
-        return read_table(files, config.columns, "," if config.source == "csv" else "\t")
-    if config.split == "tail" and not config.eval_path:
-        return read_part(files, config.document, config.eval_fraction, split)
-    return read_text(files, config.document)
+        return read_table(files, config.columns, "," if config.source == "csv" else "\t", encoding)
+    if config.split == "tail" and split != "test" and not config.has_own_files("eval"):
+        return read_part(files, config.document, config.eval_fraction, split, encoding)
+    return read_text(files, config.document, encoding)
 
 
-def clean(row: Row) -> tuple[Example, int, str]:
+def clean(row: Row, encoding: str = "utf-8") -> tuple[Example, int, str]:
     """(example, line, problem) of a row: byte-order marks off, cells stripped, bad text found.
 
-    Text documents keep their spaces, since they may matter there; sources and targets lose outer ones.
+    A text alone keeps its spaces, since they may matter there; pairs and labelled texts lose the outer ones.
+
+    Args:
+        encoding: what the text was read with, for the message.
     """
     example = {key: text.replace("\ufeff", "") for key, text in row.example.items()}
     for key, text in example.items():
         bad = find_bad_character(text)
         if bad >= 0:
-            return {}, row.line + text.count("\n", 0, bad), "not UTF-8"
+            return {}, row.line + text.count("\n", 0, bad), _not_encoded(encoding)
         if not row.problem and not text.strip():
-            return {}, row.line, f"no {key}" if key != "text" else "no text"
-    if "source" in example:
+            return {}, row.line, f"no {key}"
+    if len(example) > 1:
         example = {key: text.strip() for key, text in example.items()}
     return example, row.line, row.problem
 
 
-def is_held_out(key: str, eval_fraction: float) -> bool:
-    """Whether the content `key` belongs to the eval split. Case and spaces do not change its side.
+def _not_encoded(encoding: str) -> str:
+    return f"not {encoding.upper()}"
 
-    A larger fraction holds out everything that a smaller one does, and more. (BLAKE2, RFC 7693.)
+
+def hash_split(key: str, eval_fraction: float, test_fraction: float) -> str:
+    """The split that the content `key` falls to: "eval", "test" or "train". Case and spaces do not change it.
+
+    The hash is a number in [0, 1): below eval_fraction is "eval", the next test_fraction is "test". So a larger
+    eval_fraction holds out everything that a smaller one does, and more. (BLAKE2, RFC 7693.)
     """
     normal = " ".join(key.split()).casefold()
     digest = hashlib.blake2b(normal.encode("utf-8"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < eval_fraction * 2**64
+    number = int.from_bytes(digest, "big")
+    if number < eval_fraction * 2**64:
+        return "eval"
+    return "test" if number < (eval_fraction + test_fraction) * 2**64 else "train"

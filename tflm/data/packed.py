@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tflm.data.batches import Batch, Batches, shuffled
+from tflm.data.batches import Batch, Batches, next_token_spec, shuffled
 from tflm.data.store import TokenStore
 from tflm.errors import UserError
 
@@ -62,8 +62,8 @@ class PackedBatches(Batches):
         return -(-self._num_blocks // self.batch_size)
 
     @property
-    def _width(self) -> int:
-        return self.block_length
+    def element_spec(self) -> dict[str, tf.TensorSpec]:
+        return next_token_spec(self.batch_size, self.block_length)
 
     def _batch(self, index: tf.Tensor) -> Batch:
         starts = self._training_starts(index) if self.training else self._eval_starts(index)

@@ -7,10 +7,10 @@ from tflm.data.rows import Row
 from tflm.errors import UserError
 
 
-def read_text(files: list[str], document: str) -> Iterator[Row]:
+def read_text(files: list[str], document: str, encoding: str = "utf-8") -> Iterator[Row]:
     """One row for each document of each file. "line" and "paragraph" are streams; a "file" is held whole."""
     for file in files:
-        yield from split_documents(file, enumerate(read_lines(file), 1), document)
+        yield from split_documents(file, enumerate(read_lines(file, encoding), 1), document)
 
 
 def split_documents(file: str, lines: Iterable[tuple[int, str]], document: str) -> Iterator[Row]:
@@ -40,7 +40,9 @@ def split_documents(file: str, lines: Iterable[tuple[int, str]], document: str) 
         yield Row(file, start, {"text": text if document == "file" else text.rstrip("\n")})
 
 
-def read_part(files: list[str], document: str, eval_fraction: float, part: str) -> Iterator[Row]:
+def read_part(
+    files: list[str], document: str, eval_fraction: float, part: str, encoding: str = "utf-8"
+) -> Iterator[Row]:
     """The documents of one text before ("train") or after ("eval") character int(n * (1 - eval_fraction)).
 
     This is the split of char-rnn and nanoGPT: with eval_fraction 0.1, `text[: int(n * 0.9)]` and the rest.
@@ -53,7 +55,7 @@ def read_part(files: list[str], document: str, eval_fraction: float, part: str) 
         raise UserError(
             f"split 'tail' cuts one text, but {len(files)} files match; give one file or split 'hash'"
         )
-    text = "".join(read_lines(files[0]))
+    text = "".join(read_lines(files[0], encoding))
     cut = int(len(text) * (1 - eval_fraction))
     head, tail = text[:cut], text[cut:]
     chosen, first_line = (head, 1) if part == "train" else (tail, 1 + head.count("\n"))

@@ -43,7 +43,8 @@ class TokenStore:
             self.fingerprint: str = index["fingerprint"]
             self.num_rows: int = index["num_rows"]
             self.features: tuple[str, ...] = tuple(index["features"])
-            self._ragged: frozenset[str] = frozenset(index["ragged"])
+            self.ragged: frozenset[str] = frozenset(index["ragged"])
+            """Those of `features` whose rows differ in length."""
             whole = all(self._fits(name) for name in self.features)
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"no token store in {str(self.folder)!r} ({error}); build it again") from error
@@ -53,7 +54,7 @@ class TokenStore:
             )
 
     def _fits(self, name: str) -> bool:
-        if name not in self._ragged:
+        if name not in self.ragged:
             return len(self.values(name)) == self.num_rows
         offsets = self.offsets(name)
         return len(offsets) == self.num_rows + 1 and int(offsets[-1]) == len(self.values(name))

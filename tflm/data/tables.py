@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tflm.data.files import read_lines
+from tflm.data.files import find_bad_character, read_lines
 from tflm.data.rows import Row
 from tflm.errors import UserError
 
@@ -18,7 +18,11 @@ def check_columns(wanted: Iterable[str], present: Iterable[str], place: str) -> 
         if column not in present:
             close = difflib.get_close_matches(column, present, n=1, cutoff=0.5)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise UserError(f"{place}: no column {column!r}; the columns are {', '.join(present)}{hint}")
+            shown = ", ".join(present)
+            if find_bad_character(shown) >= 0:
+                shown = shown.encode("utf-8", "replace").decode()
+                hint = "; they are in another encoding: set data.encoding"
+            raise UserError(f"{place}: no column {column!r}; the columns are {shown}{hint}")
 
 
 def as_text(value: Any) -> str | None:
@@ -32,7 +36,9 @@ def as_text(value: Any) -> str | None:
     return None
 
 
-def read_table(files: list[str], columns: dict[str, str], delimiter: str) -> Iterator[Row]:
+def read_table(
+    files: list[str], columns: dict[str, str], delimiter: str, encoding: str = "utf-8"
+) -> Iterator[Row]:
     """Rows of csv (delimiter ",") or tsv ("\\t") files; a stream.
 
     The first row of every file is its header, unless all columns are given as numbers ("0", "1").
@@ -41,7 +47,7 @@ def read_table(files: list[str], columns: dict[str, str], delimiter: str) -> Ite
         columns: example key -> column, such as {"source": "question", "target": "answer"}.
     """
     for file in files:
-        counter = _Counter(read_lines(file))
+        counter = _Counter(read_lines(file, encoding))
         if delimiter == ",":
             cells = csv.reader(counter, strict=True)
         else:
@@ -94,11 +100,11 @@ def _read_cells(file: str, counter: _Counter, cells: Any, columns: dict[str, str
             yield Row(file, line, {key: row[index] for key, index in indices.items()})
 
 
-def read_jsonl(files: list[str], columns: dict[str, str]) -> Iterator[Row]:
+def read_jsonl(files: list[str], columns: dict[str, str], encoding: str = "utf-8") -> Iterator[Row]:
     """Rows of files with one JSON object a line; blank lines are passed over; a stream."""
     checked = False
     for file in files:
-        for number, line in enumerate(read_lines(file), 1):
+        for number, line in enumerate(read_lines(file, encoding), 1):
             if line.isspace():
                 continue
             try:

@@ -15,7 +15,9 @@ from tflm.errors import UserError
 class LanguageModel(Protocol):
     """What `generate` asks of a model; docs/architecture.md, "Model". A state is a nest of tensors."""
 
-    def initial_state(self, batch_size: Any, max_length: Any, num_padding: Any = None) -> Any:
+    def initial_state(
+        self, batch_size: Any, max_length: Any, num_padding: Any = None, context: Any = None
+    ) -> Any:
         """A state for `max_length` positions; `num_padding` int32 [B] of the first hold no token."""
 
     def step(self, token_ids: Any, state: Any, last_only: bool = False) -> tuple[Any, Any]:
@@ -45,6 +47,7 @@ def generate(
     end_id: int,
     pad_id: int,
     suppressed_ids: Sequence[int] = (),
+    context: Any = None,
     max_total_length: int | None = None,
     segment_length: int = 64,
 ) -> Generation:
@@ -68,6 +71,7 @@ def generate(
         end_id: the token that ends a text.
         pad_id: fills rows up. Never produced.
         suppressed_ids: further tokens that are never produced, such as start, unknown and separators.
+        context: what the model's encoder gave; goes to `initial_state`.
         max_total_length: tokens of prompt and text together, counted row by row; None is no limit. A longer
             prompt is cut at its end, and nothing is produced. A row that has stopped goes on being read, as
             padding, while others run: `step` must bear positions beyond this limit.
@@ -83,7 +87,8 @@ def generate(
     prompts, limits = _fit(prompts, settings["max_new_tokens"], max_total_length)
     token_ids, num_padding = pad_left(prompts, pad_id)
     batch_size, width = tf.unstack(tf.shape(token_ids))
-    state = model.initial_state(batch_size, width, num_padding=num_padding)
+    given = {} if context is None else {"context": context}
+    state = model.initial_state(batch_size, width, num_padding=num_padding, **given)
     logits, state = model.step(token_ids, state, last_only=True)
     suppressed = _token_mask([pad_id, *suppressed_ids], tf.shape(logits)[-1])
     rules = Rules(settings, limits, suppressed, end_id, pad_id)

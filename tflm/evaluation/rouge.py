@@ -6,13 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from tflm.errors import UserError
+from tflm.evaluation.scripts import CHARACTER
 
 KINDS = ("rouge1", "rouge2", "rougeL")
-
-# Han ideographs, kana and hangul: written without spaces, or scored by character by custom.
-_CHARACTER = (
-    "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U000323af"
-)
 
 
 def rouge(references: Sequence[str], predictions: Sequence[str]) -> dict[str, np.ndarray]:
@@ -45,8 +41,8 @@ def rouge(references: Sequence[str], predictions: Sequence[str]) -> dict[str, np
         def tokenize(self, text: str) -> list[str]:
             """The tokens of a text, in order."""
             tokens: list[str] = []
-            for part in re.findall(f"[{_CHARACTER}]|[^{_CHARACTER}]+", text):
-                tokens.extend([part] if re.match(f"[{_CHARACTER}]$", part) else words.tokenize(part))
+            for part in re.findall(f"[{CHARACTER}]|[^{CHARACTER}]+", text):
+                tokens.extend([part] if re.match(f"[{CHARACTER}]$", part) else words.tokenize(part))
             return tokens
 
     scorer = rouge_scorer.RougeScorer(list(KINDS), tokenizer=Tokenizer())

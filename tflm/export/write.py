@@ -14,16 +14,20 @@ from tflm.export.signatures import read_signatures
 from tflm.export.trackables import module_to_save
 from tflm.export.verify import answers_in_memory, arrays_of_requests, verify_export
 from tflm.export.versions import reserve, split_output
-from tflm.export.warmup import write_warmup
+from tflm.export.warmup import WARMUP_FILE, write_warmup
+from tflm.export.weights import WEIGHTS_FILE, write_weight_names
 
+_EXTRA = "assets.extra"  # servers leave alone what they do not know in it
 _RESERVED = (
     "saved_model.pb",
     "fingerprint.pb",
     "variables",
     "assets",
-    "assets.extra",
+    _EXTRA,
     CARD_FILE,
     CHECKSUMS_FILE,
+    WARMUP_FILE,
+    WEIGHTS_FILE,
 )
 
 
@@ -34,7 +38,7 @@ def write_export(
     *,
     requests: Mapping[str, Sequence[Mapping[str, Any]]],
     card: Mapping[str, str | Mapping[str, Any]],
-    files: Mapping[str, str],
+    files: Mapping[str, str | bytes],
 ) -> str:
     """Writes, audits and checks a SavedModel, then gives it its version number.
 
@@ -42,8 +46,8 @@ def write_export(
                      requests={"serving_default": [{"text": ["Hello"]}, {"text": ["你好", "Good morning"]}]},
                      card={"What it is": "An LSTM that answers.", "Settings": {"num_layers": 2}},
                      files={"config.json": config_text})
-        # 'saved_models/chat/1': saved_model.pb, variables/, assets/, assets.extra/, config.json,
-        # model_card.md, checksums.json
+        # 'saved_models/chat/1': saved_model.pb, variables/, assets/, config.json, model_card.md, checksums.json,
+        # assets.extra/ with the warm-up requests and the names of the weights (see `weights`)
 
     It is built in `NAME/VERSION.tmp`, which no server looks at, and renamed in one step. If anything fails,
     nothing stays behind.
@@ -57,19 +61,21 @@ def write_export(
         requests: signature name to requests, each a dict of input name to list. Each signature needs one at
             least. They are checked and also become the warm-up requests of a server.
         card: heading to text or to a dict of settings; the model card opens with these.
-        files: file name to text, written beside the graph (`config.json`).
+        files: file name to text or bytes, written beside the graph (`config.json`) or below `assets.extra`
+            (`assets.extra/tokenizer/pieces.model`).
     Returns:
         The path of the new version.
     Raises:
         UserError: functions, requests or output do not fit, or an op that stock servers do not link.
         ExportError: the written model does not load or does not answer as it did in memory.
     """
-    arrays = arrays_of_requests(signatures, requests)
+    arrays, tracked = arrays_of_requests(signatures, requests), list(tracked)
     module = module_to_save(signatures, tracked)
-    taken = [name for name in files if name in _RESERVED or os.path.basename(name) != name]
+    taken = [name for name in files if name in _RESERVED or not _is_plain(name)]
     if taken:
         raise UserError(
-            f"cannot write {taken} beside the graph: give plain file names that the export does not use."
+            f"cannot write {taken} beside the graph: give plain file names that the export does not use, or names "
+            f"in {_EXTRA}/."
         )
     expected = answers_in_memory(signatures, arrays)
     with reserve(output) as reservation:
@@ -79,9 +85,17 @@ def write_export(
         name = os.path.basename(split_output(os.path.abspath(output))[0])
         write_warmup(path, name, arrays)
         text = model_card(name, card, read_signatures(path), custom_ops, arrays, module.weights)
+        write_weight_names(path, module, tracked)
         for file_name, content in {**files, CARD_FILE: text}.items():
-            with open(os.path.join(path, file_name), "w", encoding="utf-8") as file:
-                file.write(content)
+            os.makedirs(os.path.dirname(os.path.join(path, file_name)), exist_ok=True)
+            with open(os.path.join(path, file_name), "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
         write_checksums(path)
         verify_export(path, arrays, expected)
         return reservation.publish()
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it names a file in the export's folder, or one below `assets.extra`."""
+    *folders, last = name.split("/")
+    return (not folders or folders[0] == _EXTRA) and not {"", ".", ".."} & {*folders, last}

@@ -1,21 +1,40 @@
 """Keras layers that the models are wired from. Only `keras` and `keras.ops`: they run on every Keras backend."""
 
 from tflm.layers.attention import Attention
+from tflm.layers.bidirectional_lstm import BidirectionalLSTM
 from tflm.layers.feed_forward import FeedForward
-from tflm.layers.lstm import LSTM
-from tflm.layers.masks import cache_mask, causal_mask
+from tflm.layers.heads import EmbeddingHead, PooledHead, SpanHead, TokenHead, pool
+from tflm.layers.lstm import LSTM, run_layers, zero_state
+from tflm.layers.lstm_attention import AttentiveLSTM, BahdanauAttention, LuongAttention, SourceAttention
+from tflm.layers.masks import cache_mask, causal_mask, document_mask, padding_mask
 from tflm.layers.norms import make_norm
 from tflm.layers.positions import rotate, sinusoidal_positions
+from tflm.layers.relative_positions import RelativePositionBias
 from tflm.layers.transformer_block import TransformerBlock
 
 __all__ = [
     "LSTM",
     "Attention",
+    "AttentiveLSTM",
+    "BahdanauAttention",
+    "BidirectionalLSTM",
+    "EmbeddingHead",
     "FeedForward",
+    "LuongAttention",
+    "PooledHead",
+    "RelativePositionBias",
+    "SourceAttention",
+    "SpanHead",
+    "TokenHead",
     "TransformerBlock",
     "cache_mask",
     "causal_mask",
+    "document_mask",
     "make_norm",
+    "padding_mask",
+    "pool",
     "rotate",
+    "run_layers",
     "sinusoidal_positions",
+    "zero_state",
 ]

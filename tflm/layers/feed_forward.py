@@ -7,14 +7,15 @@ from keras import ops
 
 Tensor = Any
 
-ACTIVATIONS = ("gelu", "swiglu", "relu_squared")
+ACTIVATIONS = ("gelu", "relu", "relu_squared", "swiglu", "geglu")
+GATED = ("swiglu", "geglu")
 
 
 class FeedForward(keras.layers.Layer):
     """Two projections with a nonlinearity between, or the gated kind with three.
 
-    gelu: W2 gelu(W1 x), the tanh form (Hendrycks and Gimpel, 2016). swiglu: W2 (silu(Wg x) * W1 x) (Shazeer,
-    2020). relu_squared: W2 relu(W1 x)^2 (So et al., 2021).
+    gelu: W2 gelu(W1 x), the tanh form (Hendrycks and Gimpel, 2016). relu: Vaswani et al., 2017. relu_squared: W2
+    relu(W1 x)^2 (So et al., 2021). swiglu, geglu: W2 (silu(Wg x) * W1 x), and with gelu (Shazeer, 2020).
 
     Args:
         intermediate_dim: int, the width between.
@@ -45,7 +46,7 @@ class FeedForward(keras.layers.Layer):
         self.inner = self._projection(self.intermediate_dim, self.initializer, "inner")
         self.inner.build(input_shape)
         self.gate = None
-        if self.activation == "swiglu":
+        if self.activation in GATED:
             self.gate = self._projection(self.intermediate_dim, self.initializer, "gate")
             self.gate.build(input_shape)
         self.outer = self._projection(input_shape[-1], self.output_initializer, "outer")
@@ -56,7 +57,11 @@ class FeedForward(keras.layers.Layer):
         """float [B, T, hidden_dim] to the same."""
         inner = self.inner(hidden_states)
         if self.gate is not None:
-            return self.outer(ops.silu(self.gate(hidden_states)) * inner)
+            gate = self.gate(hidden_states)
+            gate = ops.silu(gate) if self.activation == "swiglu" else ops.gelu(gate, approximate=True)
+            return self.outer(gate * inner)
+        if self.activation == "relu":
+            return self.outer(ops.relu(inner))
         if self.activation == "relu_squared":
             return self.outer(ops.square(ops.relu(inner)))
         return self.outer(ops.gelu(inner, approximate=True))

@@ -39,3 +39,31 @@ def cache_mask(capacity: Tensor, num_queries: Tensor, cache_index: Tensor, num_p
     key_place = ops.arange(capacity)[None, None, :]
     query_place = (cache_index + ops.arange(num_queries))[None, :, None]
     return (key_place <= query_place) & (key_place >= num_padding[:, None, None])
+
+
+def padding_mask(token_ids: Tensor) -> Tensor:
+    """True where a token is real. The pad id is 0 in every tokenizer.
+
+    >>> padding_mask([[5, 6, 0]])
+    [[True, True, False]]
+
+    Returns:
+        bool, of the shape of `token_ids`.
+    """
+    return ops.not_equal(token_ids, 0)
+
+
+def document_mask(document_ids: Tensor) -> Tensor:
+    """A position sees those of its own document alone.
+
+    >>> document_mask([[0, 0, 1]])[0]
+    [[True, True, False],
+     [True, True, False],
+     [False, False, True]]
+
+    Args:
+        document_ids: int32 [B, T].
+    Returns:
+        bool [B, T, T].
+    """
+    return ops.equal(document_ids[:, :, None], document_ids[:, None, :])

@@ -1,25 +1,68 @@
-"""Language models: LSTM and Transformer, each with a whole-sequence path and a step-by-step path."""
+"""Language models: LSTM and Transformer families; those that write also go step by step."""
+
+from typing import Any
 
 from tflm.errors import UserError
+from tflm.models.head_model import HeadModel
 from tflm.models.language_model import LanguageModel, State
-from tflm.models.lstm_language_model import LSTMConfig, LSTMLanguageModel
+from tflm.models.lstm_config import LSTMConfig
+from tflm.models.lstm_encoder import LSTMEncoder, LSTMEncoderConfig
+from tflm.models.lstm_encoder_decoder import LSTMEncoderDecoder, LSTMEncoderDecoderConfig
+from tflm.models.lstm_language_model import LSTMLanguageModel
+from tflm.models.skip_gram import SkipGram, SkipGramConfig
+from tflm.models.text_model import TextModel
 from tflm.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
+from tflm.models.transformer_encoder import TransformerEncoder, TransformerEncoderConfig
+from tflm.models.transformer_encoder_decoder import (
+    TransformerEncoderDecoder,
+    TransformerEncoderDecoderConfig,
+)
 
-ModelConfig = LSTMConfig | TransformerDecoderConfig
+ModelConfig = (
+    LSTMConfig
+    | LSTMEncoderConfig
+    | LSTMEncoderDecoderConfig
+    | SkipGramConfig
+    | TransformerDecoderConfig
+    | TransformerEncoderConfig
+    | TransformerEncoderDecoderConfig
+)
+_CLASSES: dict[Any, Any] = {
+    LSTMConfig: LSTMLanguageModel,
+    LSTMEncoderConfig: LSTMEncoder,
+    LSTMEncoderDecoderConfig: LSTMEncoderDecoder,
+    SkipGramConfig: SkipGram,
+    TransformerDecoderConfig: TransformerDecoder,
+    TransformerEncoderConfig: TransformerEncoder,
+    TransformerEncoderDecoderConfig: TransformerEncoderDecoder,
+}
 
 __all__ = [
+    "HeadModel",
     "LSTMConfig",
+    "LSTMEncoder",
+    "LSTMEncoderConfig",
+    "LSTMEncoderDecoder",
+    "LSTMEncoderDecoderConfig",
     "LSTMLanguageModel",
     "LanguageModel",
     "ModelConfig",
+    "SkipGram",
+    "SkipGramConfig",
     "State",
+    "TextModel",
     "TransformerDecoder",
     "TransformerDecoderConfig",
+    "TransformerEncoder",
+    "TransformerEncoderConfig",
+    "TransformerEncoderDecoder",
+    "TransformerEncoderDecoderConfig",
     "build_model",
+    "model_class",
 ]
 
 
-def build_model(config: ModelConfig) -> LanguageModel:
+def build_model(config: ModelConfig) -> TextModel:
     """The model that a config describes, with its variables made.
 
     Raises:
@@ -29,7 +72,11 @@ def build_model(config: ModelConfig) -> LanguageModel:
         raise UserError(
             f"model.vocab_size is {config.vocab_size}. Set it to the vocab_size of the tokenizer."
         )
-    classes = {LSTMConfig: LSTMLanguageModel, TransformerDecoderConfig: TransformerDecoder}
-    model = classes[type(config)](config)
+    model: TextModel = _CLASSES[type(config)](config)
     model.build_variables()
     return model
+
+
+def model_class(config: ModelConfig) -> type[TextModel]:
+    """The class that a config belongs to."""
+    return _CLASSES[type(config)]

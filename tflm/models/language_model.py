@@ -1,42 +1,33 @@
-"""What every language model offers: hidden states and logits of whole sequences, and a state to go on from."""
+"""What every language model offers beside its logits: a state to go on from, token by token."""
 
 from typing import Any
 
-import keras
 from keras import ops
+
+from tflm.models.text_model import TextModel
 
 Tensor = Any
 State = dict[str, Any]
 
 
-class LanguageModel(keras.Model):
-    """The contract. A subclass gives `hidden_states`, `initial_state`, `step_hidden_states` and, if its state
-    grows with the text, `extend_state`; and, unless its output is tied to the embedding, a Dense `head`.
+class LanguageModel(TextModel):
+    """The contract of models that write. Hidden states at a place know what came before it and nothing after.
+
+    A subclass gives `hidden_states`, `initial_state`, `step_hidden_states` and, if its state grows with the text,
+    `extend_state`. One with an encoder also gives `encode`, and takes `source_ids` int32 [B, S] (padded with 0 on
+    the right) in `hidden_states`.
     """
 
-    embedding: keras.layers.Embedding
-    head: keras.layers.Dense | None = None
+    has_encoder = False
+    """Whether there is a source beside the text."""
 
-    def call(self, token_ids: Tensor, training: bool = False) -> Tensor:
-        """Logits float32 [B, T, V] of the token after each of `token_ids` int32 [B, T]."""
-        return self.logits(self.hidden_states(token_ids, training=training))
+    def encode(self, source_ids: Tensor, training: bool = False) -> Any:
+        """Reads the source once: the `context` of `initial_state`.
 
-    def hidden_states(self, token_ids: Tensor, training: bool = False) -> Tensor:
-        """What the head reads, float [B, T, D], for `token_ids` int32 [B, T]."""
-        raise NotImplementedError(f"{type(self).__name__} gives no hidden_states.")
-
-    def logits(self, hidden_states: Tensor) -> Tensor:
-        """float32 [..., V] from hidden states [..., D]."""
-        kernel, bias = self.output_weights()
-        logits = ops.cast(ops.matmul(hidden_states, ops.cast(kernel, hidden_states.dtype)), "float32")
-        return logits if bias is None else logits + ops.cast(bias, "float32")
-
-    def output_weights(self) -> tuple[Tensor, Tensor | None]:
-        """The head's kernel [D, V] and its bias [V], or None. Tied: the embedding, transposed (Press and Wolf,
-        2017)."""
-        if self.head is None:
-            return ops.transpose(self.embedding.embeddings), None
-        return self.head.kernel, self.head.bias
+        Args:
+            source_ids: int32 [B, S], padded with 0 on the right.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no encoder.")
 
     def initial_state(
         self, batch_size: Tensor, max_length: Tensor, num_padding: Tensor = None, context: Tensor = None
@@ -47,7 +38,7 @@ class LanguageModel(keras.Model):
             batch_size: int scalar, B.
             max_length: int scalar, how many positions it has room for; `extend_state` adds more.
             num_padding: int32 [B], how many places on the left of each prompt are padding. None for none.
-            context: what an encoder gave; a decoder alone takes None.
+            context: what `encode` gave; a model without an encoder takes None.
         Returns:
             A dict of tensors with the batch on axis 0, and `cache_index`, an int32 scalar.
         """
@@ -74,14 +65,6 @@ class LanguageModel(keras.Model):
         """The state with room for `num_positions` more; unchanged where its size does not grow with the text."""
         del num_positions
         return state
-
-    def build_variables(self) -> None:
-        """Makes every variable, by running on two tokens."""
-        self(ops.zeros((1, 2), dtype="int32"))
-
-    def num_parameters(self) -> int:
-        """How many numbers training changes."""
-        return int(sum(ops.size(variable) for variable in self.trainable_variables))
 
     def new_state(self, batch_size: Tensor, num_padding: Tensor, parts: State) -> State:
         """`parts` with what every state remembers."""

@@ -2,14 +2,65 @@
 
 from tflm.errors import UsageError
 from tflm.presets.chat_demo import chat_demo
+from tflm.presets.config import ExperimentConfig, Preset
 from tflm.presets.docstring_summarizer import docstring_summarizer
-from tflm.presets.experiment import Experiment, ExperimentConfig, Preset
+from tflm.presets.experiment import Experiment
+from tflm.presets.multi30k import multi30k_lstm_small, multi30k_small
+from tflm.presets.sentiment import (
+    shopping_pretraining,
+    shopping_sentiment_lstm,
+    shopping_sentiment_transformer,
+    sst2_lstm_small,
+    sst2_pretraining,
+    sst2_transformer_small,
+)
 from tflm.presets.shakespeare_char import shakespeare_char
-from tflm.presets.tiny import tiny_chat, tiny_decoder, tiny_lstm
+from tflm.presets.small import bert_small, gpt_small, lstm_small, t5_small, word_vectors_small
+from tflm.presets.tiny import (
+    tiny_bert,
+    tiny_bert_classifier,
+    tiny_chat,
+    tiny_decoder,
+    tiny_gpt,
+    tiny_lstm,
+    tiny_lstm_classifier,
+    tiny_lstm_seq2seq,
+    tiny_t5,
+    tiny_transformer,
+    tiny_word_vectors,
+)
 
 PRESETS: dict[str, Preset] = {
     preset.__name__: preset
-    for preset in (chat_demo, docstring_summarizer, shakespeare_char, tiny_chat, tiny_decoder, tiny_lstm)
+    for preset in (
+        bert_small,
+        chat_demo,
+        docstring_summarizer,
+        gpt_small,
+        lstm_small,
+        multi30k_lstm_small,
+        multi30k_small,
+        shakespeare_char,
+        shopping_pretraining,
+        shopping_sentiment_lstm,
+        shopping_sentiment_transformer,
+        sst2_lstm_small,
+        sst2_pretraining,
+        sst2_transformer_small,
+        t5_small,
+        tiny_bert,
+        tiny_bert_classifier,
+        tiny_chat,
+        tiny_decoder,
+        tiny_gpt,
+        tiny_lstm,
+        tiny_lstm_classifier,
+        tiny_lstm_seq2seq,
+        tiny_t5,
+        tiny_transformer,
+        tiny_word_vectors,
+        word_vectors_small,
+    )
 }
 
 __all__ = ["PRESETS", "Experiment", "ExperimentConfig", "load_preset"]

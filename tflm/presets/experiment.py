@@ -17,34 +17,24 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tflm.config import load_json, save_json, to_dict
-from tflm.data import Batches, DataConfig, TokenStore, build_store, read_examples
-from tflm.decoding import DecodingConfig
+from tflm.data import Batches, TokenStore, build_store, read_examples
 from tflm.errors import UserError
-from tflm.models import LanguageModel, ModelConfig, TransformerDecoderConfig, build_model
-from tflm.tasks import LanguageModeling, LanguageModelingConfig, Pairs, PairsConfig, TaskConfig, TextTask
-from tflm.text import Tokenizer, TokenizerConfig, load_tokenizer, train_tokenizer
-from tflm.training import Checkpoints, Trainer, TrainingConfig
+from tflm.export.weights import read_weights
+from tflm.models import build_model
+from tflm.presets.config import ExperimentConfig
+from tflm.presets.initial_weights import check_fits, load_body, open_source
+from tflm.presets.make_task import make_task
+from tflm.tasks import ClassificationConfig, Task, find_labels
+from tflm.text import Tokenizer, load_tokenizer, train_tokenizer
+from tflm.training import Checkpoints, Trainer
+from tflm.training.low_rank import add_adapters, merged_weights
 
 # Fields of `training` that a run may change when it is taken up again: they do not enter what is computed.
 _FREE = ("log_every", "eval_every", "checkpoint_every", "keep_checkpoints", "max_eval_batches")
-
-
-@dataclasses.dataclass(frozen=True)
-class ExperimentConfig:
-    """Everything that decides a result."""
-
-    name: str
-    """The preset's name, or your own."""
-    data: DataConfig
-    tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
-    task: TaskConfig = dataclasses.field(default_factory=LanguageModelingConfig)
-    model: ModelConfig = dataclasses.field(default_factory=TransformerDecoderConfig)
-    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
-    decoding: DecodingConfig = dataclasses.field(default_factory=DecodingConfig)
-    """What an export uses when a request sets nothing."""
 
 
 class Experiment:
@@ -63,10 +53,19 @@ class Experiment:
         """Starts a run in `workdir`, or takes up the one that is there if its config is the same.
 
         Raises:
-            UserError: a run with another config, or something else, is in the folder; or it cannot be made.
+            UserError: a run with another config, or something else, is in the folder; or it cannot be made; or what
+                a new run is to begin with is not there or does not fit.
         """
         path = os.path.join(workdir, "config.json")
-        if os.path.exists(path) and not overwrite:
+        is_there = os.path.exists(path) and not overwrite
+        if config.init_from and not is_there:
+            origin, own = os.path.realpath(config.init_from), os.path.realpath(workdir)
+            if os.path.commonpath([origin, own]) == own:
+                raise UserError(
+                    f"init_from={config.init_from!r} is in the run's own folder. Give another --workdir."
+                )
+            check_fits(open_source(config.init_from), config.model)
+        if is_there:
             _check_same(load_json(ExperimentConfig, path), config, workdir)
         elif os.path.isdir(workdir) and os.listdir(workdir):
             if not os.path.exists(path):
@@ -93,28 +92,38 @@ class Experiment:
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
-        """Trained on the training side, or loaded."""
+        """Trained on the training side, or that of the weights to begin with; kept in the run's folder."""
         folder = os.path.join(self.workdir, "tokenizer")
         if not os.path.isdir(folder):
-            tokenizer = train_tokenizer(self.config.tokenizer, self._texts())
+            if self.config.init_from:
+                tokenizer = load_tokenizer(open_source(self.config.init_from).tokenizer_folder)
+            else:
+                tokenizer = train_tokenizer(self.config.tokenizer, self._texts())
             shutil.rmtree(f"{folder}.tmp", ignore_errors=True)
             tokenizer.save(f"{folder}.tmp")
             os.replace(f"{folder}.tmp", folder)
         return load_tokenizer(folder)
 
     @functools.cached_property
-    def task(self) -> TextTask:
+    def task(self) -> Task:
         """What the model is for."""
-        config, arguments = (
-            self.config.task,
-            (self.tokenizer, self.config.model.max_length, self.config.decoding),
-        )
-        if isinstance(config, PairsConfig):
-            return Pairs(config, *arguments)
-        return LanguageModeling(config, *arguments)
+        return make_task(self.config, self.tokenizer, lambda: self.labels)
+
+    @functools.cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the training side in the order of their text, found once and kept in labels.json."""
+        path = os.path.join(self.workdir, "labels.json")
+        if not os.path.exists(path):
+            separator = getattr(self.config.task, "label_separator", "")
+            labels = find_labels(read_examples(self.config.data, "train"), separator)
+            with open(f"{path}.tmp", "w", encoding="utf-8") as file:
+                json.dump(labels, file, ensure_ascii=False)
+            os.replace(f"{path}.tmp", path)
+        with open(path, encoding="utf-8") as file:
+            return tuple(json.load(file))
 
     def batches(self, split: str, training: bool) -> Batches:
-        """Batches of the split "train" or "eval"."""
+        """Batches of the split "train", "eval" or "test"."""
         config = self.config.training
         return self.task.batches(self.store(split), config.global_batch_size, config.seed, training)
 
@@ -125,46 +134,78 @@ class Experiment:
             examples, self.task.encode, f"{self.workdir}/data/{split}", self._fingerprint(split)
         )
 
-    def has_eval(self) -> bool:
-        """Whether there is a held-out side."""
-        return bool(self.config.data.eval_path) or self.config.data.eval_fraction > 0
+    def make_model(self) -> Any:
+        """A new model under the current dtype policy: a body, with the task's own head where it has one."""
+        config = dataclasses.replace(self.config.model, vocab_size=self.tokenizer.vocab_size)
+        return self.task.model_for(build_model(config))
 
-    def make_model(self) -> LanguageModel:
-        """A new model under the current dtype policy."""
-        return build_model(dataclasses.replace(self.config.model, vocab_size=self.tokenizer.vocab_size))
+    def trainer(
+        self,
+        strategy: tf.distribute.Strategy | None = None,
+        note_fn: Callable[[str], None] | None = None,
+    ) -> Trainer:
+        """A trainer for a new model, which has the weights of `init_from` where there is no checkpoint yet.
 
-    def trainer(self, strategy: tf.distribute.Strategy | None = None) -> Trainer:
-        """A trainer for a new model."""
-        return Trainer(self.make_model, self.task, self.config.training, self.workdir, strategy)
+        Args:
+            strategy: where to run; the default strategy when None.
+            note_fn: called with what is to be said of those weights.
+        """
+        config = self.config
+        trainer = Trainer(
+            self.make_model, self.task, config.training, self.workdir, strategy, config.fine_tuning
+        )
+        if config.init_from and not trainer.checkpoints.steps():
+            report = load_body(trainer.model, config.init_from, self._initial_weights())
+            if self.tokenizer.config != config.tokenizer:
+                report += f"\nthe vocabulary is theirs ({_describe(self.tokenizer)}), not that of the recipe."
+            if note_fn is not None:
+                note_fn(report)
+        return trainer
 
-    def trained_model(self, step: int | None = None) -> tuple[LanguageModel, int]:
-        """The model in float32 with the weights of a checkpoint, the newest by default, and its step.
+    def trained_model(self, step: int | None = None) -> tuple[Any, int]:
+        """The model in float32 with the weights of a checkpoint, the newest by default, and its step; low-rank
+        adapters are merged into it.
 
         Raises:
             UserError: there is no checkpoint.
         """
-        policy = keras.config.dtype_policy()
+        policy, tuning = keras.config.dtype_policy(), self.config.fine_tuning
         keras.config.set_dtype_policy("float32")
         try:
-            model = self.make_model()
+            model = trained = self.make_model()
+            if tuning.lora_rank:
+                trained = self.make_model()
+                add_adapters(trained, tuning.lora_rank, tuning.lora_alpha)
         finally:
             keras.config.set_dtype_policy(policy)
-        weights = {f"model/{variable.path}": variable.value for variable in model.trainable_variables}
+        weights = {f"model/{variable.path}": variable.value for variable in trained.weights}
         checkpoints = Checkpoints(f"{self.workdir}/checkpoints", weights)
         found = checkpoints.restore(step, partial=True)
         if found is None:
             raise UserError(
                 f"{self.workdir!r} has no checkpoint yet. `apps.train --workdir={self.workdir}` first."
             )
+        if trained is not model:
+            merged = merged_weights(trained)
+            for variable in model.weights:
+                variable.assign(merged[variable.path])
         return model, found
+
+    def _initial_weights(self) -> dict[str, np.ndarray]:
+        source = open_source(self.config.init_from)
+        if not source.is_run:
+            return read_weights(source.folder)
+        return merged_weights(Experiment.open(source.folder).trained_model()[0])
 
     def _texts(self) -> Iterator[str]:
         for example in read_examples(self.config.data, "train"):
-            yield from example.values()
+            yield from (text for key, text in example.items() if key != "label")
 
     def _fingerprint(self, split: str) -> str:
         """Stands for what a store depends on: data, tokenizer, task, lengths."""
         config = to_dict(self.config)
+        if isinstance(self.config.task, ClassificationConfig):
+            config["task"]["labels"] = list(self.labels)
         parts: list[Any] = [
             split,
             config["data"],
@@ -173,8 +214,10 @@ class Experiment:
             config["model"]["max_length"],
         ]
         folder = os.path.join(self.workdir, "tokenizer")
-        for name in sorted(os.listdir(folder)):
-            with open(os.path.join(folder, name), "rb") as file:
+        paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+        word_list = getattr(self.config.task, "word_list", "")
+        for path in [*paths, *([word_list] if word_list else [])]:
+            with open(path, "rb") as file:
                 parts.append(hashlib.sha256(file.read()).hexdigest())
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -191,6 +234,11 @@ def _check_same(old: ExperimentConfig, new: ExperimentConfig, workdir: str) -> N
         )
 
 
+def _describe(tokenizer: Tokenizer) -> str:
+    names = ", ".join(tokenizer.special_tokens) or "none"
+    return f"{tokenizer.config.kind}, {tokenizer.vocab_size:,} tokens, special ones: {names}"
+
+
 def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in mapping.items():
@@ -198,6 +246,3 @@ def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
             _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
         )
     return flat
-
-
-Preset = Callable[[], ExperimentConfig]

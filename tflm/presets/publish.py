@@ -9,6 +9,7 @@ from tflm.config import to_dict
 from tflm.errors import UserError
 from tflm.export import write_export
 from tflm.presets.experiment import Experiment
+from tflm.presets.initial_weights import EXPORTED_TOKENIZER
 from tflm.training import Checkpoints, read_log
 
 
@@ -40,7 +41,10 @@ def publish(experiment: Experiment, output: str, step: int | None = None) -> str
             "Model": to_dict(config.model),
             "Defaults of `serving_default`": to_dict(config.decoding),
         },
-        files={"config.json": json.dumps(_config_file(experiment, found), indent=2, ensure_ascii=False)},
+        files={
+            "config.json": json.dumps(_config_file(experiment, found), indent=2, ensure_ascii=False),
+            **_tokenizer_files(experiment),
+        },
     )
 
 
@@ -70,6 +74,15 @@ def is_published(experiment: Experiment, path: str) -> bool:
 def _config_file(experiment: Experiment, step: int) -> dict[str, Any]:
     """The resolved config, and where the weights come from."""
     return {**to_dict(experiment.config), "source": {"run": experiment.config.name, "step": step}}
+
+
+def _tokenizer_files(experiment: Experiment) -> dict[str, bytes]:
+    """The vocabulary as files, for a run that begins with these weights."""
+    folder, files = os.path.join(experiment.workdir, "tokenizer"), {}
+    for name in sorted(os.listdir(folder)):
+        with open(os.path.join(folder, name), "rb") as file:
+            files[f"{EXPORTED_TOKENIZER}/{name}"] = file.read()
+    return files
 
 
 def _measures(workdir: str, step: int) -> dict[str, float]:

@@ -1,9 +1,40 @@
 """What a model is for: features, loss, metrics, and the signatures of its export."""
 
+from tflm.tasks.classification import Classification, ClassificationConfig, find_labels
+from tflm.tasks.denoising import Denoising, DenoisingConfig
 from tflm.tasks.language_modeling import LanguageModeling, LanguageModelingConfig
+from tflm.tasks.masked_language_modeling import MaskedLanguageModeling, MaskedLanguageModelingConfig
 from tflm.tasks.pairs import Pairs, PairsConfig
+from tflm.tasks.sequence_to_sequence import SequenceToSequence
+from tflm.tasks.task import Task
 from tflm.tasks.text_task import TextTask
+from tflm.tasks.word_vectors import WordVectors, WordVectorsConfig
 
-TaskConfig = LanguageModelingConfig | PairsConfig
+TaskConfig = (
+    LanguageModelingConfig
+    | PairsConfig
+    | ClassificationConfig
+    | WordVectorsConfig
+    | MaskedLanguageModelingConfig
+    | DenoisingConfig
+)
 
-__all__ = ["LanguageModeling", "LanguageModelingConfig", "Pairs", "PairsConfig", "TaskConfig", "TextTask"]
+__all__ = [
+    "Classification",
+    "ClassificationConfig",
+    "Denoising",
+    "DenoisingConfig",
+    "LanguageModeling",
+    "LanguageModelingConfig",
+    "MaskedLanguageModeling",
+    "MaskedLanguageModelingConfig",
+    "Pairs",
+    "PairsConfig",
+    "SequenceToSequence",
+    "Task",
+    "TaskConfig",
+    "TextTask",
+    "WordVectors",
+    "WordVectorsConfig",
+    "find_labels",
+]

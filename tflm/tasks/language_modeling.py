@@ -7,6 +7,7 @@ import tensorflow as tf
 from tflm.data import Batches, PackedBatches, TokenStore
 from tflm.decoding import DecodingConfig
 from tflm.tasks.rows import join, keep_last
+from tflm.tasks.task import Batch
 from tflm.tasks.text_task import TextTask
 from tflm.text import Tokenizer
 
@@ -19,6 +20,13 @@ class LanguageModelingConfig:
     mark_documents: bool = True
     """Each document stands between a start and an end token, and generation stops at its end. False for one
     continuous text, such as a book."""
+    separate_documents: bool = False
+    """Where several documents stand in one block, each sees itself alone, and its positions count from its own
+    beginning. For Transformers."""
+
+    def __post_init__(self) -> None:
+        if self.separate_documents and not self.mark_documents:
+            raise ValueError("separate_documents finds documents by their marks: it needs mark_documents.")
 
 
 class LanguageModeling(TextTask):
@@ -41,6 +49,13 @@ class LanguageModeling(TextTask):
     def batches(self, store: TokenStore, batch_size: int, seed: int, training: bool) -> Batches:
         """Blocks of `max_length` tokens."""
         return PackedBatches(store, self.max_length, batch_size, seed, training)
+
+    def features(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """`document_ids`, where documents are kept apart: how many start tokens came so far."""
+        if not self.config.separate_documents:
+            return {}
+        starts = tf.equal(batch["token_ids"], self.tokenizer.start_id)
+        return {"document_ids": tf.cumsum(tf.cast(starts, tf.int32), axis=1)}
 
     def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
         """The text, cut at its beginning where prompt and continuation would not fit; half the room at least."""

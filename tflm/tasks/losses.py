@@ -1,12 +1,17 @@
-"""Cross entropy of the next token, as a sum with a weight."""
+"""Cross entropy of tokens, as a sum with a weight."""
 
 import tensorflow as tf
 
-from tflm.models import LanguageModel
+from tflm.models import TextModel
 
 
 def token_cross_entropy(
-    model: LanguageModel, hidden_states: tf.Tensor, targets: tf.Tensor, loss_weights: tf.Tensor, compact: bool
+    model: TextModel,
+    hidden_states: tf.Tensor,
+    targets: tf.Tensor,
+    loss_weights: tf.Tensor,
+    compact: bool,
+    label_smoothing: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Weighted sum of -ln p(target), and the sum of the weights. Over replicas and micro-batches both add up.
 
@@ -17,6 +22,8 @@ def token_cross_entropy(
         loss_weights: float32 [B, T].
         compact: compute logits only where the weight is not 0. Cheaper when few targets count (a short answer
             to a long question); the number of rows is then not known when the graph is built.
+        label_smoothing: how much of the target's weight is spread evenly over the vocabulary (Szegedy et al.,
+            2016, section 7).
     Returns:
         Two float32 scalars.
     """
@@ -26,5 +33,9 @@ def token_cross_entropy(
     if compact:
         counted = tf.where(weights > 0)[:, 0]
         states, targets, weights = (tf.gather(part, counted) for part in (states, targets, weights))
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, model.logits(states))
+    logits = model.logits(states)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    if label_smoothing:
+        even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
+        losses = (1.0 - label_smoothing) * losses + label_smoothing * even
     return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)

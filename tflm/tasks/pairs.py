@@ -23,10 +23,16 @@ class PairsConfig:
     """Tokens of a target that are learned."""
     keep_source: str = "start"
     """Which side of a longer source is kept: start or end."""
+    label_smoothing: float = 0.0
+    """How much of a target's weight is spread over the vocabulary in training (Szegedy et al., 2016)."""
+    measure: str = "rouge"
+    """What `apps.evaluate` compares texts by: rouge, or bleu (with chrF)."""
 
     def __post_init__(self) -> None:
         if self.keep_source not in ("start", "end"):
             raise ValueError(f"keep_source is start or end; got {self.keep_source!r}.")
+        if self.measure not in ("rouge", "bleu"):
+            raise ValueError(f"measure is rouge or bleu; got {self.measure!r}.")
         for field in ("max_source_length", "max_target_length"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} is at least 1; got {getattr(self, field)}.")
@@ -45,7 +51,7 @@ class Pairs(TextTask):
         self, config: PairsConfig, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig
     ) -> None:
         super().__init__(tokenizer, max_length, decoding)
-        self.config = config
+        self.config, self.label_smoothing = config, config.label_smoothing
         needed = config.max_source_length + config.max_target_length + 2
         if needed > max_length:
             raise UserError(

@@ -7,19 +7,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflm.data import Batches, TokenStore
 from tflm.decoding import DecodingConfig, generate, settings_specs, settings_tensors
 from tflm.models import LanguageModel
 from tflm.tasks.losses import token_cross_entropy
 from tflm.tasks.rows import keep_first
+from tflm.tasks.task import TEXT, Batch, Task, mean
 from tflm.text import Tokenizer
 
-Batch = dict[str, tf.Tensor]
-_TEXT = tf.TensorSpec([None], tf.string, "text")
 
-
-class TextTask(abc.ABC):
-    """A subclass says what a row of tokens looks like: `encode`, `batches`, `prompts` and `score_rows`.
+class TextTask(Task):
+    """A subclass says what a row of tokens looks like: `encode`, `batches`, `prompts` and `score_rows`; and, for a
+    model with an encoder, `sources`.
 
     Args:
         tokenizer: strings to ids.
@@ -29,17 +27,12 @@ class TextTask(abc.ABC):
 
     compact_loss = False
     """See `token_cross_entropy`."""
+    label_smoothing = 0.0
+    """See `token_cross_entropy`; in training alone."""
 
     def __init__(self, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig) -> None:
-        self.tokenizer, self.max_length, self.decoding = tokenizer, max_length, decoding
-
-    @abc.abstractmethod
-    def encode(self, examples: dict[str, tf.Tensor]) -> dict[str, tf.RaggedTensor | tf.Tensor]:
-        """Features of examples string [B], for `tflm.data.build_store`."""
-
-    @abc.abstractmethod
-    def batches(self, store: TokenStore, batch_size: int, seed: int, training: bool) -> Batches:
-        """Batches of a store that `encode` filled."""
+        super().__init__(tokenizer, max_length)
+        self.decoding = decoding
 
     @abc.abstractmethod
     def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
@@ -49,29 +42,53 @@ class TextTask(abc.ABC):
     def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
         """Rows int32 [B, (T)] to score, and how many of each row's first tokens are given, int32 [B]."""
 
-    score_inputs: tuple[tf.TensorSpec, ...] = (_TEXT,)
+    score_inputs: tuple[tf.TensorSpec, ...] = (TEXT,)
+
+    def sources(self, text: tf.Tensor) -> tf.RaggedTensor | None:
+        """What an encoder reads, int32 [B, (S)], for string [B]; None where there is no encoder."""
+        del text
+        return None
+
+    def suppressed_ids(self) -> tuple[int, ...]:
+        """Tokens that are never written."""
+        tokenizer = self.tokenizer
+        return (tokenizer.start_id, tokenizer.unk_id, *tokenizer.special_tokens.values())
+
+    def answers(self, text: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
+        """What is answered to string [B] when int32 [B, N] was written, padded: string [B]."""
+        del text
+        return self.tokenizer.detokenize(token_ids)
+
+    def features(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """What the model reads of a batch beside its `token_ids`."""
+        return {"source_ids": batch["source_ids"]} if "source_ids" in batch else {}
 
     def loss(self, model: LanguageModel, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Summed cross entropy of the targets that count, and their number: float32 scalars."""
-        states = model.hidden_states(batch["token_ids"], training=training)
+        states = model.hidden_states(batch["token_ids"], training=training, **self.features(batch))
         return token_cross_entropy(
-            model, states, batch["targets"], batch["loss_weights"], compact=self.compact_loss
+            model,
+            states,
+            batch["targets"],
+            batch["loss_weights"],
+            compact=self.compact_loss,
+            label_smoothing=self.label_smoothing if training else 0.0,
         )
 
-    def metrics(self, loss_sum: float, weight: float) -> dict[str, float]:
+    def metrics(self, sums: dict[str, float]) -> dict[str, float]:
         """`loss` in nats a token, `perplexity`, and the number of tokens they are over."""
-        loss = loss_sum / weight if weight else math.nan
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "num_tokens": weight}
+        loss = mean(sums["loss"], sums["weight"])
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "num_tokens": sums["weight"]}
 
     def signatures(self, model: LanguageModel) -> dict[str, Callable[..., Any]]:
         """`serving_default`, `generate`, `score` and `tokenize`, as docs/architecture.md lists them."""
 
-        @tf.function(input_signature=[_TEXT], autograph=False)
+        @tf.function(input_signature=[TEXT], autograph=False)
         def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
             settings = settings_tensors(self.decoding, tf.shape(text)[0])
             return {"text": self._generate(model, text, settings)["text"]}
 
-        @tf.function(input_signature=[_TEXT, *settings_specs().values()], autograph=False)
+        @tf.function(input_signature=[TEXT, *settings_specs().values()], autograph=False)
         def generate_(text: tf.Tensor, *settings: tf.Tensor) -> dict[str, tf.Tensor]:
             return self._generate(model, text, dict(zip(settings_specs(), settings, strict=True)))
 
@@ -80,7 +97,7 @@ class TextTask(abc.ABC):
             names = [spec.name for spec in self.score_inputs]
             return self._score(model, dict(zip(names, inputs, strict=True)))
 
-        @tf.function(input_signature=[_TEXT], autograph=False)
+        @tf.function(input_signature=[TEXT], autograph=False)
         def tokenize(text: tf.Tensor) -> dict[str, tf.Tensor]:
             rows = self.tokenizer.tokenize(text)
             lengths = tf.cast(rows.row_lengths(), tf.int32)
@@ -121,18 +138,19 @@ class TextTask(abc.ABC):
     def _generate(
         self, model: LanguageModel, text: tf.Tensor, settings: dict[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        tokenizer = self.tokenizer
+        tokenizer, sources = self.tokenizer, self.sources(text)
         generation = generate(
             model,
             self.prompts(text, settings["max_new_tokens"]),
             settings,
+            context=None if sources is None else model.encode(_padded(sources)),
             end_id=tokenizer.end_id,
             pad_id=tokenizer.pad_id,
-            suppressed_ids=(tokenizer.start_id, tokenizer.unk_id, *tokenizer.special_tokens.values()),
+            suppressed_ids=self.suppressed_ids(),
             max_total_length=self.max_length,
         )
         return {
-            "text": tokenizer.detokenize(generation.token_ids),
+            "text": self.answers(text, generation.token_ids),
             "num_tokens": generation.num_tokens,
             "log_probability": generation.log_probability,
         }
@@ -146,7 +164,9 @@ class TextTask(abc.ABC):
             [rows.to_tensor(self.tokenizer.pad_id), tf.zeros([rows.nrows(), 2], tf.int32)], 1
         )
         token_ids = token_ids[:, : self.max_length + 1]
-        logits = model(token_ids[:, :-1], training=False)
+        sources = self.sources(inputs["text"])
+        features = {} if sources is None else {"source_ids": _padded(sources)}
+        logits = model(token_ids[:, :-1], training=False, **features)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(token_ids[:, 1:], logits)
         places = tf.range(1, tf.shape(token_ids)[1])[None]
         lengths = tf.cast(rows.row_lengths(), tf.int32)
@@ -155,3 +175,9 @@ class TextTask(abc.ABC):
             "log_probability": -tf.reduce_sum(tf.where(counted, losses, 0.0), axis=1),
             "num_tokens": tf.math.count_nonzero(counted, axis=1, dtype=tf.int32),
         }
+
+
+def _padded(sources: tf.RaggedTensor) -> tf.Tensor:
+    """int32 [B, S] with 0 on the right; one place at least, so that a batch of empty texts has a column."""
+    rows = sources.to_tensor(0)
+    return tf.pad(rows, [[0, 0], [0, tf.cast(tf.equal(tf.shape(rows)[1], 0), tf.int32)]])

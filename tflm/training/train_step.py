@@ -23,7 +23,7 @@ def make_train_steps(
     """A function that takes a (distributed) iterator and an int32 scalar n, and trains for n steps.
 
     It returns float32 [n] tensors `loss` (the mean over weights), `gradient_norm` (before clipping) and `tokens`
-    (those of the batch that are not padding, id 0).
+    (those of the batch that are not padding, id 0; those of the source among them).
     """
 
     def gradients(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
@@ -38,7 +38,7 @@ def make_train_steps(
     def replica_step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         loss_sum, weight, parts = _accumulate(compiled, batch, num_micro_batches)
         context = tf.distribute.get_replica_context()
-        tokens = tf.cast(tf.math.count_nonzero(batch["token_ids"]), tf.float32)
+        tokens = _num_tokens(batch)
         sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tokens, loss_sum, weight, *parts])
         tokens, loss_sum, weight, *parts = sums
         scale = tf.math.reciprocal_no_nan(weight)
@@ -63,17 +63,22 @@ def make_train_steps(
 
 
 def make_eval_step(
-    strategy: tf.distribute.Strategy, loss_fn: LossFn
-) -> Callable[[Any], tuple[tf.Tensor, tf.Tensor]]:
-    """A function from a (distributed) batch to the summed loss and weight over all replicas."""
+    strategy: tf.distribute.Strategy, sums_fn: Callable[[Batch], dict[str, tf.Tensor]]
+) -> Callable[[Any], dict[str, tf.Tensor]]:
+    """A function from a (distributed) batch to its sums over all replicas; see `Task.sums`."""
 
     @tf.function(reduce_retracing=True)
-    def eval_step(batch: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        loss_sum, weight = strategy.run(loss_fn, args=(batch,))
+    def eval_step(batch: Any) -> dict[str, tf.Tensor]:
+        sums = strategy.run(sums_fn, args=(batch,))
         add = tf.distribute.ReduceOp.SUM
-        return strategy.reduce(add, loss_sum, axis=None), strategy.reduce(add, weight, axis=None)
+        return {name: strategy.reduce(add, value, axis=None) for name, value in sums.items()}
 
     return eval_step
+
+
+def _num_tokens(batch: Batch) -> tf.Tensor:
+    counts = [tf.math.count_nonzero(batch[name]) for name in ("token_ids", "source_ids") if name in batch]
+    return tf.cast(tf.add_n(counts), tf.float32)
 
 
 def _accumulate(

@@ -13,9 +13,10 @@ import tensorflow as tf
 from tflm.errors import UserError
 from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
-from tflm.training.logs import RunLog
+from tflm.training.fine_tuning import FineTuningConfig, choose_trainable, rate_factors
+from tflm.training.logs import RunLog, read_log
 from tflm.training.optimizers import make_optimizer
-from tflm.training.throughput import peak_flops, training_flops_per_token
+from tflm.training.throughput import SpeedMeter, peak_flops
 from tflm.training.train_step import make_eval_step, make_train_steps
 
 Batch = dict[str, tf.Tensor]
@@ -31,8 +32,11 @@ class Task(Protocol):
     def loss(self, model: Any, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """The loss as a sum, and its weight."""
 
-    def metrics(self, loss_sum: float, weight: float) -> dict[str, float]:
-        """What is reported of them."""
+    def sums(self, model: Any, batch: Batch) -> dict[str, tf.Tensor]:
+        """What an evaluation adds up."""
+
+    def metrics(self, sums: dict[str, float]) -> dict[str, float]:
+        """What is reported of the sums."""
 
 
 class TrainBatches(Protocol):
@@ -51,6 +55,7 @@ class Trainer:
         config: how to train.
         workdir: where checkpoints and logs go.
         strategy: where to run; the default strategy when None.
+        fine_tuning: which variables train, and how fast; all alike when None.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Trainer:
         config: TrainingConfig,
         workdir: str,
         strategy: tf.distribute.Strategy | None = None,
+        fine_tuning: FineTuningConfig | None = None,
     ) -> None:
         self.task, self.config, self.workdir = task, config, workdir
         self.strategy = strategy or tf.distribute.get_strategy()
@@ -77,7 +83,10 @@ class Trainer:
         try:
             with self.strategy.scope():
                 self.model = model_fn()
-                self.optimizer = make_optimizer(config, self.model.trainable_variables)
+                fine_tuning = fine_tuning or FineTuningConfig()
+                self.num_frozen = choose_trainable(self.model, fine_tuning)
+                factors = rate_factors(self.model, fine_tuning.layer_decay)
+                self.optimizer = make_optimizer(config, self.model.trainable_variables, factors)
                 self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         finally:
             keras.config.set_dtype_policy(policy)
@@ -90,9 +99,7 @@ class Trainer:
             clip_norm=config.clip_norm,
             jit_compile=config.jit_compile,
         )
-        self._eval_step = make_eval_step(
-            self.strategy, lambda batch: task.loss(self.model, batch, training=False)
-        )
+        self._eval_step = make_eval_step(self.strategy, lambda batch: task.sums(self.model, batch))
         self.checkpoints = Checkpoints(f"{workdir}/checkpoints", self._state(), config.keep_checkpoints)
 
     def train(
@@ -116,30 +123,20 @@ class Trainer:
             return metrics
         iterator = iter(self._distribute(batches.dataset(start_batch=step)))
         log = RunLog(self.workdir, config.num_steps, step)
-        peak = peak_flops("bfloat16" if "bfloat16" in config.precision else "float32")
-        peak *= self.strategy.num_replicas_in_sync
-        first_call = True
+        meter = self._speed_meter()
         try:
             while step < last:
                 count = self._steps_until_pause(step, last)
                 begin = time.perf_counter()
                 values = self._run(iterator, step, count)
-                seconds = time.perf_counter() - begin
                 step += count
                 self.step.assign(step)
-                speed = float(np.sum(values["tokens"])) / seconds
-                record = {
-                    "loss": float(np.mean(values["loss"])),
-                    "gradient_norm": float(np.mean(values["gradient_norm"])),
-                    "learning_rate": float(self.optimizer.learning_rate),
-                }
-                if not first_call:  # The first call's time is the compiler's.
-                    record["tokens_per_second"] = speed
-                    flops = training_flops_per_token(self.model.num_parameters())
-                    record["share_of_peak"] = speed * flops / peak
-                first_call = False
-                log.write(step, record)
-                log.advance(step, record["loss"], speed)
+                tokens = float(np.sum(values["tokens"]))
+                speed = meter.measure(tokens, time.perf_counter() - begin)
+                record = {name: float(np.mean(values[name])) for name in ("loss", "gradient_norm")}
+                rate = float(self.optimizer.learning_rate)
+                log.write(step, {**record, "learning_rate": rate, **speed})
+                log.advance(step, record["loss"], tokens / (time.perf_counter() - begin))
                 if eval_batches is not None and (step % config.eval_every == 0 or step == last):
                     # The last one is the run's result: over the whole held-out side.
                     limit = 0 if step == config.num_steps else config.max_eval_batches
@@ -156,11 +153,18 @@ class Trainer:
         dataset = batches.dataset()
         if max_batches:
             dataset = dataset.take(max_batches)
-        loss_sum = weight = 0.0
+        sums: dict[str, float] = {}
         for batch in self._distribute(dataset):
-            values = self._eval_step(batch)
-            loss_sum, weight = loss_sum + float(values[0]), weight + float(values[1])
-        return self.task.metrics(loss_sum, weight)
+            for name, value in self._eval_step(batch).items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        return self.task.metrics(sums)
+
+    def _speed_meter(self) -> SpeedMeter:
+        """Goes on from what the log says was done before."""
+        peak = peak_flops("bfloat16" if "bfloat16" in self.config.precision else "float32")
+        past = [record for record in read_log(self.workdir) if "seconds" in record]
+        done = (past[-1]["tokens"], past[-1]["seconds"]) if past else (0.0, 0.0)
+        return SpeedMeter(self.model.num_parameters(), peak * self.strategy.num_replicas_in_sync, *done)
 
     def _run(self, iterator: Any, step: int, count: int) -> dict[str, np.ndarray]:
         values = {name: v.numpy() for name, v in self._train_steps(iterator, tf.constant(count)).items()}

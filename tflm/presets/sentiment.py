@@ -1,0 +1,159 @@
+"""Classification from scratch or after pretraining: English film reviews (SST-2) and Chinese shop reviews."""
+
+import dataclasses
+
+from tflm.data import DataConfig
+from tflm.models import LSTMEncoderConfig, TransformerEncoderConfig
+from tflm.presets.config import ExperimentConfig
+from tflm.tasks import ClassificationConfig, MaskedLanguageModelingConfig
+from tflm.text import TokenizerConfig
+from tflm.training import TrainingConfig
+
+_SST2 = DataConfig(
+    source="tsv",
+    path="sst2",
+    train_file="train.tsv",
+    eval_file="dev.tsv",
+    test_file="test.tsv",
+    text_column="0",
+    label_column="1",
+)
+_SHOPPING = DataConfig(
+    source="csv",
+    path="online_shopping",
+    train_file="online_shopping_10_cats.csv",
+    text_column="review",
+    label_column="label",
+    eval_fraction=0.1,
+    test_fraction=0.1,
+)
+_ENCODER = TransformerEncoderConfig(
+    num_layers=2,
+    hidden_dim=128,
+    num_heads=4,
+    max_length=64,
+    dropout=0.1,
+    num_segments=0,
+    head_transform=False,
+)
+_LSTM = LSTMEncoderConfig(num_layers=1, hidden_dim=256, max_length=64, dropout=0.3)
+_TRAINING = TrainingConfig(
+    num_steps=700,
+    global_batch_size=64,
+    peak_learning_rate=1e-3,
+    warmup_steps=50,
+    schedule="linear",
+    final_learning_rate=0.0,
+    log_every=20,
+    eval_every=100,
+    checkpoint_every=100,
+)
+
+
+def sst2_lstm_small() -> ExperimentConfig:
+    """A bidirectional LSTM on SST-2's 6,920 sentences, good or bad.
+
+    Cost: 700 steps, 1.5 minutes beside other work on two cores; 2.4M parameters.
+    Result: accuracy 79.2% on dev, 79.5% [77.6, 81.3] on test; a logistic regression over words 81.3%.
+    Command: python -m apps.train --preset=sst2_lstm_small --workdir=runs/sst2_lstm --set data.path=sst2
+    """
+    return ExperimentConfig(
+        name="sst2_lstm_small",
+        data=_SST2,
+        tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=8000, case_fold=True),
+        task=ClassificationConfig(pooling="max", dropout=0.4),
+        model=_LSTM,
+        training=_TRAINING,
+    )
+
+
+def sst2_transformer_small() -> ExperimentConfig:
+    """A Transformer encoder on the same sentences.
+
+    Cost: 700 steps, a minute beside other work on two cores; 1.4M parameters.
+    Result: accuracy 78.1% [76.1, 79.8] on test, 78.3% after sst2_pretraining; a logistic regression over words 81.3%.
+    Command: python -m apps.train --preset=sst2_transformer_small --workdir=runs/sst2 --set data.path=sst2
+    """
+    return dataclasses.replace(
+        sst2_lstm_small(),
+        name="sst2_transformer_small",
+        task=ClassificationConfig(pooling="mean", dropout=0.3),
+        model=_ENCODER,
+    )
+
+
+def sst2_pretraining() -> ExperimentConfig:
+    """Masked words over the sentences of SST-2 without their labels, for `--init_from`.
+
+    Cost: 4,000 steps, 4.6 minutes beside other work on two cores; 1.5M parameters.
+    Result: no help to sst2_transformer_small yet: 78.3% in place of 78.1%.
+    Command: python -m apps.train --preset=sst2_pretraining --workdir=runs/sst2_pretraining --set data.path=sst2
+    """
+    return dataclasses.replace(
+        sst2_lstm_small(),
+        name="sst2_pretraining",
+        data=dataclasses.replace(_SST2, label_column=""),
+        tokenizer=TokenizerConfig(
+            kind="sentencepiece", vocab_size=8000, case_fold=True, special_tokens=("separator", "mask")
+        ),
+        task=MaskedLanguageModelingConfig(whole_words=True),
+        model=dataclasses.replace(_ENCODER, head_transform=True),
+        training=dataclasses.replace(_TRAINING, num_steps=4000, peak_learning_rate=2e-3),
+    )
+
+
+def shopping_sentiment_lstm() -> ExperimentConfig:
+    """A bidirectional LSTM on 62,773 Chinese reviews, good or bad; for the ten kinds of goods in their place
+    `--set data.label_column=cat`.
+
+    Cost: 3,000 steps, 10 minutes beside other work on two cores; 2.4M parameters.
+    Result: accuracy 92.9% held out, 93.4% [92.8, 94.0] on test (6,217 reviews); a logistic regression over characters and
+        pairs of them 93.5%.
+    Command: python -m apps.train --preset=shopping_sentiment_lstm --workdir=runs/shopping_lstm
+        --set data.path=online_shopping
+    """
+    return ExperimentConfig(
+        name="shopping_sentiment_lstm",
+        data=_SHOPPING,
+        tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=8000),
+        task=ClassificationConfig(pooling="max", dropout=0.4),
+        model=dataclasses.replace(_LSTM, max_length=96),
+        training=dataclasses.replace(_TRAINING, num_steps=3000, eval_every=500, checkpoint_every=500),
+    )
+
+
+def shopping_sentiment_transformer() -> ExperimentConfig:
+    """A Transformer encoder on the same reviews.
+
+    Cost: 3,000 steps, 4 minutes beside other work on two cores; 1.4M parameters.
+    Result: accuracy 92.8% held out, 92.9% [92.3, 93.5] on test; a logistic regression over characters and pairs of them
+        93.5%.
+    Command: python -m apps.train --preset=shopping_sentiment_transformer --workdir=runs/shopping
+        --set data.path=online_shopping
+    """
+    return dataclasses.replace(
+        shopping_sentiment_lstm(),
+        name="shopping_sentiment_transformer",
+        task=ClassificationConfig(pooling="mean", dropout=0.3),
+        model=dataclasses.replace(_ENCODER, max_length=96),
+    )
+
+
+def shopping_pretraining() -> ExperimentConfig:
+    """Masked words over the Chinese reviews without their labels, for `--init_from`.
+
+    Cost: 6,000 steps; how many minutes was not measured yet.
+    Result: not measured yet.
+    Command: python -m apps.train --preset=shopping_pretraining --workdir=runs/shopping_pretraining
+        --set data.path=online_shopping
+    """
+    config = shopping_sentiment_transformer()
+    return dataclasses.replace(
+        config,
+        name="shopping_pretraining",
+        data=dataclasses.replace(_SHOPPING, label_column=""),
+        tokenizer=dataclasses.replace(config.tokenizer, special_tokens=("separator", "mask")),
+        task=MaskedLanguageModelingConfig(whole_words=True),
+        model=dataclasses.replace(_ENCODER, max_length=96, head_transform=True),
+        training=dataclasses.replace(config.training, num_steps=6000, peak_learning_rate=2e-3),
+    )

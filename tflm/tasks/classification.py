@@ -1,0 +1,247 @@
+"""Classification: one label, or several, for a text or a pair of texts."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tflm.data import Batches, RowBatches, TokenStore
+from tflm.errors import UserError
+from tflm.layers import PooledHead
+from tflm.layers.heads import POOLINGS
+from tflm.models import HeadModel, TextModel
+from tflm.tasks.rows import join, keep_first
+from tflm.tasks.task import TEXT, Batch, Features, Task, mean
+from tflm.text import Tokenizer
+
+_MOST_LABELS = 2000
+_PAIR = tf.TensorSpec([None], tf.string, "text_pair")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationConfig:
+    """Settings of `Classification`."""
+
+    kind: str = "classification"
+    text_pair: bool = False
+    """Each example is two texts: `text` and `text_pair`."""
+    label_separator: str = ""
+    """An example may have several labels, written with this between them ("red|round"); "" for exactly one."""
+    pooling: str = "mean"
+    """What stands for a text: the first token, the last, the mean or the max of all."""
+    hidden_layer: bool = False
+    """A dense layer with tanh before the output."""
+    dropout: float = 0.1
+    """In the head."""
+    label_smoothing: float = 0.0
+    threshold: float = 0.5
+    """With several labels: what a label's probability must reach."""
+
+    def __post_init__(self) -> None:
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {self.pooling!r}.")
+
+
+class Classification(Task):
+    """Rows of start, text, end; with a pair start, text, separator, text_pair, end (Devlin et al., 2019).
+
+    `serving_default` and `classify` give `label`, `scores` [B, C] (probabilities) and `labels` [B, C].
+    """
+
+    def __init__(
+        self, config: ClassificationConfig, tokenizer: Tokenizer, max_length: int, labels: Sequence[str]
+    ) -> None:
+        super().__init__(tokenizer, max_length)
+        self.config, self.labels = config, tuple(labels)
+        if len(self.labels) < 2:
+            raise UserError(f"classification needs two labels at least; the data has {list(self.labels)}.")
+        if config.text_pair and "separator" not in tokenizer.special_tokens:
+            raise UserError(
+                "pairs of texts need a tokenizer with the special token 'separator'; it has "
+                f"{list(tokenizer.special_tokens)}. Train one with special_tokens=('separator',)."
+            )
+
+    def model_for(self, body: TextModel) -> HeadModel:
+        """The body with a pooled head."""
+        config = self.config
+        head = PooledHead(
+            len(self.labels), config.pooling, config.dropout, config.hidden_layer, name="classification_head"
+        )
+        return HeadModel(body, head)
+
+    def encode(self, examples: dict[str, tf.Tensor]) -> Features:
+        """`{"text": ["ab"], "label": ["good"]}` to `{"token_ids": [[start, a, b, end]], "prefix_length": [3],
+        "label_ids": [[2]]}`; a label's id is its place among the labels plus 1."""
+        rows, prefix_length = self._rows(examples["text"], examples.get("text_pair"))
+        return {"token_ids": rows, "prefix_length": prefix_length, "label_ids": self._label_ids(examples)}
+
+    def batches(self, store: TokenStore, batch_size: int, seed: int, training: bool) -> Batches:
+        """Rows of like length together."""
+        lengths = {"token_ids": self.max_length, "label_ids": len(self.labels)}
+        return RowBatches(store, batch_size, lengths, seed, training)
+
+    def logits(self, model: Any, batch: Batch, training: bool) -> tf.Tensor:
+        """float32 [B, C]."""
+        features = {}
+        if self.config.text_pair and getattr(model.config, "num_segments", 0) > 1:
+            places = tf.range(tf.shape(batch["token_ids"])[1])[None]
+            features["segment_ids"] = tf.cast(places >= batch["prefix_length"][:, None], tf.int32)
+        return model(batch["token_ids"], training=training, **features)
+
+    def loss(self, model: Any, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Summed cross entropy of the rows (of all labels of a row where it may have several), and their number."""
+        losses = self._losses(self.logits(model, batch, training), batch, training)
+        weights = batch["row_weights"]
+        return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
+
+    def sums(self, model: Any, batch: Batch) -> dict[str, tf.Tensor]:
+        """Also `correct`: rows whose every label was found, and no other."""
+        logits, weights = self.logits(model, batch, training=False), batch["row_weights"]
+        losses = self._losses(logits, batch, training=False)
+        right = tf.reduce_all(tf.equal(self._chosen(logits), self._wanted(batch) > 0.5), axis=1)
+        return {
+            "loss": tf.reduce_sum(losses * weights),
+            "weight": tf.reduce_sum(weights),
+            "correct": tf.reduce_sum(tf.cast(right, tf.float32) * weights),
+        }
+
+    def metrics(self, sums: dict[str, float]) -> dict[str, float]:
+        """`loss` in nats an example, `accuracy`, and the number of examples they are over."""
+        weight = sums["weight"]
+        return {
+            "loss": mean(sums["loss"], weight),
+            "accuracy": mean(sums["correct"], weight),
+            "num_examples": weight,
+        }
+
+    def signatures(self, model: Any) -> dict[str, Callable[..., Any]]:
+        """`classify`, the same as `serving_default`, and `tokenize`."""
+        inputs = [TEXT, _PAIR] if self.config.text_pair else [TEXT]
+
+        def classify(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._classify(model, text, None)
+
+        def classify_pair(text: tf.Tensor, text_pair: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._classify(model, text, text_pair)
+
+        def tokenize(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            rows = self.tokenizer.tokenize(text)
+            return {"token_ids": rows.to_tensor(0), "lengths": tf.cast(rows.row_lengths(), tf.int32)}
+
+        function = classify_pair if self.config.text_pair else classify
+        return {
+            "serving_default": tf.function(function, input_signature=inputs, autograph=False),
+            "classify": tf.function(function, input_signature=inputs, autograph=False),
+            "tokenize": tf.function(tokenize, input_signature=[TEXT], autograph=False),
+        }
+
+    def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
+        """One row and several of unequal length, in English and in Chinese."""
+        batches = [["A fine film."], ["很好，下次还会买", "", "not good, not bad", "质量 very good 😀"]]
+        plain = [{"text": list(batch)} for batch in batches]
+        pairs = [{**request, "text_pair": request["text"][::-1]} for request in plain]
+        requests = pairs if self.config.text_pair else plain
+        return {"serving_default": requests, "classify": requests, "tokenize": plain}
+
+    def _classify(self, model: Any, text: tf.Tensor, text_pair: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        rows, prefix_length = self._rows(text, text_pair)
+        batch = {"token_ids": rows.to_tensor(0), "prefix_length": prefix_length}
+        logits = self.logits(model, batch, training=False)
+        return {
+            "label": self._label_text(logits),
+            "scores": tf.sigmoid(logits) if self.config.label_separator else tf.nn.softmax(logits),
+            "labels": tf.tile(tf.constant(self.labels)[None], [tf.shape(logits)[0], 1]),
+        }
+
+    def _rows(self, text: tf.Tensor, text_pair: tf.Tensor | None) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """Rows int32 [B, (T)], and how many of each row's tokens belong to the first text, int32 [B]."""
+        tokenizer = self.tokenizer
+        if not self.config.text_pair:
+            first = join(tokenizer.start_id, keep_first(tokenizer.tokenize(text), self.max_length - 2))
+            return join(first, tokenizer.end_id), tf.cast(first.row_lengths(), tf.int32)
+        half = (self.max_length - 3) // 2
+        second = tokenizer.tokenize(text_pair)
+        # The first text may have what the second leaves.
+        room = self.max_length - 3 - tf.minimum(tf.cast(second.row_lengths(), tf.int32), half)
+        first = keep_first(tokenizer.tokenize(text), room)
+        first = join(tokenizer.start_id, first, tokenizer.special_tokens["separator"])
+        lengths = tf.cast(first.row_lengths(), tf.int32)
+        second = keep_first(second, self.max_length - 1 - lengths)
+        return join(first, second, tokenizer.end_id), lengths
+
+    def _label_ids(self, examples: dict[str, tf.Tensor]) -> tf.RaggedTensor:
+        labels = examples["label"]
+        if self.config.label_separator:
+            rows = tf.strings.split(labels, self.config.label_separator)
+            rows = rows.with_flat_values(tf.strings.strip(rows.flat_values))
+            rows = tf.ragged.boolean_mask(rows, tf.strings.length(rows) > 0)
+        else:
+            rows = tf.RaggedTensor.from_tensor(labels[:, None])
+        found = tf.equal(rows.flat_values[:, None], tf.constant(self.labels)[None])
+        unknown = tf.boolean_mask(rows.flat_values, ~tf.reduce_any(found, axis=1)).numpy()
+        if len(unknown):
+            raise UserError(
+                f"the label {unknown[0].decode()!r} is not among those of the training side: "
+                f"{', '.join(self.labels[:20])}. Mend it, or add examples of it there."
+            )
+        return rows.with_flat_values(tf.argmax(found, axis=1, output_type=tf.int32) + 1)
+
+    def _wanted(self, batch: Batch) -> tf.Tensor:
+        """float32 [B, C], 1 for each label of a row."""
+        return tf.reduce_max(tf.one_hot(batch["label_ids"] - 1, len(self.labels)), axis=1)
+
+    def _losses(self, logits: tf.Tensor, batch: Batch, training: bool) -> tf.Tensor:
+        wanted = self._wanted(batch)
+        if self.config.label_separator:
+            return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits), axis=1)
+        if training and self.config.label_smoothing:
+            share = self.config.label_smoothing
+            wanted = wanted * (1.0 - share) + share / len(self.labels)
+        return tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
+
+    def _chosen(self, logits: tf.Tensor) -> tf.Tensor:
+        """bool [B, C]."""
+        if self.config.label_separator:
+            return tf.sigmoid(logits) >= self.config.threshold
+        return tf.one_hot(tf.argmax(logits, axis=1), len(self.labels), on_value=True, off_value=False)
+
+    def _label_text(self, logits: tf.Tensor) -> tf.Tensor:
+        """string [B]: the likeliest label; or all that reach the threshold, with the separator between."""
+        names = tf.constant(self.labels)
+        if not self.config.label_separator:
+            return tf.gather(names, tf.argmax(logits, axis=1))
+        chosen = self._chosen(logits)
+        rows = tf.RaggedTensor.from_row_lengths(
+            tf.gather(names, tf.where(chosen)[:, 1]), tf.math.count_nonzero(chosen, axis=1)
+        )
+        return tf.strings.reduce_join(rows, axis=1, separator=self.config.label_separator)
+
+
+def find_labels(examples: Iterable[dict[str, str]], separator: str = "") -> list[str]:
+    """The labels of examples, sorted; numbers by their value.
+
+    >>> find_labels([{"text": "a", "label": "10"}, {"text": "b", "label": "9"}])
+    ['9', '10']
+
+    Args:
+        separator: parts the labels of one example; "" where there is one each.
+    Raises:
+        UserError: examples have no label, or so many different ones that they are no labels.
+    """
+    found: set[str] = set()
+    for example in examples:
+        if "label" not in example:
+            raise UserError(
+                f"classification needs labels; an example has only {', '.join(example)}. Set data.label_column."
+            )
+        parts = example["label"].split(separator) if separator else [example["label"]]
+        found.update(part.strip() for part in parts if part.strip())
+        if len(found) > _MOST_LABELS:
+            raise UserError(
+                f"more than {_MOST_LABELS} different labels, such as {sorted(found)[0]!r}: is data.label_column the "
+                "right column?"
+            )
+    return sorted(
+        found, key=lambda label: (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
+    )

@@ -107,8 +107,8 @@ def shopping_sentiment_lstm() -> ExperimentConfig:
     `--set data.label_column=cat`.
 
     Cost: 3,000 steps, 10 minutes beside other work on two cores; 2.4M parameters.
-    Result: accuracy 92.9% held out, 93.4% [92.8, 94.0] on test (6,217 reviews); a logistic regression over characters and
-        pairs of them 93.5%.
+    Result: accuracy 92.9% held out, 93.4% [92.8, 94.0] on test (6,217 reviews); a logistic regression over characters
+        and pairs of them 93.5%.
     Command: python -m apps.train --preset=shopping_sentiment_lstm --workdir=runs/shopping_lstm
         --set data.path=online_shopping
     """

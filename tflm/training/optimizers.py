@@ -96,7 +96,7 @@ def make_optimizer(
             weight_decay=config.weight_decay,
             adam_lr_ratio=config.muon_learning_rate_ratio,
             ns_steps=config.muon_iterations,
-            exclude_layers=["/head/"],
+            exclude_layers=["/head/", "_head/"],
         )
     else:
         optimizer = AdamW(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.models import build_model
+from tflm.layers import PooledHead
+from tflm.models import HeadModel, build_model
 from tflm.training import TrainingConfig
 from tflm.training.optimizers import Muon, make_optimizer
 
@@ -150,12 +151,15 @@ def test_matrices_decay_and_nothing_else(model, name):
         np.testing.assert_allclose(variable, expected, rtol=1e-6, err_msg=variable.path)
 
 
-def test_muon_is_for_the_matrices_inside(model):
-    """Vectors, embeddings and the head are AdamW's, which keeps a second moment of them."""
+@pytest.mark.parametrize("has_own_head", [False, True])
+def test_muon_is_for_the_matrices_inside(model, has_own_head):
+    """Vectors, embeddings and every head are AdamW's, which keeps a second moment of them."""
+    if has_own_head:
+        model = HeadModel(model, PooledHead(3, hidden_layer=True, name="classification_head"))
     optimizer = make_optimizer(dataclasses.replace(CONFIG, optimizer="muon"), model.trainable_variables)
     kept = {v.path.split("/", 1)[1] for v in optimizer.variables if v.path.endswith("_velocity")}
     for variable in model.trainable_variables:
-        is_inside = variable.path.endswith("kernel") and "/head/" not in variable.path
+        is_inside = variable.path.endswith("kernel") and "head/" not in variable.path
         has_velocity = f"{variable.path.replace('/', '_')}_velocity" in kept
         assert has_velocity != is_inside, variable.path
 

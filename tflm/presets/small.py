@@ -120,8 +120,8 @@ def word_vectors_small() -> ExperimentConfig:
     """Skip-gram vectors of the words of docstrings.
 
     Cost: 2,000 steps of 4,096 pairs, about a minute on two cores; 1.0M parameters.
-    Result: sensible neighbours: file: filename, directory, files, filepath; error: errors, raise, raised; list: tuple,
-        lists, dictionaries.
+    Result: neighbours such as file: dduf, filename, fileobj, files, folder; error: errors, thrown, rpcerror, raised,
+        raising; list: tuples, tuple, containing, objects, lists.
     Command: python -m apps.train --preset=word_vectors_small --workdir=runs/word_vectors
     """
     return dataclasses.replace(

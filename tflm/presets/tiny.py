@@ -98,7 +98,7 @@ def tiny_gpt() -> ExperimentConfig:
     """A Transformer decoder on dialogues that stand side by side in one block and do not see each other.
 
     Cost: 300 steps, about 20 seconds on two cores; 0.2M parameters.
-    Result: dialogues of the right form.
+    Result: held-out perplexity 67.
     Command: python -m apps.train --preset=tiny_gpt --workdir=runs/tiny_gpt
     """
     return dataclasses.replace(
@@ -114,8 +114,8 @@ def tiny_gpt() -> ExperimentConfig:
 def tiny_transformer() -> ExperimentConfig:
     """The 2017 encoder-decoder on questions and answers.
 
-    Cost: 300 steps, about 30 seconds on two cores; 0.3M parameters.
-    Result: answers of the right language and little sense.
+    Cost: 300 steps, about 20 seconds on two cores; 0.2M parameters.
+    Result: held-out perplexity 119.
     Command: python -m apps.train --preset=tiny_transformer --workdir=runs/tiny_transformer
     """
     return dataclasses.replace(
@@ -141,8 +141,8 @@ def tiny_lstm_seq2seq() -> ExperimentConfig:
     """An LSTM encoder-decoder with Luong's attention on questions and answers; for Bahdanau's
     `--set model.attention=bahdanau`.
 
-    Cost: 300 steps, about 40 seconds on two cores; 0.3M parameters.
-    Result: answers of the right language and little sense.
+    Cost: 300 steps, about 20 seconds on two cores; 0.2M parameters.
+    Result: held-out perplexity 243: it has hardly begun.
     Command: python -m apps.train --preset=tiny_lstm_seq2seq --workdir=runs/tiny_lstm_seq2seq
     """
     return dataclasses.replace(
@@ -157,8 +157,8 @@ def tiny_t5() -> ExperimentConfig:
     """An encoder-decoder with relative positions and gated GELU, pretrained by span corruption on dialogues; for the
     other objectives `--set task.objective=prefix_lm` or `infilling`.
 
-    Cost: 300 steps, about 30 seconds on two cores; 0.3M parameters.
-    Result: blanks filled with frequent words.
+    Cost: 300 steps, about 20 seconds on two cores; 0.2M parameters.
+    Result: held-out perplexity 71 of what is missing: it has hardly begun.
     Command: python -m apps.train --preset=tiny_t5 --workdir=runs/tiny_t5
     """
     return dataclasses.replace(
@@ -177,7 +177,7 @@ def tiny_bert() -> ExperimentConfig:
     """A Transformer encoder on masked words of dialogues, whole words at a time.
 
     Cost: 300 steps, about 20 seconds on two cores; 0.2M parameters.
-    Result: blanks filled with frequent words.
+    Result: 7% of the held-out masked tokens found: it has hardly begun.
     Command: python -m apps.train --preset=tiny_bert --workdir=runs/tiny_bert
     """
     return dataclasses.replace(
@@ -195,8 +195,8 @@ def tiny_bert_classifier() -> ExperimentConfig:
     """A Transformer encoder that tells the topic of a question, English or Chinese; may begin from tiny_bert by
     `--init_from=runs/tiny_bert`.
 
-    Cost: 300 steps, about 15 seconds on two cores; 0.2M parameters.
-    Result: far better than chance on 17 topics.
+    Cost: 300 steps, about 20 seconds on two cores; 0.2M parameters.
+    Result: held-out accuracy 72% on 21 topics.
     Command: python -m apps.train --preset=tiny_bert_classifier --workdir=runs/tiny_bert_classifier
     """
     return dataclasses.replace(
@@ -210,8 +210,8 @@ def tiny_bert_classifier() -> ExperimentConfig:
 def tiny_lstm_classifier() -> ExperimentConfig:
     """A bidirectional LSTM that tells the topic of a question, English or Chinese.
 
-    Cost: 300 steps, about 30 seconds on two cores; 0.2M parameters.
-    Result: far better than chance on 17 topics.
+    Cost: 300 steps, about 20 seconds on two cores; 0.2M parameters.
+    Result: held-out accuracy 49% on 21 topics.
     Command: python -m apps.train --preset=tiny_lstm_classifier --workdir=runs/tiny_lstm_classifier
     """
     return dataclasses.replace(
@@ -225,8 +225,8 @@ def tiny_lstm_classifier() -> ExperimentConfig:
 def tiny_word_vectors() -> ExperimentConfig:
     """Skip-gram vectors of the pieces of dialogues.
 
-    Cost: 300 steps, about 10 seconds on two cores; 0.1M parameters.
-    Result: neighbours by topic.
+    Cost: 300 steps, about 20 seconds on two cores; 0.1M parameters.
+    Result: a held-out loss of 2.82 a pair, from 4.16 at first.
     Command: python -m apps.train --preset=tiny_word_vectors --workdir=runs/tiny_word_vectors
     """
     return dataclasses.replace(

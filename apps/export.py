@@ -3,6 +3,7 @@
   python -m apps.export --workdir=runs/tiny --output=saved_models/tiny
   python -m apps.export --workdir=runs/tiny --output=saved_models/tiny/7
   python -m apps.export --workdir=runs/tiny --output=saved_models/tiny --step=250
+  python -m apps.export --workdir=runs/vectors --output=saved_models/vectors --word_vectors=vectors.txt
 
 The folder gets the next free version number, or the one asked for. It appears under its number only after its
 operations were checked against those that TensorFlow Serving links, and after a process without tflm and Keras
@@ -17,12 +18,19 @@ from collections.abc import Sequence
 from absl import flags
 
 from apps.command_line import load_tensorflow, note, run_app
-from tflm.errors import UsageError
+from tflm.errors import UsageError, UserError
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", None, "The run's folder, from apps.train.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "saved_models/NAME, or saved_models/NAME/VERSION.", flag_values=FLAGS)
 flags.DEFINE_integer("step", None, "Which checkpoint; the newest by default.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "word_vectors",
+    None,
+    "For word vectors: write them into this file, too, in word2vec's text format; in its binary format where the name "
+    "ends in .bin.",
+    flag_values=FLAGS,
+)
 
 
 def main(flag_values: flags.FlagValues) -> None:
@@ -31,18 +39,28 @@ def main(flag_values: flags.FlagValues) -> None:
         if not flag_values[name].value:
             raise UsageError(f"--{name} is needed.")
     load_tensorflow()
-    export(flag_values.workdir, flag_values.output, flag_values.step)
+    export(flag_values.workdir, flag_values.output, flag_values.step, flag_values.word_vectors)
 
 
-def export(workdir: str, output: str, step: int | None = None) -> None:
+def export(workdir: str, output: str, step: int | None = None, word_vectors: str | None = None) -> None:
     """Exports, verifies and says where."""
     from tflm.presets import Experiment
     from tflm.presets.publish import publish
 
     experiment = Experiment.open(workdir)
+    if word_vectors:
+        _write_vectors(experiment, step, word_vectors)
     note(f"exporting {workdir}; verifying in a process of its own takes some seconds.")
     path = publish(experiment, output, step)
     print(f"exported and verified: {path}")
+
+
+def _write_vectors(experiment, step: int | None, path: str) -> None:  # type: ignore[no-untyped-def]
+    kind = experiment.config.task.kind
+    if kind != "word_vectors":
+        raise UserError(f"--word_vectors is for the task word_vectors; that of this run is {kind!r}.")
+    experiment.task.save_vectors(experiment.trained_model(step)[0], path, binary=path.endswith(".bin"))
+    print(f"{len(experiment.task.words):,} word vectors: {path}")
 
 
 def run(argv: Sequence[str] | None = None) -> int:

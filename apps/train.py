@@ -9,7 +9,8 @@
       --set fine_tuning.lora_rank=8
 
 With --init_from the body of the model begins with the weights of another run, or of an export, and takes its
-vocabulary; the section fine_tuning says what of it trains.
+vocabulary; the section fine_tuning says what of it trains. With --word_vectors the embedding begins with vectors from
+a file.
 
 The run's folder holds the resolved config, the vocabulary, the tokenised data, checkpoints, a log
 (log.jsonl, and TensorBoard's), and the loss curve (loss.png). Interrupted, the same command goes on. Then:
@@ -41,6 +42,12 @@ flags.DEFINE_string(
     None,
     "Begin with the body of this run or export (runs/NAME, saved_models/NAME or saved_models/NAME/VERSION), and with "
     "its vocabulary.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "word_vectors",
+    None,
+    "Begin the embedding with the vectors of this file, in word2vec's text or binary format or in GloVe's.",
     flag_values=FLAGS,
 )
 flags.DEFINE_boolean("overwrite", False, "Remove the run in --workdir and begin again.", flag_values=FLAGS)
@@ -127,6 +134,8 @@ def _config(flag_values: flags.FlagValues):  # type: ignore[no-untyped-def]
         raise UsageError(f"--preset is needed to begin a run in {flag_values.workdir!r}; see --list_presets.")
     if flag_values.init_from:
         config = dataclasses.replace(config, init_from=flag_values.init_from)
+    if flag_values.word_vectors:
+        config = dataclasses.replace(config, word_vectors=flag_values.word_vectors)
     return override(config, flag_values.set)
 
 

@@ -60,6 +60,8 @@ PAIR = {"source_column": "s", "target_column": "t"}
         ({"path": "a", "encoding": "hex"}, "encoding is 'hex', which is no text encoding"),
         ({"path": "a", "test_fraction": -0.1}, "test_fraction is -0.1; it must be at least 0 and below 1"),
         ({"path": "a", "eval_fraction": 0.5, "test_fraction": 0.5}, "leave nothing to train on"),
+        ({"path": "a", "train_fraction": 0.0}, "train_fraction is 0.0; it must be above 0 and at most 1"),
+        ({"path": "a", "train_fraction": 0.5, "split": "tail"}, "train_fraction needs split 'hash'"),
         ({"path": "a", "split": "tail", "test_fraction": 0.1}, "test_fraction needs split 'hash'"),
         ({"path": "a", "test_path": "b", "test_fraction": 0.1}, "files of its own and a test_fraction"),
         (

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -67,6 +68,19 @@ def test_a_test_is_the_next_part_of_the_hash_and_eval_stays_as_it_is(write):
     only_test = DataConfig(path=file, eval_path=write("dev.txt", "x"), test_fraction=0.2)
     assert len(read(only_test)) + len(read(only_test, "test")) == 1000
     assert read(only_test, "eval") == [{"text": "x"}]
+
+
+def test_a_part_of_the_training_side_is_in_each_larger_part_and_leaves_the_others_alone(write):
+    whole = DataConfig(path=write("a.txt", "\n".join(f"第 {i} 行" for i in range(1000))), eval_fraction=0.2)
+    parts = [dataclasses.replace(whole, train_fraction=fraction) for fraction in (0.1, 0.5, 1.0)]
+    tenth, half, train = ([example["text"] for example in read(part)] for part in parts)
+    assert set(tenth) < set(half) < set(train)
+    assert train == [example["text"] for example in read(whole)]
+    assert 0.05 < len(tenth) / len(train) < 0.15
+    assert 0.4 < len(half) / len(train) < 0.6
+    assert read(parts[0], "eval") == read(whole, "eval")
+    own = dataclasses.replace(parts[1], eval_path=write("dev.txt", "x"))
+    assert 400 < len(read(own)) < 600
 
 
 def test_a_test_path_beside_each_split(write):

@@ -21,6 +21,7 @@ from tflm.presets.initial_weights import check_fits, load_body, open_source
 from tflm.presets.publish import publish
 from tflm.tasks import ClassificationConfig, PairsConfig
 from tflm.text import TokenizerConfig, load_tokenizer
+from tflm.text.word_vectors import write_word_vectors
 from tflm.training import FineTuningConfig, TrainingConfig
 
 LINES = [f"{mood} line {n} of a poem, 第{n}行诗" for n in range(20) for mood in ("good", "bad")]
@@ -363,3 +364,44 @@ def test_an_encoders_transform_is_left_under_another_head():
     exported = {path: value for path, value in values(model).items() if "/head_" not in path}
     line = load_body(build_model(ENCODER), "runs/classifier", exported)
     assert " 3 new (transformer_encoder/head_norm, transformer_encoder/head_transform), 2 left " in line
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_an_embedding_begins_with_word_vectors(make, tmp_path, binary):
+    tokenizer = TokenizerConfig(kind="character", vocab_size=300)
+    rows = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    path = str(tmp_path / "vectors")
+    write_word_vectors(path, ["第", "诗", "猫"], rows, binary)
+    config = make("poem", tokenizer=tokenizer, word_vectors=path)
+    experiment, notes = Experiment.create(config, str(tmp_path / "run")), []
+    trainer = experiment.trainer(note_fn=notes.append)
+    embedding = np.asarray(trainer.model.embedding.embeddings)
+    ids = [int(experiment.tokenizer.tokenize(tf.constant([text])).flat_values[0]) for text in ("第", "诗")]
+    np.testing.assert_array_equal(embedding[ids], rows[:2])
+    vocab_size = experiment.tokenizer.vocab_size
+    assert notes == [f"word vectors from {path}: 2 of {vocab_size} tokens have theirs"]
+    others = np.delete(embedding, ids, axis=0)
+    assert 0.5 < others.std() / rows[:2].std() < 2.0  # as wide as the file's
+    # Once there is a checkpoint, the file is not needed any more.
+    trainer.train(experiment.batches("train", training=True), None, stop_at=2)
+    os.remove(path)
+    again = Experiment.create(config, str(tmp_path / "run")).trainer()
+    assert again.checkpoints.restore() == 2
+
+
+def test_word_vectors_of_another_width(make, tmp_path):
+    path = str(tmp_path / "vectors")
+    write_word_vectors(path, ["第"], np.ones([1, 3], np.float32))
+    config = make("poem", tokenizer=TokenizerConfig(kind="character", vocab_size=300), word_vectors=path)
+    with pytest.raises(UserError, match=r"have 3 numbers each.* has 8\. Set model\.hidden_dim=3"):
+        Experiment.create(config, str(tmp_path / "run")).trainer()
+
+
+def test_word_vectors_that_are_not_there_or_beside_weights(make, pretrained, tmp_path):
+    with pytest.raises(UserError, match="word_vectors='nowhere' is no file"):
+        Experiment.create(make("poem", word_vectors="nowhere"), str(tmp_path / "run"))
+    with pytest.raises(UserError, match="both say what the embedding begins with"):
+        Experiment.create(
+            make("poem", init_from=pretrained["run"], word_vectors="a.txt"), str(tmp_path / "run")
+        )
+    assert not (tmp_path / "run").exists()

@@ -58,6 +58,8 @@ class DataConfig:
     """How much is held out when evaluation has no files of its own. At 0, there is no evaluation split."""
     test_fraction: float = 0.0
     """How much more is held out for a test, by hash, when that has no files of its own."""
+    train_fraction: float = 1.0
+    """How much of the training side to train on, by hash, so that less is a part of more: for learning curves."""
     split: str = "hash"
     """"hash": a hash of an example's content decides its side, so duplicates never stand on two. "tail": one
     text is cut at character `int(n * (1 - eval_fraction))` and its end held out."""
@@ -99,6 +101,10 @@ class DataConfig:
         for field in ("eval_fraction", "test_fraction"):
             if not 0 <= getattr(self, field) < 1:
                 raise UserError(f"{field} is {getattr(self, field)}; it must be at least 0 and below 1")
+        if not 0 < self.train_fraction <= 1:
+            raise UserError(f"train_fraction is {self.train_fraction}; it must be above 0 and at most 1")
+        if self.train_fraction < 1 and self.split == "tail":
+            raise UserError("train_fraction needs split 'hash'; it is for examples, not for one text")
         if self.eval_fraction + self.test_fraction >= 1:
             raise UserError(
                 f"eval_fraction {self.eval_fraction} and test_fraction {self.test_fraction} leave nothing to "

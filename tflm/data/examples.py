@@ -99,7 +99,7 @@ class Examples(Iterable[Example]):
             return True
         content = key or example.get("source") or example["text"]
         eval_fraction = 0.0 if config.has_own_files("eval") else config.eval_fraction
-        return hash_split(content, eval_fraction, config.test_fraction) == self.split
+        return hash_split(content, eval_fraction, config.test_fraction, config.train_fraction) == self.split
 
     def _refuse(self) -> None:
         report = self.report
@@ -203,15 +203,20 @@ def _not_encoded(encoding: str) -> str:
     return f"not {encoding.upper()}"
 
 
-def hash_split(key: str, eval_fraction: float, test_fraction: float) -> str:
-    """The split that the content `key` falls to: "eval", "test" or "train". Case and spaces do not change it.
+def hash_split(key: str, eval_fraction: float, test_fraction: float, train_fraction: float = 1.0) -> str:
+    """The split that the content `key` falls to: "eval", "test" or "train"; "" for what a `train_fraction` leaves out.
+    Case and spaces do not change it.
 
-    The hash is a number in [0, 1): below eval_fraction is "eval", the next test_fraction is "test". So a larger
-    eval_fraction holds out everything that a smaller one does, and more. (BLAKE2, RFC 7693.)
+    The hash is a number in [0, 1): below eval_fraction is "eval", the next test_fraction is "test", and "train" begins
+    at the other end. So a larger fraction of either has everything that a smaller one does, and more. (BLAKE2, RFC
+    7693.)
     """
     normal = " ".join(key.split()).casefold()
     digest = hashlib.blake2b(normal.encode("utf-8"), digest_size=8).digest()
     number = int.from_bytes(digest, "big")
     if number < eval_fraction * 2**64:
         return "eval"
-    return "test" if number < (eval_fraction + test_fraction) * 2**64 else "train"
+    held_out = eval_fraction + test_fraction
+    if number < held_out * 2**64:
+        return "test"
+    return "train" if train_fraction == 1 or number >= (1 - train_fraction * (1 - held_out)) * 2**64 else ""

@@ -21,6 +21,8 @@ class LSTMConfig:
     """The output layer is the embedding, transposed."""
     dropout: float = 0.0
     """On the embedding and on the output of each layer, not from step to step (Zaremba et al., 2014)."""
+    token_dropout: float = 0.0
+    """The probability that training does not see a token: its embedding is zero (Iyyer et al., 2015)."""
     initializer_range: float = 0.05
     """Standard deviation of the initial embedding, and of an untied head: the first loss is near ln V."""
 

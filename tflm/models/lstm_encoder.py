@@ -48,4 +48,4 @@ def run_encoder(
     """From int32 [B, T] to what `run_layers` gives, for a model with an embedding and `dropout`."""
     config, batch_size = model.config, ops.shape(token_ids)[0]
     state = zero_state(batch_size, config.num_layers, config.hidden_dim, model.compute_dtype)
-    return run_layers(layers, model.embed(token_ids), state, mask, model.dropout, training)
+    return run_layers(layers, model.embed(token_ids, training), state, mask, model.dropout, training)

@@ -133,7 +133,9 @@ class LSTMEncoderDecoder(LanguageModel):
 
         layers = self.decoder if self.config.attention == "luong" else [first, *self.decoder[1:]]
         before = state["hidden"], state["cell"]
-        x, hidden, cell = run_layers(layers, self.embed(token_ids), before, mask, self.dropout, training)
+        x, hidden, cell = run_layers(
+            layers, self.embed(token_ids, training), before, mask, self.dropout, training
+        )
         if self.config.attention == "luong":
             x = self.attentional(ops.concatenate([self.luong_attention(x, *memory), x], axis=-1))
         return x, hidden, cell

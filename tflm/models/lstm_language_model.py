@@ -44,7 +44,9 @@ class LSTMLanguageModel(LanguageModel):
         self, token_ids: Tensor, state: State, mask: Tensor, training: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         before = state["hidden"], state["cell"]
-        return run_layers(self.layers_in_order, self.embed(token_ids), before, mask, self.dropout, training)
+        return run_layers(
+            self.layers_in_order, self.embed(token_ids, training), before, mask, self.dropout, training
+        )
 
 
 def real_places(token_ids: Tensor, state: State) -> Tensor:

@@ -28,6 +28,9 @@ class TextModel(keras.Model):
             embeddings_initializer=initializer,
             name="token_embedding",
         )
+        self.token_dropout = keras.layers.Dropout(
+            getattr(config, "token_dropout", 0.0), noise_shape=(None, None, 1), name="token_dropout"
+        )
         if not getattr(config, "tied_output", True):
             # A seed of its own: Keras draws from one initializer once.
             initializer = keras.initializers.RandomNormal(stddev=config.initializer_range)
@@ -45,9 +48,13 @@ class TextModel(keras.Model):
         """What a head reads, float [B, T, D], for `token_ids` int32 [B, T] that are padded with 0 on the right."""
         raise NotImplementedError(f"{type(self).__name__} gives no hidden_states.")
 
-    def embed(self, token_ids: Tensor) -> Tensor:
-        """float [B, T, hidden_dim, or embedding_dim where the config has one], before positions."""
-        embedded = self.embedding(token_ids)
+    def embed(self, token_ids: Tensor, training: bool = False) -> Tensor:
+        """float [B, T, hidden_dim, or embedding_dim where the config has one], before positions.
+
+        In training, whole tokens are zero with the probability `token_dropout`, and the others are scaled up (Iyyer et
+        al., 2015, section 2.2).
+        """
+        embedded = self.token_dropout(self.embedding(token_ids), training=training)
         if getattr(self.config, "scale_embedding", False):
             embedded = embedded * self.config.hidden_dim**0.5
         return embedded

@@ -42,6 +42,8 @@ class TransformerConfig:
     """On the embedding and on the output of each part of a block."""
     attention_dropout: float = 0.0
     """On the attention weights."""
+    token_dropout: float = 0.0
+    """The probability that training does not see a token: its embedding is zero (Iyyer et al., 2015)."""
     initializer_range: float = 0.02
     """Standard deviation of the initial embedding, and of an untied head: the first loss is near ln V."""
     scale_embedding: bool = False

@@ -44,7 +44,7 @@ class TransformerDecoder(LanguageModel):
             # The first place of a token's own document is the first that it may see.
             positions = positions - ops.cast(ops.argmax(same, axis=-1), "int32")
             attention_mask = attention_mask & same
-        embedded = self.embed(token_ids)
+        embedded = self.embed(token_ids, training)
         return self.decoder(embedded, attention_mask, positions, training=training)[0]
 
     def initial_state(

@@ -50,7 +50,7 @@ class TransformerEncoder(TextModel):
             training: bool, with dropout.
             segment_ids: int32 [B, T], which text of its row a token belongs to; None for all 0.
         """
-        embedded = self.embed(token_ids)
+        embedded = self.embed(token_ids, training)
         if self.config.num_segments > 1:
             segments = ops.zeros_like(token_ids) if segment_ids is None else segment_ids
             embedded = embedded + self.segment_embedding(segments)

@@ -45,7 +45,9 @@ class TransformerEncoderDecoder(LanguageModel):
         """`hidden_states` float [B, S, hidden_dim] and `mask` bool [B, S], of int32 [B, S]."""
         mask = padding_mask(source_ids)
         positions = ops.arange(ops.shape(source_ids)[1], dtype="int32")[None]
-        states, _ = self.encoder(self.embed(source_ids), mask[:, None], positions, training=training)
+        states, _ = self.encoder(
+            self.embed(source_ids, training), mask[:, None], positions, training=training
+        )
         return {"hidden_states": states, "mask": mask}
 
     def hidden_states(self, token_ids: Tensor, training: bool = False, source_ids: Tensor = None) -> Tensor:
@@ -59,7 +61,7 @@ class TransformerEncoderDecoder(LanguageModel):
         context = self.encode(source_ids, training=training)
         length = ops.shape(token_ids)[1]
         return self.decoder(
-            self.embed(token_ids),
+            self.embed(token_ids, training),
             causal_mask(length),
             ops.arange(length, dtype="int32")[None],
             memories=self.decoder.memories(context["hidden_states"]),

@@ -28,6 +28,9 @@ class ExperimentConfig:
     init_from: str = ""
     """A run's folder or an export: the body begins with its weights, and the vocabulary is its own. "" to begin
     from nothing."""
+    word_vectors: str = ""
+    """A file of word vectors, word2vec's text or binary format or GloVe's: tokens that are words in it begin with
+    their vectors. "" for none."""
 
 
 Preset = Callable[[], ExperimentConfig]

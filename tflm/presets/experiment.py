@@ -26,7 +26,7 @@ from tflm.errors import UserError
 from tflm.export.weights import read_weights
 from tflm.models import build_model
 from tflm.presets.config import ExperimentConfig
-from tflm.presets.initial_weights import check_fits, load_body, open_source
+from tflm.presets.initial_weights import check_fits, load_body, load_word_vectors, open_source
 from tflm.presets.make_task import make_task
 from tflm.tasks import ClassificationConfig, Task, find_labels
 from tflm.text import Tokenizer, load_tokenizer, train_tokenizer
@@ -58,6 +58,13 @@ class Experiment:
         """
         path = os.path.join(workdir, "config.json")
         is_there = os.path.exists(path) and not overwrite
+        if config.init_from and config.word_vectors:
+            raise UserError(
+                f"init_from={config.init_from!r} and word_vectors={config.word_vectors!r} both say what the embedding "
+                "begins with. Give one of them."
+            )
+        if config.word_vectors and not is_there and not os.path.exists(config.word_vectors):
+            raise UserError(f"word_vectors={config.word_vectors!r} is no file.")
         if config.init_from and not is_there:
             origin, own = os.path.realpath(config.init_from), os.path.realpath(workdir)
             if os.path.commonpath([origin, own]) == own:
@@ -154,11 +161,9 @@ class Experiment:
         trainer = Trainer(
             self.make_model, self.task, config.training, self.workdir, strategy, config.fine_tuning
         )
-        if config.init_from and not trainer.checkpoints.steps():
-            report = load_body(trainer.model, config.init_from, self._initial_weights())
-            if self.tokenizer.config != config.tokenizer:
-                report += f"\nthe vocabulary is theirs ({_describe(self.tokenizer)}), not that of the recipe."
-            if note_fn is not None:
+        if not trainer.checkpoints.steps():
+            report = self._give_first_weights(trainer.model)
+            if report and note_fn is not None:
                 note_fn(report)
         return trainer
 
@@ -190,6 +195,17 @@ class Experiment:
             for variable in model.weights:
                 variable.assign(merged[variable.path])
         return model, found
+
+    def _give_first_weights(self, model: Any) -> str:
+        config = self.config
+        if config.word_vectors:
+            return load_word_vectors(model, config.word_vectors, self.tokenizer, config.training.seed)
+        if not config.init_from:
+            return ""
+        report = load_body(model, config.init_from, self._initial_weights())
+        if self.tokenizer.config != config.tokenizer:
+            report += f"\nthe vocabulary is theirs ({_describe(self.tokenizer)}), not that of the recipe."
+        return report
 
     def _initial_weights(self) -> dict[str, np.ndarray]:
         source = open_source(self.config.init_from)

@@ -1,4 +1,4 @@
-"""Weights to begin with: the body of an earlier run, or of an export, under a new task.
+"""Weights to begin with: the body of an earlier run, or of an export, under a new task; or word vectors.
 
 source = open_source("saved_models/poems")          # or "runs/poems"
 check_fits(source, config.model)
@@ -19,14 +19,17 @@ from tflm.config import from_dict
 from tflm.errors import UserError
 from tflm.export import version_numbers
 from tflm.models import ModelConfig
+from tflm.text import Tokenizer
+from tflm.text.initial_embedding import initial_embedding, vocabulary_words
+from tflm.text.word_vectors import read_word_vectors
 from tflm.training.fine_tuning import LANGUAGE_HEAD
 from tflm.training.low_rank import is_adapter
 
 EXPORTED_TOKENIZER = "assets.extra/tokenizer"
 
 # Fields of `model` in which a body may differ from the one that it begins with. Not its heads': they are new.
-_FREE = {"kind", "vocab_size", "max_length", "dropout", "attention_dropout", "initializer_range"}
-_FREE |= {"zero_residual", "tied_output", "head_transform"}
+_FREE = {"kind", "vocab_size", "max_length", "dropout", "attention_dropout", "token_dropout"}
+_FREE |= {"initializer_range", "zero_residual", "tied_output", "head_transform"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +141,33 @@ def load_body(model: Any, path: str, weights: Mapping[str, np.ndarray]) -> str:
         f"initial weights from {path}: {len(matched)} matched, {len(new)} new{_layers(new)}, "
         f"{len(left)} left{_layers(left)}"
     )
+
+
+def load_word_vectors(model: Any, path: str, tokenizer: Tokenizer, seed: int) -> str:
+    """Gives the embedding of `model` the vectors of a file; see `initial_embedding`.
+
+    Args:
+        model: a TextModel or a HeadModel with its variables made.
+        path: in word2vec's text or binary format, or in GloVe's.
+        tokenizer: of the model.
+        seed: of the rows that the file does not have.
+    Returns:
+        A line that says how many rows are from the file.
+    Raises:
+        UserError: the file cannot be read, has vectors of another width, or none of the vocabulary.
+    """
+    table = read_word_vectors(path, wanted=vocabulary_words(tokenizer))
+    embedding = getattr(model, "body", model).embedding.embeddings
+    width = table.vectors.shape[1]
+    if width != embedding.shape[1]:
+        raise UserError(
+            f"the vectors in word_vectors={path!r} have {width} numbers each; the embedding of this model has "
+            f"{embedding.shape[1]}. Set model.hidden_dim={width}; an LSTM may have model.embedding_dim={width} with "
+            "model.tied_output=false."
+        )
+    rows, num_found = initial_embedding(tokenizer, table, seed)
+    embedding.assign(rows)
+    return f"word vectors from {path}: {num_found:,} of {len(rows):,} tokens have theirs"
 
 
 def _makes_logits(name: str) -> bool:

@@ -214,7 +214,7 @@ class Experiment:
         return merged_weights(Experiment.open(source.folder).trained_model()[0])
 
     def _texts(self) -> Iterator[str]:
-        for example in read_examples(self.config.data, "train"):
+        for example in read_examples(dataclasses.replace(self.config.data, train_fraction=1.0), "train"):
             yield from (text for key, text in example.items() if key != "label")
 
     def _fingerprint(self, split: str) -> str:

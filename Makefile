@@ -4,6 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 EXTRAS := demo,eval,dev
+WORKERS ?= 2
 
 .PHONY: demo test test-fast lint bench clean
 .DEFAULT_GOAL := demo
@@ -18,11 +19,11 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 demo: $(READY)  ## from dialogues to a conversation with a served model, some ten minutes; ARGS=--overwrite begins again
 	@$(RUN) -m apps.demo $(ARGS)
 
-test: $(READY)  ## every test
-	$(RUN) -m pytest $(ARGS)
+test: $(READY)  ## every test, in WORKERS processes
+	$(RUN) -m pytest --numprocesses=$(WORKERS) --dist=loadgroup $(ARGS)
 
 test-fast: $(READY)  ## without those that need minutes
-	$(RUN) -m pytest -m 'not slow' $(ARGS)
+	$(RUN) -m pytest --numprocesses=$(WORKERS) --dist=loadgroup -m 'not slow' $(ARGS)
 
 lint: $(READY)  ## style, format and types
 	$(RUN) -m ruff check .

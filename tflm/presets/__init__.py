@@ -15,7 +15,14 @@ from tflm.presets.sentiment import (
     sst2_transformer_small,
 )
 from tflm.presets.shakespeare_char import shakespeare_char
-from tflm.presets.small import bert_small, gpt_small, lstm_small, t5_small, word_vectors_small
+from tflm.presets.small import (
+    bert_small,
+    docstring_topics_small,
+    gpt_small,
+    lstm_small,
+    t5_small,
+    word_vectors_small,
+)
 from tflm.presets.tiny import (
     tiny_bert,
     tiny_bert_classifier,
@@ -36,6 +43,7 @@ PRESETS: dict[str, Preset] = {
         bert_small,
         chat_demo,
         docstring_summarizer,
+        docstring_topics_small,
         gpt_small,
         lstm_small,
         multi30k_lstm_small,

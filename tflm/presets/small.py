@@ -13,6 +13,7 @@ from tflm.models import (
 )
 from tflm.presets.config import ExperimentConfig
 from tflm.tasks import (
+    ClassificationConfig,
     DenoisingConfig,
     LanguageModelingConfig,
     MaskedLanguageModelingConfig,
@@ -84,10 +85,33 @@ def bert_small() -> ExperimentConfig:
     return dataclasses.replace(
         gpt_small(),
         name="bert_small",
+        data=dataclasses.replace(
+            _DOCSTRINGS, test_fraction=0.1
+        ),  # as docstring_topics_small, which follows it
         tokenizer=dataclasses.replace(_TOKENIZER, special_tokens=("separator", "mask")),
         task=MaskedLanguageModelingConfig(whole_words=True),
         model=TransformerEncoderConfig(
             num_layers=4, hidden_dim=192, num_heads=4, max_length=128, activation="relu_squared", qk_norm=True
+        ),
+    )
+
+
+def docstring_topics_small() -> ExperimentConfig:
+    """Which package a docstring is from, by the body of bert_small; after it with `--init_from=runs/bert_small`.
+
+    Cost: 600 steps; how many minutes was not measured yet.
+    Result: not measured yet.
+    Command: python -m apps.train --preset=docstring_topics_small --workdir=runs/topics
+    """
+    config = bert_small()
+    return dataclasses.replace(
+        config,
+        name="docstring_topics_small",
+        data=dataclasses.replace(config.data, label_column="package"),
+        task=ClassificationConfig(pooling="mean", dropout=0.2),
+        model=dataclasses.replace(config.model, dropout=0.1),
+        training=dataclasses.replace(
+            _TRAINING, num_steps=600, optimizer="adamw", peak_learning_rate=1e-3, eval_every=200
         ),
     )
 

@@ -68,8 +68,10 @@ def multi30k_small() -> ExperimentConfig:
 def multi30k_lstm_small() -> ExperimentConfig:
     """An LSTM encoder-decoder with Luong's attention on the same pairs.
 
-    Cost: 7,000 steps; how many minutes was not measured yet.
-    Result: not measured yet.
+    Cost: 11,000 steps, 28 minutes beside other work on two cores; 2.9M parameters. Alone it reads 24,000 tokens a second
+        where multi30k_small reads 14,700, so that both cost the same.
+    Result: sacreBLEU 37.2 [35.6, 38.7] and chrF 61.8 on test_2016_flickr, greedy
+        (nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0); held-out perplexity 5.24.
     Command: python -m apps.train --preset=multi30k_lstm_small --workdir=runs/multi30k_lstm
         --set data.path=multi30k_en_de
     """
@@ -78,5 +80,7 @@ def multi30k_lstm_small() -> ExperimentConfig:
         config,
         name="multi30k_lstm_small",
         model=LSTMEncoderDecoderConfig(num_layers=1, hidden_dim=256, max_length=64, dropout=0.3),
-        training=dataclasses.replace(config.training, optimizer="adamw", peak_learning_rate=3e-3),
+        training=dataclasses.replace(
+            config.training, num_steps=11000, optimizer="adamw", peak_learning_rate=3e-3
+        ),
     )

@@ -106,8 +106,8 @@ def shopping_sentiment_lstm() -> ExperimentConfig:
     """A bidirectional LSTM on 62,773 Chinese reviews, good or bad; for the ten kinds of goods in their place
     `--set data.label_column=cat`.
 
-    Cost: 3,000 steps, 10 minutes beside other work on two cores; 2.4M parameters.
-    Result: accuracy 92.9% held out, 93.4% [92.8, 94.0] on test (6,217 reviews); a logistic regression over characters
+    Cost: 3,000 steps, 5 minutes beside other work on two cores; 2.4M parameters.
+    Result: accuracy 93.3% held out, 93.6% [93.0, 94.1] on test (6,217 reviews); a logistic regression over characters
         and pairs of them 93.5%.
     Command: python -m apps.train --preset=shopping_sentiment_lstm --workdir=runs/shopping_lstm
         --set data.path=online_shopping
@@ -117,7 +117,7 @@ def shopping_sentiment_lstm() -> ExperimentConfig:
         data=_SHOPPING,
         tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=8000),
         task=ClassificationConfig(pooling="max", dropout=0.4),
-        model=dataclasses.replace(_LSTM, max_length=96),
+        model=dataclasses.replace(_LSTM, max_length=256, token_dropout=0.2),
         training=dataclasses.replace(_TRAINING, num_steps=3000, eval_every=500, checkpoint_every=500),
     )
 
@@ -125,8 +125,8 @@ def shopping_sentiment_lstm() -> ExperimentConfig:
 def shopping_sentiment_transformer() -> ExperimentConfig:
     """A Transformer encoder on the same reviews.
 
-    Cost: 3,000 steps, 4 minutes beside other work on two cores; 1.4M parameters.
-    Result: accuracy 92.8% held out, 92.9% [92.3, 93.5] on test; a logistic regression over characters and pairs of them
+    Cost: 3,000 steps, 6 minutes beside other work on two cores; 1.4M parameters.
+    Result: accuracy 93.3% held out, 93.4% [92.8, 94.0] on test; a logistic regression over characters and pairs of them
         93.5%.
     Command: python -m apps.train --preset=shopping_sentiment_transformer --workdir=runs/shopping
         --set data.path=online_shopping
@@ -135,7 +135,7 @@ def shopping_sentiment_transformer() -> ExperimentConfig:
         shopping_sentiment_lstm(),
         name="shopping_sentiment_transformer",
         task=ClassificationConfig(pooling="mean", dropout=0.3),
-        model=dataclasses.replace(_ENCODER, max_length=96),
+        model=dataclasses.replace(_ENCODER, max_length=256, dropout=0.2, token_dropout=0.2),
     )
 
 
@@ -154,6 +154,6 @@ def shopping_pretraining() -> ExperimentConfig:
         data=dataclasses.replace(_SHOPPING, label_column=""),
         tokenizer=dataclasses.replace(config.tokenizer, special_tokens=("separator", "mask")),
         task=MaskedLanguageModelingConfig(whole_words=True),
-        model=dataclasses.replace(_ENCODER, max_length=96, head_transform=True),
+        model=dataclasses.replace(_ENCODER, max_length=256, head_transform=True),
         training=dataclasses.replace(config.training, num_steps=6000, peak_learning_rate=2e-3),
     )

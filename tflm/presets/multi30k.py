@@ -68,8 +68,8 @@ def multi30k_small() -> ExperimentConfig:
 def multi30k_lstm_small() -> ExperimentConfig:
     """An LSTM encoder-decoder with Luong's attention on the same pairs.
 
-    Cost: 11,000 steps, 28 minutes beside other work on two cores; 2.9M parameters. Alone it reads 24,000 tokens a second
-        where multi30k_small reads 14,700, so that both cost the same.
+    Cost: 11,000 steps, 28 minutes beside other work on two cores; 2.9M parameters. Alone it reads 24,000 tokens a
+        second where multi30k_small reads 14,700, so that both cost the same.
     Result: sacreBLEU 37.2 [35.6, 38.7] and chrF 61.8 on test_2016_flickr, greedy
         (nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0); held-out perplexity 5.24.
     Command: python -m apps.train --preset=multi30k_lstm_small --workdir=runs/multi30k_lstm

@@ -14,13 +14,15 @@ from collections.abc import Iterator, Sequence
 
 from absl import flags
 
-from apps.command_line import define_input, note, read_texts, run_app, write_result
+from apps.command_line import note, run_app
+from apps.items import answer_items, define_items
 from apps.text_generation import Generator, define_generation
 from tflm.errors import UserError
 
 FLAGS = flags.FlagValues()
+_FIELDS = {"text": "A question."}
 define_generation(FLAGS)
-define_input(FLAGS)
+define_items(FLAGS, _FIELDS, batch_size=1)
 
 _HELP = """/set NAME=VALUE  change a setting, such as temperature=0.7
 /settings        show the settings
@@ -30,20 +32,33 @@ _HELP = """/set NAME=VALUE  change a setting, such as temperature=0.7
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
     generator = Generator(flag_values)
-    at_terminal = flag_values.text is None and flag_values.input is None and sys.stdin.isatty()
-    for question in _ask() if at_terminal else read_texts(flag_values):
-        if at_terminal and question.startswith("/"):
-            if question == "/quit":
-                return
-            _command(generator, question)
-        elif question.strip():
-            (record,) = generator([question])
-            write_result(flag_values, record["text"], {"question": question, "answer": record["text"]})
+    if flag_values.text is None and flag_values.input is None and sys.stdin.isatty():
+        _talk(generator)
+        return
+
+    def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
+        questions = [item["text"] for item in items]
+        answers = iter(generator([question for question in questions if question.strip()]))
+        for question in questions:
+            yield [{"question": question, "answer": next(answers)["text"]}] if question.strip() else []
+
+    answer_items(flag_values, tuple(_FIELDS), answer, lambda record: record["answer"])
 
 
 def run(argv: Sequence[str] | None = None) -> int:
     """The console script."""
     return run_app(main, FLAGS, __doc__ or "", argv)
+
+
+def _talk(generator: Generator) -> None:
+    """Until /quit or the end of the input."""
+    for line in _ask():
+        if line == "/quit":
+            return
+        if line.startswith("/"):
+            _command(generator, line)
+        elif line.strip():
+            print(generator([line])[0]["text"], flush=True)
 
 
 def _ask() -> Iterator[str]:

@@ -1,12 +1,10 @@
-"""What every app does the same way: flags, help, exit codes, input and output."""
+"""What every app does the same way: flags, help and exit codes. `items` has input and output."""
 
 import contextlib
 import io
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -59,59 +57,6 @@ def run_app(
     return DONE
 
 
-def define_input(flag_values: flags.FlagValues) -> None:
-    """--text, --input, --format, --batch_size."""
-    flags.DEFINE_string("text", None, "One text, given here.", flag_values=flag_values)
-    flags.DEFINE_string(
-        "input",
-        None,
-        "A file with one text a line, or JSONL with a field \"text\" (ending .jsonl). '-' or nothing: standard "
-        "input.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_enum(
-        "format", "text", ["text", "json"], "How to print: text or JSONL.", flag_values=flag_values
-    )
-    flags.DEFINE_integer("batch_size", 32, "Texts in one request.", lower_bound=1, flag_values=flag_values)
-
-
-def read_texts(flag_values: flags.FlagValues) -> Iterator[str]:
-    """The texts that --text, --input or standard input give, in order.
-
-    Raises:
-        UserError: the file cannot be read, or a line is not UTF-8 or not what JSONL should be.
-    """
-    if flag_values.text is not None:
-        yield flag_values.text
-        return
-    path = flag_values.input or "-"
-    if path == "-":
-        yield from _lines(sys.stdin.buffer, "standard input", as_json=False)
-        return
-    try:
-        with open(path, "rb") as file:
-            yield from _lines(file, path, as_json=path.endswith(".jsonl"))
-    except OSError as error:
-        raise UserError(f"cannot read --input={path}: {error.strerror}.") from error
-
-
-def batched(texts: Iterator[str], size: int) -> Iterator[list[str]]:
-    """Lists of at most `size` texts."""
-    batch: list[str] = []
-    for text in texts:
-        batch.append(text)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def write_result(flag_values: flags.FlagValues, text: str, record: dict[str, Any]) -> None:
-    """Prints one result: `text`, or `record` as a line of JSON."""
-    print(json.dumps(record, ensure_ascii=False) if flag_values.format == "json" else text, flush=True)
-
-
 def note(message: str) -> None:
     """A line for the user that is no result: to standard error."""
     print(message, file=sys.stderr, flush=True)
@@ -138,31 +83,6 @@ def load_tensorflow() -> None:
     """Imports TensorFlow without its greeting; some seconds, so after the flags have been checked."""
     with quiet_libraries():
         import tensorflow  # noqa: F401
-
-
-def _lines(file: Any, name: str, as_json: bool) -> Iterator[str]:
-    for number, raw in enumerate(file, start=1):
-        place = f"{name}, line {number}"
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            if not as_json:
-                yield line
-            elif line.strip():
-                yield _text_of(json.loads(line), place, line)
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{place} is not UTF-8: {error.reason} at byte {error.start}. Save the file as UTF-8."
-            ) from error
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f'{place} is not JSON: {error.msg} at column {error.colno}. Expected {{"text": "..."}}.'
-            ) from error
-
-
-def _text_of(record: Any, place: str, line: str) -> str:
-    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-        raise UserError(f'{place}: expected {{"text": "..."}}; got {line[:80]}')
-    return record["text"]
 
 
 def _replace_unprintable() -> None:

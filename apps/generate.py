@@ -8,16 +8,19 @@ A model of language prints the text and its continuation; a model of pairs print
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from absl import flags
 
-from apps.command_line import batched, define_input, read_texts, run_app, write_result
+from apps.command_line import run_app
+from apps.items import answer_items, define_items
 from apps.text_generation import Generator, define_generation
 
 FLAGS = flags.FlagValues()
+_FIELDS = {"text": "A text to continue, or to answer."}
 define_generation(FLAGS)
-define_input(FLAGS)
+define_items(FLAGS, _FIELDS)
 flags.DEFINE_integer(
     "num_samples", 1, "Texts for each prompt, with seeds counting up.", lower_bound=1, flag_values=FLAGS
 )
@@ -28,12 +31,19 @@ def main(flag_values: flags.FlagValues) -> None:
     generator = Generator(flag_values)
     continues = generator.model.config.get("task", {}).get("kind") == "language_modeling"
     samples, first_seed = flag_values.num_samples, generator.settings["seed"]
-    for batch in batched(read_texts(flag_values), flag_values.batch_size):
-        prompts = [text for text in batch for _ in range(samples)]
-        seeds = [first_seed + sample for _ in batch for sample in range(samples)]
-        for prompt, seed, record in zip(prompts, seeds, generator(prompts, seeds), strict=True):
-            shown = prompt + record["text"] if continues else record["text"]
-            write_result(flag_values, shown, {"prompt": prompt, "seed": seed, **record})
+
+    def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, Any]]]:
+        prompts = [item["text"] for item in items for _ in range(samples)]
+        seeds = [first_seed + sample for _ in items for sample in range(samples)]
+        records = zip(prompts, seeds, generator(prompts, seeds), strict=True)
+        found = [{"prompt": prompt, "seed": seed, **record} for prompt, seed, record in records]
+        for begin in range(0, len(found), samples):
+            yield found[begin : begin + samples]
+
+    def show(record: dict[str, Any]) -> str:
+        return record["prompt"] + record["text"] if continues else record["text"]
+
+    answer_items(flag_values, tuple(_FIELDS), answer, show)
 
 
 def run(argv: Sequence[str] | None = None) -> int:

@@ -8,25 +8,30 @@ One summary a line, in the order of the texts. A text of several lines goes into
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from absl import flags
 
-from apps.command_line import batched, define_input, read_texts, run_app, write_result
+from apps.command_line import run_app
+from apps.items import answer_items, define_items
 from apps.text_generation import Generator, define_generation
 
 FLAGS = flags.FlagValues()
+_FIELDS = {"text": "A text to summarize."}
 define_generation(FLAGS)
-define_input(FLAGS)
+define_items(FLAGS, _FIELDS)
 
 
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
     generator = Generator(flag_values)
-    for batch in batched(read_texts(flag_values), flag_values.batch_size):
-        for text, record in zip(batch, generator(batch), strict=True):
-            summary = " ".join(record["text"].split())
-            write_result(flag_values, summary, {"text": text, "summary": summary})
+
+    def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
+        texts = [item["text"] for item in items]
+        for text, record in zip(texts, generator(texts), strict=True):
+            yield [{"text": text, "summary": " ".join(record["text"].split())}]
+
+    answer_items(flag_values, tuple(_FIELDS), answer, lambda record: record["summary"])
 
 
 def run(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 from absl import flags
 
-from apps.command_line import load_tensorflow, quiet_libraries
+from apps.model_flag import define_model, open_model
 from tflm.errors import UsageError, UserError
 
 _SETTINGS: dict[str, tuple[type, str]] = {
@@ -22,7 +22,7 @@ _SETTINGS: dict[str, tuple[type, str]] = {
 
 def define_generation(flag_values: flags.FlagValues) -> None:
     """--model, and the settings of generation; what is not given is as the export says."""
-    flags.DEFINE_string("model", None, "A SavedModel: saved_models/NAME[/VERSION].", flag_values=flag_values)
+    define_model(flag_values)
     for name, (kind, help_text) in _SETTINGS.items():
         define = flags.DEFINE_integer if kind is int else flags.DEFINE_float
         define(name, None, help_text, flag_values=flag_values)
@@ -37,18 +37,7 @@ class Generator:
     """
 
     def __init__(self, flag_values: flags.FlagValues) -> None:
-        if not flag_values.model:
-            raise UsageError("--model is needed: a folder such as --model=saved_models/NAME.")
-        load_tensorflow()
-        from tflm.serving import connect
-
-        with quiet_libraries():
-            self.model = connect(flag_values.model)
-        if "generate" not in self.model.signatures:
-            raise UserError(
-                f"{flag_values.model!r} does not generate text: it has the signatures "
-                f"{', '.join(self.model.signatures)}."
-            )
+        self.model = open_model(flag_values, "generate")
         given = {name: flag_values[name].value for name in _SETTINGS if flag_values[name].value is not None}
         self.settings = _checked({**self.model.config.get("decoding", {}), **given})
 

@@ -2,7 +2,6 @@
 
 import configparser
 import importlib
-import io
 import json
 import os
 import pathlib
@@ -13,7 +12,8 @@ import sys
 import pytest
 from absl import flags
 
-from apps.command_line import batched, define_input, read_texts, run_app, write_result
+from apps.command_line import run_app
+from apps.items import answer_items, define_items
 from tflm.errors import UsageError, UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -29,22 +29,21 @@ def some_app(flag_values: flags.FlagValues) -> None:
         "interrupt": KeyboardInterrupt(),
         "bug": ZeroDivisionError(),
     }
-    for text in read_texts(flag_values):
-        if text in outcomes:
-            raise outcomes[text]
-        write_result(flag_values, text, {"text": text})
+
+    def answer(items):
+        for item in items:
+            if item["text"] in outcomes:
+                raise outcomes[item["text"]]
+            yield [item]
+
+    answer_items(flag_values, ("text",), answer, lambda record: record["text"])
 
 
 @pytest.fixture
 def flag_values():
     values = flags.FlagValues()
-    define_input(values)
+    define_items(values, {"text": "A text."})
     return values
-
-
-def texts_of(path, flag_values):
-    flag_values(["app", f"--input={path}"])
-    return list(read_texts(flag_values))
 
 
 @pytest.mark.parametrize("name", APPS)
@@ -94,7 +93,7 @@ def test_wrong_flags(flag_values, capsys):
     for argument, words in {
         "--batch_sise=1": "Unknown command line flag 'batch_sise'. Did you mean: batch_size",
         "--batch_size=0": "flag --batch_size=0: 0 is not a positive integer",
-        "--format=xml": "flag --format=xml: value should be one of <text|json>",
+        "--format=xml": "flag --format=xml: value should be one of <text|tsv|json>",
         "text": "unexpected argument 'text'. Flags are written --name=value.",
     }.items():
         assert run_app(some_app, flag_values, "", ["app", argument]) == 2
@@ -107,62 +106,14 @@ def test_a_second_call_in_one_process_knows_nothing_of_the_first(flag_values, ca
     assert capsys.readouterr().out == '{"text": "one"}\ntwo\n'
 
 
-def test_lines_of_a_file(flag_values, tmp_path):
-    path = tmp_path / "texts.txt"
-    path.write_bytes("\ufeffone\r\n\n你好 \nlast".encode())
-    assert texts_of(path, flag_values) == ["one", "", "你好 ", "last"]
-
-
-def test_an_empty_file_has_no_texts(flag_values, tmp_path):
-    (tmp_path / "empty.txt").touch()
-    assert texts_of(tmp_path / "empty.txt", flag_values) == []
-
-
-def test_standard_input(flag_values, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("你好\nb\n".encode())))
-    assert texts_of("-", flag_values) == ["你好", "b"]
-
-
-def test_jsonl(flag_values, tmp_path):
-    path = tmp_path / "texts.jsonl"
-    path.write_text('{"text": "two\\nlines", "id": 1}\n\n{"text": "你好"}\n', encoding="utf-8")
-    assert texts_of(path, flag_values) == ["two\nlines", "你好"]
-
-
-@pytest.mark.parametrize(
-    "name, content, words",
-    [
-        ("a.txt", b"good\nb\xffd\n", r"a.txt, line 2 is not UTF-8: invalid start byte at byte 1. Save the"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"a.jsonl, line 2 is not JSON: Expecting value at column"),
-        ("a.jsonl", b"[1]\n", r'a.jsonl, line 1: expected {"text": "..."}; got \[1\]'),
-        ("a.jsonl", b'{"text": 3}\n', r'line 1: expected {"text": "..."}; got {"text": 3}'),
-        ("a.jsonl", b'{"txt": "a"}\n', r'line 1: expected {"text": "..."}; got {"txt": "a"}'),
-    ],
-)
-def test_a_bad_line_is_named(flag_values, tmp_path, name, content, words):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=words):
-        texts_of(tmp_path / name, flag_values)
-
-
-def test_a_file_that_cannot_be_read(flag_values, tmp_path):
-    with pytest.raises(UserError, match=r"cannot read --input=.*none.txt: No such file or directory."):
-        texts_of(tmp_path / "none.txt", flag_values)
-    with pytest.raises(UserError, match=r"cannot read --input=.*: Is a directory."):
-        texts_of(tmp_path, flag_values)
-
-
-def test_batched():
-    assert list(batched(iter("abcde"), 2)) == [["a", "b"], ["c", "d"], ["e"]]
-    assert list(batched(iter(""), 2)) == []
-
-
 APP = """
 import sys
 from absl import flags, logging
-from apps import command_line
+from apps import command_line, items
 values = flags.FlagValues()
-command_line.define_input(values)
+items.define_items(values, {{"text": "A text."}})
+def echo():
+    items.answer_items(values, ("text",), lambda found: ([item] for item in found), lambda item: item["text"])
 def main(values):
     {}
 sys.exit(command_line.run_app(main, values, "", sys.argv))
@@ -185,10 +136,10 @@ def shell(tmp_path):
     return run
 
 
-def test_a_reader_that_goes_away_is_no_error(shell):
-    body = "for number in range(20000): command_line.write_result(values, f'line {number}', {})"
-    done = shell(body, "$app | head -n 1; echo codes ${PIPESTATUS[*]}")
-    assert (done.stdout, done.stderr) == ("line 0\ncodes 0 0\n", "")
+def test_a_reader_that_goes_away_is_no_error(shell, tmp_path):
+    (tmp_path / "numbers").write_text("\n".join(map(str, range(20000))), encoding="utf-8")
+    done = shell("echo()", f"$app --input={tmp_path}/numbers | head -n 1; echo codes ${{PIPESTATUS[*]}}")
+    assert (done.stdout, done.stderr) == ("0\ncodes 0 0\n", "")
 
 
 def test_help_into_a_closed_pipe(shell):
@@ -199,8 +150,7 @@ def test_help_into_a_closed_pipe(shell):
 @pytest.mark.parametrize("encoding, expected", [("utf-8", "你 ? a\n"), ("ascii", "? ? a\n")])
 def test_what_a_terminal_cannot_show_is_a_question_mark(shell, tmp_path, encoding, expected):
     (tmp_path / "texts.jsonl").write_text(json.dumps({"text": "你 \ud800 a"}), encoding="utf-8")
-    body = "for text in command_line.read_texts(values): command_line.write_result(values, text, {})"
-    done = shell(body, f"$app --input={tmp_path}/texts.jsonl", PYTHONIOENCODING=encoding)
+    done = shell("echo()", f"$app --input={tmp_path}/texts.jsonl", PYTHONIOENCODING=encoding)
     assert (done.stdout, done.stderr) == (expected, "")
 
 

@@ -109,7 +109,11 @@ BAD_MODELS = {
     "no graph": ("{0}/no_graph", 1, "'{0}/no_graph/1/saved_model.pb' is damaged: "),
     "cut short": ("{0}/cut", 1, "'{0}/cut/1' is damaged: "),
     "bad config": ("{0}/config", 1, "'{0}/config/1' is damaged: "),
-    "not generating": ("{0}/other", 1, "does not generate text: it has the signatures serving_default."),
+    "not generating": (
+        "{0}/other",
+        1,
+        "has no signature 'generate', which this app needs; it has serving_default.",
+    ),
     "server": ("http://host:8501/v1/models/x", 2, "answers from a SavedModel folder alone"),
 }
 

@@ -77,6 +77,17 @@ def test_whole_docstrings_and_their_packages(packages, write):
     assert [row.key for row in rows[:2]] == ["Another summary of the same body.", "Adds what it is given."]
 
 
+def test_a_package_with_less_than_a_hundredth_of_the_docstrings_is_no_label(write, tmp_path):
+    function = 'def f{0}():\n    """Summary number {0}.\n\n    The body of it is number {0}.\n    """\n'
+    write("many/large.py", "\n".join(function.format(n) for n in range(198)))
+    write("many/small.py", "\n".join(function.format(n) for n in (1000, 1001, 1002)))
+    write("many/one.py", function.format(2000))
+    folder = str(tmp_path / "many")
+    labels = [row.example["label"] for row in read_docstrings(folder, label_column="package")]
+    assert (labels.count("large"), labels.count("small"), len(labels)) == (198, 3, 201)
+    assert len(list(read_docstrings(folder, text_column="docstring"))) == 202, "without labels all stay"
+
+
 @pytest.mark.parametrize(
     "docstring",
     [

@@ -131,6 +131,20 @@ def test_the_tokenizer_is_trained_once_on_the_training_side(config, tmp_path, mo
     assert found.tokenize(["二四一"]).to_list() == tokenizer.tokenize(["二四一"]).to_list()
 
 
+def test_vocabulary_and_labels_are_those_of_the_whole_side_whatever_part_trains(tmp_path):
+    rows = [f"{name} text 第{n}行\t{name}" for n in range(30) for name in ("甲", "乙", "丙")]
+    rows += ["rare ж text\trare"]
+    (tmp_path / "rows.tsv").write_text("\n".join(rows), encoding="utf-8")
+    data = [f"data.path={tmp_path}/rows.tsv", "data.source=tsv", "data.text_column=0", "data.label_column=1"]
+    settings = [*data, "data.eval_fraction=0", "tokenizer.kind=character", "tokenizer.vocab_size=500"]
+    config = override(load_preset("tiny_bert_classifier"), settings)
+    whole = Experiment.create(config, str(tmp_path / "whole"))
+    part = Experiment.create(override(config, ["data.train_fraction=0.2"]), str(tmp_path / "part"))
+    assert part.labels == whole.labels == ("rare", "丙", "乙", "甲")
+    assert part.tokenizer.vocab_size == whole.tokenizer.vocab_size
+    assert 0 < part.store("train").num_rows < whole.store("train").num_rows == 91
+
+
 def test_the_task_is_what_the_config_says(config, tmp_path):
     assert isinstance(Experiment.create(config, str(tmp_path / "lm")).task, LanguageModeling)
     (tmp_path / "pairs.csv").write_text("q,a\n" + "hello there,你好\n" * 9, encoding="utf-8")

@@ -59,8 +59,8 @@ class DataConfig:
     test_fraction: float = 0.0
     """How much more is held out for a test, by hash, when that has no files of its own."""
     train_fraction: float = 1.0
-    """How much of the training side to train on, by hash, so that less is a part of more: for learning curves. A
-    vocabulary is still learned from all of it."""
+    """How much of the training side to train on, by hash, so that less is a part of more: for learning curves. The
+    vocabulary and the labels are still those of all of it."""
     split: str = "hash"
     """"hash": a hash of an example's content decides its side, so duplicates never stand on two. "tail": one
     text is cut at character `int(n * (1 - eval_fraction))` and its end held out."""

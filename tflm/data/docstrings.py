@@ -1,6 +1,7 @@
 """The docstrings of installed Python packages, as pairs, texts or labelled texts: real data, no download."""
 
 import ast
+import collections
 import functools
 import gc
 import inspect
@@ -20,6 +21,8 @@ _SKIPPED_FOLDERS = frozenset({"test", "tests", "testing", "__pycache__"})
 _NO_SUMMARY = ("todo", "args:", "arguments:", "parameters", "returns", "raises", "example", "usage", "note:")
 _Node = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
+_LEAST_SHARE = 0.01
+
 
 def read_docstrings(path: str = "", text_column: str = "", label_column: str = "") -> Iterator[Row]:
     """A row for each documented function, method and class that has a summary and a body.
@@ -33,7 +36,8 @@ def read_docstrings(path: str = "", text_column: str = "", label_column: str = "
         path: a folder of Python sources; empty for the site-packages of the running interpreter.
         text_column: "docstring" for {"text": summary, blank line, body}; "" for {"source": body, "target":
             summary}.
-        label_column: "package" for {"text": summary, blank line, body, "label": top-level package}.
+        label_column: "package" for {"text": summary, blank line, body, "label": top-level package}. Packages with
+            less than 1% of the docstrings are left out: too few to learn from, and to be on both sides.
 
     Raises:
         UserError: `path` is no folder.
@@ -42,13 +46,18 @@ def read_docstrings(path: str = "", text_column: str = "", label_column: str = "
         raise UserError(f"source 'docstrings' needs a folder of Python sources; {path!r} is none")
     purelib, platlib = sysconfig.get_path("purelib"), sysconfig.get_path("platlib")
     roots = (path,) if path else tuple(sorted({os.path.realpath(purelib), os.path.realpath(platlib)}))
-    for row in _collect(roots):
+    rows = _collect(roots)
+    packages = [_package(row.file, roots) for row in rows] if label_column else [""] * len(rows)
+    counts = collections.Counter(packages)
+    for row, package in zip(rows, packages, strict=True):
+        if counts[package] < _LEAST_SHARE * len(rows):
+            continue
         if not text_column and not label_column:
             yield row
             continue
         example = {"text": "\n\n".join((row.example["target"], row.example["source"]))}
         if label_column:
-            example["label"] = _package(row.file, roots)
+            example["label"] = package
         yield row._replace(example=example)
 
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -122,7 +122,7 @@ class Experiment:
         path = os.path.join(self.workdir, "labels.json")
         if not os.path.exists(path):
             separator = getattr(self.config.task, "label_separator", "")
-            labels = find_labels(read_examples(self.config.data, "train"), separator)
+            labels = find_labels(self._whole_side(), separator)
             with open(f"{path}.tmp", "w", encoding="utf-8") as file:
                 json.dump(labels, file, ensure_ascii=False)
             os.replace(f"{path}.tmp", path)
@@ -213,8 +213,12 @@ class Experiment:
             return read_weights(source.folder)
         return merged_weights(Experiment.open(source.folder).trained_model()[0])
 
+    def _whole_side(self) -> Iterable[dict[str, str]]:
+        """The training side, whatever part of it trains: of it are the vocabulary and the labels."""
+        return read_examples(dataclasses.replace(self.config.data, train_fraction=1.0), "train")
+
     def _texts(self) -> Iterator[str]:
-        for example in read_examples(dataclasses.replace(self.config.data, train_fraction=1.0), "train"):
+        for example in self._whole_side():
             yield from (text for key, text in example.items() if key != "label")
 
     def _fingerprint(self, split: str) -> str:

@@ -24,6 +24,9 @@ from tflm.training import TrainingConfig
 
 _DOCSTRINGS = DataConfig(source="docstrings", text_column="docstring", eval_fraction=0.02)
 _TOKENIZER = TokenizerConfig(kind="sentencepiece", vocab_size=4000)
+_ENCODER = TransformerEncoderConfig(
+    num_layers=4, hidden_dim=192, num_heads=4, max_length=128, activation="relu_squared", qk_norm=True
+)
 _TRAINING = TrainingConfig(
     num_steps=1500,
     global_batch_size=32,
@@ -90,9 +93,7 @@ def bert_small() -> ExperimentConfig:
         ),  # as docstring_topics_small, which follows it
         tokenizer=dataclasses.replace(_TOKENIZER, special_tokens=("separator", "mask")),
         task=MaskedLanguageModelingConfig(whole_words=True),
-        model=TransformerEncoderConfig(
-            num_layers=4, hidden_dim=192, num_heads=4, max_length=128, activation="relu_squared", qk_norm=True
-        ),
+        model=_ENCODER,
     )
 
 
@@ -109,7 +110,7 @@ def docstring_topics_small() -> ExperimentConfig:
         name="docstring_topics_small",
         data=dataclasses.replace(config.data, label_column="package"),
         task=ClassificationConfig(pooling="mean", dropout=0.2),
-        model=dataclasses.replace(config.model, dropout=0.1),
+        model=dataclasses.replace(_ENCODER, dropout=0.1),
         training=dataclasses.replace(
             _TRAINING, num_steps=600, optimizer="adamw", peak_learning_rate=1e-3, eval_every=200
         ),

@@ -149,8 +149,11 @@ def test_bad_settings(decoder, call):
 def test_bad_input(decoder, call, tmp_path):
     (tmp_path / "bad.txt").write_bytes(b"fine\n\xff\n")
     done = call("generate", f"--model={decoder.model}", f"--input={tmp_path}/bad.txt")
-    assert (done.code, done.out) == (1, "")
-    assert done.err.startswith(f"error: {tmp_path}/bad.txt, line 2 is not UTF-8")
+    assert done.code == 1
+    assert done.out.startswith("fine"), "the good line is answered"
+    problem = f"{tmp_path}/bad.txt, line 2: not UTF-8"
+    assert done.lines[-1].startswith(f"# error: {problem}")
+    assert done.err.startswith("error: 1 of 2 lines could not be read") and problem in done.err
 
 
 def test_text_that_is_not_unicode_is_read_as_the_model_reads_it(decoder, call):

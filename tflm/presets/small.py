@@ -74,7 +74,7 @@ def lstm_small() -> ExperimentConfig:
         name="lstm_small",
         task=LanguageModelingConfig(),
         model=LSTMConfig(num_layers=2, hidden_dim=288, max_length=128),
-        training=dataclasses.replace(_TRAINING, optimizer="adamw", peak_learning_rate=4e-3),
+        training=dataclasses.replace(_TRAINING, peak_learning_rate=1.5e-2),
     )
 
 

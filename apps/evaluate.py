@@ -6,8 +6,9 @@
 
 Prints the loss and what the task is measured by, each beside a baseline: perplexity beside a Kneser-Ney n-gram
 model; for a task of pairs ROUGE of what the model writes beside the first sentence of the source, or BLEU and
-chrF; for labels accuracy and F1 beside a logistic regression. Everything also goes into report.json in the run's
-folder (report_test.json for the test side), with every text.
+chrF; for labels accuracy and F1 beside a logistic regression. All of it goes into report.json in the run's folder, with
+every text, and into report.md to read: slices by length and by label, the best and the worst examples; for labels
+also confusion.png and reliability.png. Of the test side the names are report_test.json and so on.
 """
 
 import itertools
@@ -60,11 +61,9 @@ def main(flag_values: flags.FlagValues) -> None:
     noun = "tokens" if "num_tokens" in measures else "examples"
     print(f"step {step:,}, {count:,.0f} {'held-out' if split == 'eval' else 'test'} {noun}")
     print(describe("", measures).strip())
+    report["num_parameters"] = model.num_parameters()
     report.update(_report(flag_values, experiment, model))
-    path = os.path.join(flag_values.workdir, "report.json" if split == "eval" else f"report_{split}.json")
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(report, file, indent=2, ensure_ascii=False)
-    print(f"report: {path}")
+    _write(report, flag_values.workdir, "" if split == "eval" else f"_{split}")
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -96,6 +95,30 @@ def _report(flag_values: flags.FlagValues, experiment: Any, model: Any) -> dict[
     for text in report["texts"][: flag_values.examples]:
         print("\n" + "\n".join(f"{key}: {str(text[key])[:300]}" for key in keys))
     return report
+
+
+def _write(report: dict[str, Any], folder: str, ending: str) -> None:
+    """report.json, report.md and the plots."""
+    from tflm.evaluation import report_page
+    from tflm.evaluation.classification_plots import confusion_matrix, plot_confusion, plot_reliability
+
+    plots, texts = [], report.get("texts", [])
+    if (
+        texts
+        and "label" in texts[0]
+        and all(text["label"] in report["this model"]["per_label"] for text in texts)
+    ):
+        names = list(report["this model"]["per_label"])
+        plots = [f"confusion{ending}.png", f"reliability{ending}.png"]
+        columns = [[text[key] for text in texts] for key in ("label", "answer", "score", "right")]
+        plot_confusion(confusion_matrix(*columns[:2], names), names, os.path.join(folder, plots[0]))
+        plot_reliability(*columns[2:], os.path.join(folder, plots[1]))
+    path = os.path.join(folder, f"report{ending}")
+    with open(f"{path}.json", "w", encoding="utf-8") as file:
+        json.dump(report, file, indent=2, ensure_ascii=False)
+    with open(f"{path}.md", "w", encoding="utf-8") as file:
+        file.write(report_page(report, plots))
+    print(f"report: {path}.json, {path}.md" + "".join(f", {os.path.join(folder, plot)}" for plot in plots))
 
 
 def _ngram(flag_values: flags.FlagValues, experiment: Any) -> dict[str, Any]:

@@ -56,7 +56,17 @@ def test_a_language_model_has_perplexity_alone(lstm, call):
     assert done.code == 0, done.err
     assert done.lines[0].startswith("step 24, ")
     assert "ROUGE" not in done.out
-    assert done.lines[-1] == f"report: {lstm.workdir}/report.json"
+    assert done.lines[-1] == f"report: {lstm.workdir}/report.json, {lstm.workdir}/report.md"
+
+
+def test_the_page_has_the_measures_of_the_report(chat, evaluated):
+    with open(f"{chat.workdir}/report.md", encoding="utf-8") as file:
+        page = file.read()
+    model = evaluated[1]["this model"]
+    low, high = model["rougeL_interval"]
+    assert f"{model['rougeL']:.2f} [{low:.2f}, {high:.2f}]" in page
+    assert page.startswith("# tiny_chat, step 24, eval side\n")
+    assert "## By length of the source" in page and "## Worst by rougeL" in page
 
 
 def test_another_checkpoint(chat, call, tmp_path):

@@ -20,6 +20,7 @@ from tflm.evaluation.intervals import Interval, bootstrap, paired_bootstrap, see
 from tflm.evaluation.ngram import NgramModel
 from tflm.evaluation.plots import plot_comparison, plot_losses
 from tflm.evaluation.report import report_labels, report_texts
+from tflm.evaluation.report_page import report_page
 from tflm.evaluation.rouge import rouge
 from tflm.evaluation.text_regression import text_regression
 from tflm.evaluation.token_losses import token_losses
@@ -47,6 +48,7 @@ __all__ = [
     "plot_comparison",
     "plot_losses",
     "report_labels",
+    "report_page",
     "report_texts",
     "reported_measures",
     "rouge",

@@ -1,5 +1,6 @@
 """What is reported of a trained model beside its loss: its texts or its labels, measured beside a baseline."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,13 +23,14 @@ def report_texts(task: Any, model: Any, examples: Examples, batch_size: int = 64
 
     Returns:
         `this model`, by ROUGE also `source's first sentence`: name of a measure to its value in percent, and
-        `NAME_interval` to the ends of its 95% interval; by BLEU also `signatures`; and `texts`, each example with
-        its `answer` and, by ROUGE, its `rougeL`.
+        `NAME_interval` to the ends of its 95% interval; by BLEU also `signatures`; `texts`, each example with its
+        `answer` and its `rougeL` or its `chrf`; and `texts_per_second`, tracing included.
     """
     sources, targets = ([example[key] for example in examples] for key in ("source", "target"))
-    written = answers(task.signatures(model)["serving_default"], {"text": sources}, batch_size)[
-        "text"
-    ].tolist()
+    begin = time.perf_counter()
+    found = answers(task.signatures(model)["serving_default"], {"text": sources}, batch_size)
+    speed = {"texts_per_second": len(sources) / (time.perf_counter() - begin)}
+    written = found["text"].tolist()
     texts = [{**example, "answer": answer} for example, answer in zip(examples, written, strict=True)]
     if task.config.measure == "bleu":
         corpus = bleu(targets, written)
@@ -37,14 +39,17 @@ def report_texts(task: Any, model: Any, examples: Examples, batch_size: int = 64
             f"{name}_interval": [float(end) for end in each.score[1:]] for name, each in corpus.items()
         }
         signatures = {name: each.signature for name, each in corpus.items()}
-        return {"this model": measures, "signatures": signatures, "texts": texts}
+        for text, score in zip(texts, corpus["chrf"].segments, strict=True):
+            text["chrf"] = round(float(score), 2)
+        return {"this model": measures, "signatures": signatures, "texts": texts, **speed}
     scores = rouge(targets, written)
     for text, score in zip(texts, scores["rougeL"], strict=True):
         text["rougeL"] = round(float(score), 4)
     baseline = rouge(targets, [first_sentence(source) for source in sources])
     means = [{kind: 100 * float(v.mean()) for kind, v in each.items()} for each in (scores, baseline)]
     intervals = {f"{kind}_interval": list(bootstrap(100 * v)[1:]) for kind, v in scores.items()}
-    return {"this model": {**means[0], **intervals}, "source's first sentence": means[1], "texts": texts}
+    rows = {"this model": {**means[0], **intervals}, "source's first sentence": means[1]}
+    return {**rows, "texts": texts, **speed}
 
 
 def report_labels(
@@ -56,12 +61,15 @@ def report_labels(
         train_examples: for the regression; empty for none.
     Returns:
         For `this model` and `logistic regression` the measures of `classification`, with `accuracy_interval`;
-        `p_value` of the regression being no worse; and `texts`, each example with its `answer` and `score`.
+        `p_value` of the regression being no worse; and `texts`, each example with its `answer`, its `score` and
+        whether it is `right`; and `texts_per_second`, tracing included.
     """
     separator = task.config.label_separator
     keys = ("text", "text_pair") if task.config.text_pair else ("text",)
     columns = {key: [example[key] for example in examples] for key in keys}
+    begin = time.perf_counter()
     found = answers(task.signatures(model)["classify"], columns, batch_size)
+    seconds = time.perf_counter() - begin
     labels, predictions = [example["label"] for example in examples], found["label"].tolist()
     report: Report = {"this model": _measure(labels, predictions, separator, found["scores"], task.labels)}
     right = _right(labels, predictions, separator)
@@ -70,9 +78,12 @@ def report_labels(
         baseline, scores, names = text_regression(train_texts, [e["label"] for e in train_examples], texts)
         report["logistic regression"] = _measure(labels, baseline, separator, scores, names)
         report["p_value"] = paired_bootstrap(right, _right(labels, baseline, separator))
+    report["texts_per_second"] = len(examples) / seconds
     report["texts"] = [
-        {**example, "answer": prediction, "score": round(float(scores.max()), 4)}
-        for example, prediction, scores in zip(examples, predictions, found["scores"], strict=True)
+        {**example, "answer": prediction, "score": round(float(scores.max()), 4), "right": bool(is_right)}
+        for example, prediction, scores, is_right in zip(
+            examples, predictions, found["scores"], right, strict=True
+        )
     ]
     return report
 

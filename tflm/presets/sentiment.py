@@ -38,7 +38,7 @@ _ENCODER = TransformerEncoderConfig(
 )
 _LSTM = LSTMEncoderConfig(num_layers=1, hidden_dim=256, max_length=64, dropout=0.3)
 _TRAINING = TrainingConfig(
-    num_steps=700,
+    num_steps=400,
     global_batch_size=64,
     peak_learning_rate=1e-3,
     warmup_steps=50,
@@ -62,7 +62,7 @@ def sst2_lstm_small() -> ExperimentConfig:
         data=_SST2,
         tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=8000, case_fold=True),
         task=ClassificationConfig(pooling="max", dropout=0.4),
-        model=_LSTM,
+        model=dataclasses.replace(_LSTM, dropout=0.5, token_dropout=0.3),
         training=_TRAINING,
     )
 
@@ -78,7 +78,7 @@ def sst2_transformer_small() -> ExperimentConfig:
         sst2_lstm_small(),
         name="sst2_transformer_small",
         task=ClassificationConfig(pooling="mean", dropout=0.3),
-        model=_ENCODER,
+        model=dataclasses.replace(_ENCODER, dropout=0.3, token_dropout=0.3),
     )
 
 

@@ -99,6 +99,8 @@ def _report(flag_values: flags.FlagValues, experiment: Any, model: Any) -> dict[
 
 def _write(report: dict[str, Any], folder: str, ending: str) -> None:
     """report.json, report.md and the plots."""
+    import numpy as np
+
     from tflm.evaluation import report_page
     from tflm.evaluation.classification_plots import confusion_matrix, plot_confusion, plot_reliability
 
@@ -110,9 +112,11 @@ def _write(report: dict[str, Any], folder: str, ending: str) -> None:
     ):
         names = list(report["this model"]["per_label"])
         plots = [f"confusion{ending}.png", f"reliability{ending}.png"]
-        columns = [[text[key] for text in texts] for key in ("label", "answer", "score", "right")]
-        plot_confusion(confusion_matrix(*columns[:2], names), names, os.path.join(folder, plots[0]))
-        plot_reliability(*columns[2:], os.path.join(folder, plots[1]))
+        labels, answers, scores, right = (
+            [text[key] for text in texts] for key in ("label", "answer", "score", "right")
+        )
+        plot_confusion(confusion_matrix(labels, answers, names), names, os.path.join(folder, plots[0]))
+        plot_reliability(np.array(scores), np.array(right), os.path.join(folder, plots[1]))
     path = os.path.join(folder, f"report{ending}")
     with open(f"{path}.json", "w", encoding="utf-8") as file:
         json.dump(report, file, indent=2, ensure_ascii=False)

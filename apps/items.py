@@ -119,7 +119,7 @@ def answer_items(
     Raises:
         UserError: lines were bad; after all others were answered.
     """
-    printer, items = _Printer(flag_values.format, show_fn), read_items(flag_values, names)
+    printer, items = Printer(flag_values.format, show_fn), read_items(flag_values, names)
     at_terminal = flag_values.input in (None, "-") and sys.stdin is not None and sys.stdin.isatty()
     size = 1 if at_terminal else flag_values.batch_size
     num_items, bad = 0, []
@@ -143,13 +143,14 @@ def answer_items(
         )
 
 
-class _Printer:
+class Printer:
     """One result after the other, in the format asked for."""
 
     def __init__(self, format_name: str, show_fn: Callable[[Record], str]) -> None:
         self.format, self.show_fn, self.columns = format_name, show_fn, []  # type: ignore[var-annotated]
 
     def show(self, record: Record) -> None:
+        """Prints a result."""
         if self.format == "json":
             self._print(json.dumps(record, ensure_ascii=False))
         elif self.format == "text":
@@ -162,6 +163,7 @@ class _Printer:
             self._print("\t".join(_cell(flat.get(name, "")) for name in self.columns))
 
     def mark(self, item: Item) -> None:
+        """Prints what is wrong with a line in the place of its result."""
         if self.format == "json":
             self._print(json.dumps({"error": f"{item.place}: {item.problem}"}, ensure_ascii=False))
         else:
@@ -253,10 +255,15 @@ def _objects(file: Iterable[bytes], name: str, columns: Mapping[str, str]) -> It
         fields = {}
         if not problem:
             record = record if isinstance(record, dict) else {}
-            fields = {field: record.get(column) for field, column in columns.items()}
+            fields = {field: _as_text(record.get(column)) for field, column in columns.items()}
             if not all(isinstance(value, str) for value in fields.values()):
                 fields, problem = {}, f"expected {shape}; got {line[:80]}"
         yield Item(place, fields, problem)
+
+
+def _as_text(value: Any) -> Any:
+    """A number as its text; scores come as either."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _decoded(file: Iterable[bytes], name: str) -> Iterator[tuple[str, str, str]]:

@@ -84,6 +84,7 @@ def test_jsonl(read):
     content = '{"text": "two\\nlines", "id": 1}\n\n{"text": "你好"}\n'
     assert read("a.jsonl", content) == ["two\nlines", "你好"]
     assert read("a.jsonl", '{"review": "好"}', "--text_column=review") == ["好"]
+    assert read("a.jsonl", '{"text": 3.5}') == ["3.5"]
     assert read("b.jsonl", '{"text": "a", "text_pair": "b"}', names=TWO) == [("a", "b")]
 
 
@@ -115,7 +116,7 @@ def test_a_column_that_is_not_there(read):
         ("a.jsonl", b'{"text": \n', 'not JSON: Expecting value at column 10. Expected {"text": "..."}.'),
         ("a.jsonl", b"[" * 200_000, 'nested too deep. Expected {"text": "..."}.'),
         ("a.jsonl", b"[1]\n", 'expected {"text": "..."}; got [1]'),
-        ("a.jsonl", b'{"text": 3}\n', 'expected {"text": "..."}; got {"text": 3}'),
+        ("a.jsonl", b'{"text": true}\n', 'expected {"text": "..."}; got {"text": true}'),
         ("a.jsonl", b'{"txt": "a"}\n', 'expected {"text": "..."}; got {"txt": "a"}'),
     ],
 )

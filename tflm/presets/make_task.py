@@ -17,6 +17,8 @@ from tflm.tasks import (
     Pairs,
     PairsConfig,
     SequenceToSequence,
+    Similarity,
+    SimilarityConfig,
     Task,
     WordVectors,
     WordVectorsConfig,
@@ -51,6 +53,9 @@ def make_task(config: ExperimentConfig, tokenizer: Tokenizer, labels_fn: Callabl
         case DenoisingConfig():
             _require(config, has_encoder, "an encoder-decoder")
             return Denoising(task, tokenizer, max_length, decoding)
+        case SimilarityConfig():
+            _require(config, not has_encoder and model is not SkipGram, "an encoder or a decoder")
+            return Similarity(task, tokenizer, max_length)
         case WordVectorsConfig():
             _require(config, model is SkipGram, "a skip_gram model")
             return WordVectors(task, tokenizer, max_length)

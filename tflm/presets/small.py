@@ -57,7 +57,7 @@ def gpt_small() -> ExperimentConfig:
         model=TransformerDecoderConfig(
             num_layers=4, hidden_dim=192, num_heads=4, max_length=128, activation="relu_squared", qk_norm=True
         ),
-        training=_TRAINING,
+        training=dataclasses.replace(_TRAINING, peak_learning_rate=1.5e-2),
         decoding=DecodingConfig(temperature=0.7, top_p=0.9, max_new_tokens=80),
     )
 
@@ -74,7 +74,7 @@ def lstm_small() -> ExperimentConfig:
         name="lstm_small",
         task=LanguageModelingConfig(),
         model=LSTMConfig(num_layers=2, hidden_dim=288, max_length=128),
-        training=dataclasses.replace(_TRAINING, peak_learning_rate=1.5e-2),
+        training=dataclasses.replace(_TRAINING, peak_learning_rate=3e-2),
     )
 
 
@@ -94,6 +94,7 @@ def bert_small() -> ExperimentConfig:
         tokenizer=dataclasses.replace(_TOKENIZER, special_tokens=("separator", "mask")),
         task=MaskedLanguageModelingConfig(whole_words=True),
         model=_ENCODER,
+        training=_TRAINING,
     )
 
 
@@ -138,6 +139,7 @@ def t5_small() -> ExperimentConfig:
             positions="relative",
             activation="geglu",
         ),
+        training=dataclasses.replace(_TRAINING, peak_learning_rate=1e-2),
     )
 
 

@@ -23,6 +23,7 @@ from tflm.tasks import (
     LanguageModelingConfig,
     MaskedLanguageModelingConfig,
     PairsConfig,
+    SimilarityConfig,
     WordVectorsConfig,
 )
 from tflm.text import TokenizerConfig
@@ -204,6 +205,23 @@ def tiny_bert_classifier() -> ExperimentConfig:
         name="tiny_bert_classifier",
         data=DataConfig(source="chatterbot", label_column="topic", eval_fraction=0.1),
         task=ClassificationConfig(),
+    )
+
+
+def tiny_similarity() -> ExperimentConfig:
+    """A Transformer encoder whose vectors of question and answer are near each other; may begin from tiny_bert by
+    `--init_from=runs/tiny_bert`.
+
+    Cost: 300 steps, 16 seconds beside other work on two cores; 0.2M parameters.
+    Result: 41% of held-out questions find their answer in a batch of 32.
+    Command: python -m apps.train --preset=tiny_similarity --workdir=runs/tiny_similarity
+    """
+    return dataclasses.replace(
+        tiny_bert(),
+        name="tiny_similarity",
+        data=tiny_chat().data,
+        task=SimilarityConfig(),
+        training=dataclasses.replace(_TRAINING, global_batch_size=32),
     )
 
 

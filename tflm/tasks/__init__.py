@@ -6,6 +6,7 @@ from tflm.tasks.language_modeling import LanguageModeling, LanguageModelingConfi
 from tflm.tasks.masked_language_modeling import MaskedLanguageModeling, MaskedLanguageModelingConfig
 from tflm.tasks.pairs import Pairs, PairsConfig
 from tflm.tasks.sequence_to_sequence import SequenceToSequence
+from tflm.tasks.similarity import Similarity, SimilarityConfig
 from tflm.tasks.task import Task
 from tflm.tasks.text_task import TextTask
 from tflm.tasks.word_vectors import WordVectors, WordVectorsConfig
@@ -17,6 +18,7 @@ TaskConfig = (
     | WordVectorsConfig
     | MaskedLanguageModelingConfig
     | DenoisingConfig
+    | SimilarityConfig
 )
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
     "Pairs",
     "PairsConfig",
     "SequenceToSequence",
+    "Similarity",
+    "SimilarityConfig",
     "Task",
     "TaskConfig",
     "TextTask",

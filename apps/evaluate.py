@@ -6,9 +6,9 @@
 
 Prints the loss and what the task is measured by, each beside a baseline: perplexity beside a Kneser-Ney n-gram
 model; for a task of pairs ROUGE of what the model writes beside the first sentence of the source, or BLEU and
-chrF; for labels accuracy and F1 beside a logistic regression. All of it goes into report.json in the run's folder, with
-every text, and into report.md to read: slices by length and by label, the best and the worst examples; for labels
-also confusion.png and reliability.png. Of the test side the names are report_test.json and so on.
+chrF; for labels accuracy and F1 beside a logistic regression; for spans their F1. All of it goes into report.json in
+the run's folder, with every text, and into report.md to read: slices by length and by label, the best and the worst
+examples; for labels also confusion.png and reliability.png. Of the test side the names are report_test.json and so on.
 """
 
 import itertools
@@ -74,12 +74,12 @@ def run(argv: Sequence[str] | None = None) -> int:
 def _report(flag_values: flags.FlagValues, experiment: Any, model: Any) -> dict[str, Any]:
     """What the task reports beside its loss, printed on the way."""
     from tflm.data import read_examples
-    from tflm.evaluation import report_labels, report_texts
+    from tflm.evaluation import report_labels, report_spans, report_texts
 
     kind, data = experiment.config.task.kind, experiment.config.data
     if kind == "language_modeling":
         return _ngram(flag_values, experiment) if flag_values.baseline else {}
-    if kind not in ("pairs", "classification"):
+    if kind not in ("pairs", "classification", "tagging"):
         return {}
     held_out = read_examples(data, flag_values.split)
     examples = list(itertools.islice(held_out, flag_values.limit or None))
@@ -87,6 +87,10 @@ def _report(flag_values: flags.FlagValues, experiment: Any, model: Any) -> dict[
         report = report_texts(experiment.task, model, examples, flag_values.batch_size)
         _print_texts(report, len(examples))
         keys = ("source", "target", "answer")
+    elif kind == "tagging":
+        report = report_spans(experiment.task, model, examples, flag_values.batch_size)
+        _print_spans(report, len(examples))
+        keys = ("text", "spans", "answer")
     else:
         train_examples = list(read_examples(data, "train")) if flag_values.baseline else []
         report = report_labels(experiment.task, model, examples, train_examples, flag_values.batch_size)
@@ -107,7 +111,7 @@ def _write(report: dict[str, Any], folder: str, ending: str) -> None:
     plots, texts = [], report.get("texts", [])
     if (
         texts
-        and "label" in texts[0]
+        and "right" in texts[0]
         and all(text["label"] in report["this model"]["per_label"] for text in texts)
     ):
         names = list(report["this model"]["per_label"])
@@ -151,6 +155,16 @@ def _print_texts(report: dict[str, Any], count: int) -> None:
     for name in ("this model", "source's first sentence"):
         values = [report[name][kind] for kind in ("rouge1", "rouge2", "rougeL")]
         print(f"{name:<28}" + "".join(f"{value:8.2f} " for value in values))
+
+
+def _print_spans(report: dict[str, Any], count: int) -> None:
+    values = report["this model"]
+    print(f"\n{count:<22,}precision   recall       F1   spans")
+    kinds = ("precision", "recall", "f1")
+    total = sum(row["support"] for row in values["per_label"].values())
+    micro = {**{kind: values[f"micro_{kind}"] for kind in kinds}, "support": total}
+    for name, row in {"all spans": micro, **values["per_label"]}.items():
+        print(f"{name:<22}" + "".join(f"{100 * row[kind]:9.2f}" for kind in kinds) + f"{row['support']:8,}")
 
 
 def _print_labels(report: dict[str, Any], count: int) -> None:

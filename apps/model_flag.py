@@ -14,6 +14,7 @@ _APPS = {
     "generate": "apps.generate",
     "classify": "apps.classify",
     "nearest": "apps.embed",
+    "tag": "apps.tag",
     "embed": "apps.embed",
 }
 

@@ -9,7 +9,10 @@ PAIR = {"source_column": "s", "target_column": "t"}
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"source": "parquet", "path": "a"}, "source is 'parquet'; it must be one of text, jsonl"),
+        (
+            {"source": "parquet", "path": "a"},
+            "source is 'parquet'; it must be one of text, conll, segmented, jsonl",
+        ),
         ({"path": "a", "split": "random"}, "split is 'random'"),
         ({"path": "a", "document": "page"}, "document is 'page'; it must be one of line, paragraph, file"),
         ({"path": "a", "eval_fraction": 1.0}, "eval_fraction is 1.0; it must be at least 0 and below 1"),

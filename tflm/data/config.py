@@ -5,19 +5,27 @@ from dataclasses import dataclass
 from tflm.errors import UserError
 
 _TABLES = ("jsonl", "csv", "tsv", "tfds")
-_FILES = ("text", "jsonl", "csv", "tsv", "parallel")
+_WITHOUT_COLUMNS = ("text", "conll", "segmented")
+_FILES = (*_WITHOUT_COLUMNS, "jsonl", "csv", "tsv", "parallel")
 _BUILT_IN = {  # source -> what text_column and what label_column may be
     "docstrings": (("docstring",), ("package",)),
     "chatterbot": (("dialogue",), ("topic", "language")),
 }
-_COLUMNS = ("text_column", "text_pair_column", "label_column", "source_column", "target_column")
+_COLUMNS = (
+    "text_column",
+    "text_pair_column",
+    "label_column",
+    "spans_column",
+    "source_column",
+    "target_column",
+)
 _TEXT_COLUMNS = (
     {"text_column"},
     {"text_column", "label_column"},
     {"text_column", "text_pair_column", "label_column"},
 )
 _CHOICES = {
-    "source": ("text", *_TABLES, "parallel", *_BUILT_IN),
+    "source": (*_WITHOUT_COLUMNS, *_TABLES, "parallel", *_BUILT_IN),
     "split": ("hash", "tail"),
     "document": ("line", "paragraph", "file"),
 }
@@ -33,9 +41,10 @@ class DataConfig:
     """
 
     source: str = "text"
-    """"text", "jsonl", "csv", "tsv", "parallel" (two files of lines that belong together: `train.en` and
-    `train.de`), "tfds" (TensorFlow Datasets), "docstrings" (the installed Python packages: a docstring's body and
-    its summary) or "chatterbot" (dialogues from its corpus package)."""
+    """"text", "jsonl", "csv", "tsv", "parallel" (two files of lines that belong together:
+    `train.en` and `train.de`), "conll" (a token and its tag a line), "segmented" (words with spaces between), "tfds"
+    (TensorFlow Datasets), "docstrings" (the installed Python packages: a docstring's body and its summary) or
+    "chatterbot" (dialogues from its corpus package)."""
     path: str = ""
     """A file, a glob (`texts/**/*.txt`) or a folder, which stands for the files in it that have the source's
     ending. Each may be packed with gzip (`.gz`). For "parallel": the files' path without their endings. For
@@ -75,6 +84,8 @@ class DataConfig:
     label_column: str = ""
     """For labelled texts, with `text_column`: the column of the label. docstrings: "package"; chatterbot: "topic"
     or "language", of the questions."""
+    spans_column: str = ""
+    """jsonl: the column with the labelled spans of a text, a list of [start, end, label]."""
     source_column: str = ""
     """For pairs, in place of `text_column`: the column of the source; "parallel": its files' ending ("en")."""
     target_column: str = ""
@@ -165,8 +176,10 @@ class DataConfig:
         given = {name for name in _COLUMNS if getattr(self, name)}
         came = ", ".join(f"{name}={getattr(self, name)!r}" for name in _COLUMNS if name in given) or "none"
         pair = {"source_column", "target_column"}
-        if self.source == "text" and given:
-            raise UserError(f"source 'text' has no columns; leave the column fields empty; came {came}")
+        if self.source in _WITHOUT_COLUMNS and given:
+            raise UserError(
+                f"source {self.source!r} has no columns; leave the column fields empty; came {came}"
+            )
         if self.source == "parallel" and given != pair:
             raise UserError(
                 "source 'parallel' needs source_column and target_column, the endings of its files such as "
@@ -183,6 +196,8 @@ class DataConfig:
                     f"source {self.source!r} has the text_column {' or '.join(map(repr, texts))} and the "
                     f"label_column {' or '.join(map(repr, labels))}; came {came}. Leave all empty for pairs"
                 )
+        if self.source == "jsonl" and given == {"text_column", "spans_column"}:
+            return
         if self.source in _TABLES and given not in (pair, *_TEXT_COLUMNS):
             raise UserError(
                 f"source {self.source!r} needs text_column, or source_column and target_column, or for labelled "
@@ -191,8 +206,8 @@ class DataConfig:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Example key -> column: {"text"}, {"text", "label"}, {"text", "text_pair", "label"} or {"source",
-        "target"}."""
+        """Example key -> column: {"text"}, {"text", "label"}, {"text", "text_pair", "label"}, {"text", "spans"} or
+        {"source", "target"}."""
         return {name.removesuffix("_column"): getattr(self, name) for name in _COLUMNS if getattr(self, name)}
 
     def has_own_files(self, split: str) -> bool:

@@ -16,6 +16,7 @@ from tflm.data.parallel import read_parallel
 from tflm.data.plain_text import read_part, read_text
 from tflm.data.rows import Row
 from tflm.data.tables import read_jsonl, read_table
+from tflm.data.tagged_text import read_conll, read_segmented, read_tagged_jsonl
 from tflm.data.tfds import read_tfds
 from tflm.errors import UserError
 
@@ -170,6 +171,12 @@ def read_rows(config: DataConfig, split: str) -> Iterator[Row]:
     if config.source == "parallel":
         return read_parallel(path, config.columns, encoding)
     files = find_files(path, config.source)
+    if config.source == "conll":
+        return read_conll(files, encoding)
+    if config.source == "segmented":
+        return read_segmented(files, encoding)
+    if config.spans_column:
+        return read_tagged_jsonl(files, config.text_column, config.spans_column, encoding)
     if config.source == "jsonl":
         return read_jsonl(files, config.columns, encoding)
     if config.source in ("csv", "tsv"):

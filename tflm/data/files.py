@@ -10,14 +10,21 @@ from typing import TextIO
 from tflm.errors import UserError
 
 _NUM_LISTED = 12  # files named in a message
-_ENDINGS = {"text": (".txt",), "jsonl": (".jsonl", ".ndjson"), "csv": (".csv",), "tsv": (".tsv",)}
+_ENDINGS = {
+    "text": (".txt",),
+    "jsonl": (".jsonl", ".ndjson"),
+    "csv": (".csv",),
+    "tsv": (".tsv",),
+    "conll": (".conll", ".bio", ".bioes", ".txt", ".tsv"),
+    "segmented": (".txt", ".utf8"),
+}
 
 
 def find_files(path: str, source: str) -> list[str]:
     """The files that `path` (a file, a folder or a glob) stands for, sorted by name.
 
     Args:
-        source: "text", "jsonl", "csv" or "tsv"; says which files of a folder are meant.
+        source: "text", "jsonl", "csv", "tsv", "conll" or "segmented"; says which files of a folder are meant.
 
     Raises:
         UserError: nothing is there, or a folder has no file with the source's ending.

@@ -10,7 +10,8 @@ class Row(NamedTuple):
     line: int
     """The line of the file where the row begins, from 1; 0 where the source has no lines."""
     example: dict[str, str]
-    """{"text"}, {"text", "label"}, {"text", "text_pair", "label"} or {"source", "target"}; empty for a bad row."""
+    """{"text"}, {"text", "label"}, {"text", "text_pair", "label"} {"text", "spans"} or {"source",
+    "target"}; empty for a bad row."""
     problem: str = ""
     """Why the row is bad; empty for a good one."""
     key: str = ""

@@ -22,6 +22,7 @@ from tflm.evaluation.plots import plot_comparison, plot_losses
 from tflm.evaluation.report import report_labels, report_texts
 from tflm.evaluation.report_page import report_page
 from tflm.evaluation.rouge import rouge
+from tflm.evaluation.spans import report_spans, span_scores
 from tflm.evaluation.text_regression import text_regression
 from tflm.evaluation.token_losses import token_losses
 
@@ -49,10 +50,12 @@ __all__ = [
     "plot_losses",
     "report_labels",
     "report_page",
+    "report_spans",
     "report_texts",
     "reported_measures",
     "rouge",
     "seeds_interval",
+    "span_scores",
     "text_regression",
     "token_losses",
     "training_cost",

@@ -1,6 +1,7 @@
 """Plots of a classifier: which labels it takes for which, and how far its probabilities can be believed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str], path: str) -> None:
     fonts = fonts_for("".join(names))
     shown = names if fonts else [str(place) for place in kept]
     with matplotlib.rc_context({"font.family": fonts or ["DejaVu Sans"]}):
-        slanted = {"rotation": 60, "ha": "right"} if max(map(len, shown)) > 3 else {}
+        slanted: dict[str, Any] = {"rotation": 60, "ha": "right"} if max(map(len, shown)) > 3 else {}
         axes.set_xticks(range(len(names)), shown, **slanted)
         axes.set_yticks(range(len(names)), shown)
         axes.set(xlabel="answer", ylabel="label", title="answers for each label")

@@ -31,7 +31,7 @@ def report_page(report: Report, plots: Sequence[str] = ()) -> str:
         parts += [_slices(report, texts), *([_labels(report)] if _is_labelled(report) else [])]
     parts += [f"![{plot.rpartition('.')[0]}]({plot})" for plot in plots]
     if texts:
-        parts.append(_examples(texts, _is_labelled(report)))
+        parts.append(_examples(texts, "right" in texts[0]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -59,11 +59,11 @@ def slices_by_length(texts: Sequence[dict[str, Any]], scores: np.ndarray, key: s
 
 
 def example_scores(texts: Sequence[dict[str, Any]]) -> tuple[str, np.ndarray]:
-    """By what single examples are judged, and float [N] from 0 to 100: being right, or ROUGE-L or chrF of each."""
-    if "label" in texts[0]:
+    """By what single examples are judged, and float [N] from 0 to 100: being right, or ROUGE-L, chrF or F1 of each."""
+    if "right" in texts[0]:
         return "accuracy", np.array([100.0 * text["right"] for text in texts])
-    name = "rougeL" if "rougeL" in texts[0] else "chrf"
-    return name, np.array([text[name] for text in texts]) * (100.0 if name == "rougeL" else 1.0)
+    name = next(name for name in ("rougeL", "chrf", "f1") if name in texts[0])
+    return name, np.array([text[name] for text in texts]) * (1.0 if name == "chrf" else 100.0)
 
 
 def _is_labelled(report: Report) -> bool:
@@ -139,7 +139,11 @@ def _examples(texts: Sequence[dict[str, Any]], labelled: bool) -> str:
     if labelled:
         best, worst = best[scores[best] > 0], worst[scores[worst] == 0]
     titles = ("Right and surest", "Wrong and surest") if labelled else (f"Best by {name}", f"Worst by {name}")
-    keys = [key for key in ("source", "text", "text_pair", "target", "label", "answer") if key in texts[0]]
+    keys = [
+        key
+        for key in ("source", "text", "text_pair", "target", "label", "spans", "answer")
+        if key in texts[0]
+    ]
     blocks = []
     for title, rows in zip(titles, (best, worst), strict=True):
         lines = [f"## {title}", "", "| | " + " | ".join(keys) + " |", "|" + "---|" * (len(keys) + 1)]

@@ -34,6 +34,7 @@ from tflm.presets.tiny import (
     tiny_lstm_seq2seq,
     tiny_similarity,
     tiny_t5,
+    tiny_tagger,
     tiny_transformer,
     tiny_word_vectors,
 )
@@ -67,6 +68,7 @@ PRESETS: dict[str, Preset] = {
         tiny_lstm_seq2seq,
         tiny_similarity,
         tiny_t5,
+        tiny_tagger,
         tiny_transformer,
         tiny_word_vectors,
         word_vectors_small,

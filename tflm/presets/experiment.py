@@ -28,7 +28,7 @@ from tflm.models import build_model
 from tflm.presets.config import ExperimentConfig
 from tflm.presets.initial_weights import check_fits, load_body, load_word_vectors, open_source
 from tflm.presets.make_task import make_task
-from tflm.tasks import ClassificationConfig, Task, find_labels
+from tflm.tasks import ClassificationConfig, TaggingConfig, Task, find_labels, find_span_labels
 from tflm.text import Tokenizer, load_tokenizer, train_tokenizer
 from tflm.training import Checkpoints, Trainer
 from tflm.training.low_rank import add_adapters, merged_weights
@@ -121,8 +121,11 @@ class Experiment:
         """The labels of the training side in the order of their text, found once and kept in labels.json."""
         path = os.path.join(self.workdir, "labels.json")
         if not os.path.exists(path):
-            separator = getattr(self.config.task, "label_separator", "")
-            labels = find_labels(self._whole_side(), separator)
+            task = self.config.task
+            if isinstance(task, TaggingConfig):
+                labels = find_span_labels(self._whole_side())
+            else:
+                labels = find_labels(self._whole_side(), getattr(task, "label_separator", ""))
             with open(f"{path}.tmp", "w", encoding="utf-8") as file:
                 json.dump(labels, file, ensure_ascii=False)
             os.replace(f"{path}.tmp", path)
@@ -219,12 +222,12 @@ class Experiment:
 
     def _texts(self) -> Iterator[str]:
         for example in self._whole_side():
-            yield from (text for key, text in example.items() if key != "label")
+            yield from (text for key, text in example.items() if key not in ("label", "spans"))
 
     def _fingerprint(self, split: str) -> str:
         """Stands for what a store depends on: data, tokenizer, task, lengths."""
         config = to_dict(self.config)
-        if isinstance(self.config.task, ClassificationConfig):
+        if isinstance(self.config.task, ClassificationConfig | TaggingConfig):
             config["task"]["labels"] = list(self.labels)
         parts: list[Any] = [
             split,

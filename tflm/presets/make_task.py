@@ -19,6 +19,8 @@ from tflm.tasks import (
     SequenceToSequence,
     Similarity,
     SimilarityConfig,
+    Tagging,
+    TaggingConfig,
     Task,
     WordVectors,
     WordVectorsConfig,
@@ -56,6 +58,9 @@ def make_task(config: ExperimentConfig, tokenizer: Tokenizer, labels_fn: Callabl
         case SimilarityConfig():
             _require(config, not has_encoder and model is not SkipGram, "an encoder or a decoder")
             return Similarity(task, tokenizer, max_length)
+        case TaggingConfig():
+            _require(config, not writes and model is not SkipGram, "an encoder")
+            return Tagging(task, tokenizer, max_length, labels_fn())
         case WordVectorsConfig():
             _require(config, model is SkipGram, "a skip_gram model")
             return WordVectors(task, tokenizer, max_length)

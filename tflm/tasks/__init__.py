@@ -7,6 +7,7 @@ from tflm.tasks.masked_language_modeling import MaskedLanguageModeling, MaskedLa
 from tflm.tasks.pairs import Pairs, PairsConfig
 from tflm.tasks.sequence_to_sequence import SequenceToSequence
 from tflm.tasks.similarity import Similarity, SimilarityConfig
+from tflm.tasks.tagging import Tagging, TaggingConfig, find_span_labels
 from tflm.tasks.task import Task
 from tflm.tasks.text_task import TextTask
 from tflm.tasks.word_vectors import WordVectors, WordVectorsConfig
@@ -19,6 +20,7 @@ TaskConfig = (
     | MaskedLanguageModelingConfig
     | DenoisingConfig
     | SimilarityConfig
+    | TaggingConfig
 )
 
 __all__ = [
@@ -35,10 +37,13 @@ __all__ = [
     "SequenceToSequence",
     "Similarity",
     "SimilarityConfig",
+    "Tagging",
+    "TaggingConfig",
     "Task",
     "TaskConfig",
     "TextTask",
     "WordVectors",
     "WordVectorsConfig",
     "find_labels",
+    "find_span_labels",
 ]

@@ -36,7 +36,8 @@ def clean_text(text: tf.Tensor, form: str | None, case_fold: bool) -> tf.Tensor:
     if case_fold:
         # Not tensorflow_text.case_fold_utf8 (which keras-nlp's `lowercase=True` calls): that applies
         # NFKC_Casefold, which makes ，a comma and U+3000 a space. This one is a core op besides.
-        text = tf.strings.lower(text, encoding="utf-8")
+        # It ends a text at its first NUL, which is therefore replaced.
+        text = tf.strings.lower(tf.strings.regex_replace(text, r"\x00", REPLACEMENT), encoding="utf-8")
     return text if form is None else unicode_form(text, form)
 
 

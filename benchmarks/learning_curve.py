@@ -144,12 +144,11 @@ def table(rows: list[dict[str, object]]) -> str:
 
 def plot(rows: list[dict[str, object]], path: str) -> None:
     """Accuracy over the number of labelled examples."""
-    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
     counts = [each["num_labelled"] for each in rows]
     curves = {name: [each["lines"][name] for each in rows] for name in rows[0]["lines"]}
     curves["logistic regression"] = [each["logistic regression"] for each in rows]
@@ -161,11 +160,13 @@ def plot(rows: list[dict[str, object]], path: str) -> None:
         ]
         axes.errorbar(counts, means, yerr=reach, marker="o", capsize=3, label=name)
     axes.set_xscale("log")
+    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("labelled examples")
     axes.set_ylabel("accuracy, %")
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    figure.savefig(path, dpi=130)
 
 
 def main(argv: list[str]) -> None:

@@ -53,8 +53,9 @@ _TRAINING = TrainingConfig(
 def sst2_lstm_small() -> ExperimentConfig:
     """A bidirectional LSTM on SST-2's 6,920 sentences, good or bad.
 
-    Cost: 700 steps, 1.5 minutes beside other work on two cores; 2.4M parameters.
-    Result: accuracy 79.2% on dev, 79.5% [77.6, 81.3] on test; a logistic regression over words 81.3%.
+    Cost: 400 steps, 20 seconds beside other work on two cores; 2.4M parameters.
+    Result: accuracy 79.6% [79.1, 80.1] on dev, 78.9% [77.8, 80.1] on test over three seeds; a logistic regression over
+        words 81.3%.
     Command: python -m apps.train --preset=sst2_lstm_small --workdir=runs/sst2_lstm --set data.path=sst2
     """
     return ExperimentConfig(
@@ -70,8 +71,9 @@ def sst2_lstm_small() -> ExperimentConfig:
 def sst2_transformer_small() -> ExperimentConfig:
     """A Transformer encoder on the same sentences.
 
-    Cost: 700 steps, a minute beside other work on two cores; 1.4M parameters.
-    Result: accuracy 78.1% [76.1, 79.8] on test, 78.3% after sst2_pretraining; a logistic regression over words 81.3%.
+    Cost: 400 steps, 25 seconds beside other work on two cores; 1.4M parameters.
+    Result: accuracy 78.4% [74.4, 82.5] on dev, 78.8% [78.3, 79.3] on test over three seeds, after sst2_pretraining 77.8%
+        and 77.7%; a logistic regression over words 81.3%.
     Command: python -m apps.train --preset=sst2_transformer_small --workdir=runs/sst2 --set data.path=sst2
     """
     return dataclasses.replace(
@@ -86,7 +88,7 @@ def sst2_pretraining() -> ExperimentConfig:
     """Masked words over the sentences of SST-2 without their labels, for `--init_from`.
 
     Cost: 4,000 steps, 4.6 minutes beside other work on two cores; 1.5M parameters.
-    Result: no help to sst2_transformer_small yet: 78.3% in place of 78.1%.
+    Result: no help to sst2_transformer_small: 1.1 points [0.6, 1.7] less on test. 6,920 sentences are too few.
     Command: python -m apps.train --preset=sst2_pretraining --workdir=runs/sst2_pretraining --set data.path=sst2
     """
     return dataclasses.replace(
@@ -142,8 +144,9 @@ def shopping_sentiment_transformer() -> ExperimentConfig:
 def shopping_pretraining() -> ExperimentConfig:
     """Masked words over the Chinese reviews without their labels, for `--init_from`.
 
-    Cost: 6,000 steps; how many minutes was not measured yet.
-    Result: not measured yet.
+    Cost: 6,000 steps, 14 minutes beside other work on two cores; 1.4M parameters.
+    Result: 20.9% of the held-out masked tokens found. With 1,008 labelled reviews shopping_sentiment_transformer then
+        reaches 87.2% in place of 83.7%, with 4,984 90.5% in place of 89.5%.
     Command: python -m apps.train --preset=shopping_pretraining --workdir=runs/shopping_pretraining
         --set data.path=online_shopping
     """

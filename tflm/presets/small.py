@@ -81,8 +81,8 @@ def lstm_small() -> ExperimentConfig:
 def bert_small() -> ExperimentConfig:
     """A Transformer encoder on masked words of docstrings.
 
-    Cost: 1,500 steps; how many minutes was not measured yet.
-    Result: not measured yet.
+    Cost: 1,500 steps, 11 minutes beside other work on two cores; 2.6M parameters.
+    Result: 45.7% of the held-out masked tokens found.
     Command: python -m apps.train --preset=bert_small --workdir=runs/bert_small
     """
     return dataclasses.replace(
@@ -99,11 +99,13 @@ def bert_small() -> ExperimentConfig:
 
 
 def docstring_topics_small() -> ExperimentConfig:
-    """Which package a docstring is from, by the body of bert_small; after it with `--init_from=runs/bert_small`.
+    """Which of the larger packages a docstring is from, by the body of bert_small; after it with
+    `--init_from=runs/bert_small`.
 
-    Cost: 600 steps; how many minutes was not measured yet.
-    Result: not measured yet.
-    Command: python -m apps.train --preset=docstring_topics_small --workdir=runs/topics
+    Cost: 200 steps, 1 to 3 minutes beside other work on two cores; 1.8M parameters.
+    Result: with 443 labelled docstrings (`--set data.train_fraction=0.02`) accuracy 60.5% on test, after bert_small
+        64.0% (three seeds each, gain 3.5 [1.3, 5.7]); a logistic regression over words 51.4%.
+    Command: python -m apps.train --preset=docstring_topics_small --workdir=runs/topics --set data.train_fraction=0.02
     """
     config = bert_small()
     return dataclasses.replace(
@@ -113,7 +115,7 @@ def docstring_topics_small() -> ExperimentConfig:
         task=ClassificationConfig(pooling="mean", dropout=0.2),
         model=dataclasses.replace(_ENCODER, dropout=0.1),
         training=dataclasses.replace(
-            _TRAINING, num_steps=600, optimizer="adamw", peak_learning_rate=1e-3, eval_every=200
+            _TRAINING, num_steps=200, optimizer="adamw", peak_learning_rate=1e-3, eval_every=200
         ),
     )
 

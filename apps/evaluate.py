@@ -3,6 +3,7 @@
   python -m apps.evaluate --workdir=runs/tiny
   python -m apps.evaluate --workdir=runs/summarizer --limit=200 --examples=5
   python -m apps.evaluate --workdir=runs/sst2 --split=test
+  python -m apps.evaluate --workdir=runs/sst2 --split=test --against=runs/sst2_lstm
 
 Prints the loss and what the task is measured by, each beside a baseline: perplexity beside a Kneser-Ney n-gram
 model; for a task of pairs ROUGE of what the model writes beside the first sentence of the source, or BLEU and
@@ -32,6 +33,12 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("examples", 3, "Answers to print.", lower_bound=0, flag_values=FLAGS)
 flags.DEFINE_integer("batch_size", 64, "Texts in one batch.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_string(
+    "against",
+    None,
+    "Another run that was measured on the same examples: adds the difference, with its interval and a paired test.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_boolean("baseline", True, "Train and measure the baseline too.", flag_values=FLAGS)
 
 
@@ -63,6 +70,8 @@ def main(flag_values: flags.FlagValues) -> None:
     print(describe("", measures).strip())
     report["num_parameters"] = model.num_parameters()
     report.update(_report(flag_values, experiment, model))
+    if flag_values.against:
+        report["against"] = _against(report, flag_values.against, "" if split == "eval" else f"_{split}")
     _write(report, flag_values.workdir, "" if split == "eval" else f"_{split}")
 
 
@@ -99,6 +108,25 @@ def _report(flag_values: flags.FlagValues, experiment: Any, model: Any) -> dict[
     for text in report["texts"][: flag_values.examples]:
         print("\n" + "\n".join(f"{key}: {str(text[key])[:300]}" for key in keys))
     return report
+
+
+def _against(report: dict[str, Any], folder: str, ending: str) -> dict[str, Any]:
+    """The difference to another run's report, printed on the way."""
+    from tflm.evaluation import compare_reports
+
+    path = os.path.join(folder, f"report{ending}.json")
+    if not os.path.exists(path):
+        raise UserError(
+            f"--against={folder}: there is no {path!r}. Measure that run first, by the same command."
+        )
+    with open(path, encoding="utf-8") as file:
+        found = {"run": folder, **compare_reports(report, json.load(file))}
+    low, high = found["difference_interval"]
+    print(
+        f"\n{found['measure']} {found['this']:.2f}, of {folder} {found['other']:.2f}: difference "
+        f"{found['difference']:+.2f} [{low:+.2f}, {high:+.2f}], p = {found['p_value']:.4f} that this run is no better"
+    )
+    return found
 
 
 def _write(report: dict[str, Any], folder: str, ending: str) -> None:

@@ -5,8 +5,13 @@
   python -m apps.train --preset=docstring_summarizer --workdir=runs/summarizer --set training.num_steps=500 \\
       --set model.num_layers=2
 
+  python -m apps.train --task=classification --data=train.tsv --eval_data=dev.tsv --workdir=runs/mine
+
   python -m apps.train --preset=tiny_chat --workdir=runs/chat --init_from=saved_models/tiny \\
       --set fine_tuning.lora_rank=8
+
+With --task and --data in place of a recipe, one is chosen: the columns by their names (a name that says nothing is
+asked for), the vocabulary and the steps by the amount; --set changes any of it.
 
 With --init_from the body of the model begins with the weights of another run, or of an export, and takes its
 vocabulary; the section fine_tuning says what of it trains. With --word_vectors the embedding begins with vectors from
@@ -34,6 +39,23 @@ from tflm.errors import UsageError
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("preset", None, "The recipe; --list_presets shows them.", flag_values=FLAGS)
 flags.DEFINE_string("workdir", None, "The run's folder, made if need be.", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "task",
+    None,
+    ["classification", "translation", "summarization", "pairs", "similarity", "tagging", "language_modeling"],
+    "In place of a recipe: choose one for this task on the file in --data.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "data",
+    None,
+    "With --task: a .tsv, .csv or .jsonl file with named columns; .txt for language_modeling; .conll, or .txt with "
+    "words between spaces, for tagging.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "eval_data", None, "With --task: examples to evaluate with; a tenth of --data without.", flag_values=FLAGS
+)
 flags.DEFINE_multi_string(
     "set", [], "Change a field: section.field=value. May be given many times.", flag_values=FLAGS
 )
@@ -67,8 +89,12 @@ def main(flag_values: flags.FlagValues) -> None:
     if flag_values.list_presets:
         _list_presets()
         return
-    if not flag_values.preset and not flag_values.workdir:
-        raise UsageError("--preset is needed; --list_presets shows what there is.")
+    if not flag_values.preset and not flag_values.task and not flag_values.workdir:
+        raise UsageError("--preset or --task is needed; --list_presets shows the recipes.")
+    if flag_values.preset and flag_values.task:
+        raise UsageError("--preset and --task both choose the recipe: give one of them.")
+    if bool(flag_values.task) != bool(flag_values.data):
+        raise UsageError("--task and --data belong together: what to learn, and from which file.")
     config = _config(flag_values)
     if flag_values.print_config:
         from tflm.config import to_dict
@@ -124,10 +150,12 @@ def run(argv: Sequence[str] | None = None) -> int:
 def _config(flag_values: flags.FlagValues):  # type: ignore[no-untyped-def]
     load_tensorflow()
     from tflm.config import override
-    from tflm.presets import Experiment, load_preset
+    from tflm.presets import Experiment, automatic, load_preset
 
     if flag_values.preset:
         config = load_preset(flag_values.preset)
+    elif flag_values.task:
+        config = automatic(flag_values.task, flag_values.data, flag_values.eval_data or "", flag_values.set)
     elif os.path.exists(os.path.join(flag_values.workdir, "config.json")):
         config = Experiment.open(flag_values.workdir).config
     else:

@@ -69,6 +69,22 @@ def test_the_page_has_the_measures_of_the_report(chat, evaluated):
     assert "## By length of the source" in page and "## Worst by rougeL" in page
 
 
+def test_against_another_run(chat, evaluated, call, tmp_path):
+    shutil.copytree(chat.workdir, tmp_path / "run")
+    arguments = (f"--workdir={tmp_path}/run", "--step=16", "--limit=6", "--batch_size=4", "--examples=0")
+    done = call("evaluate", *arguments, f"--against={chat.workdir}")
+    assert done.code == 0, done.err
+    (line,) = (line for line in done.lines if line.startswith("rougeL "))
+    with open(tmp_path / "run/report.json", encoding="utf-8") as file:
+        found = json.load(file)["against"]
+    assert found["other"] == pytest.approx(evaluated[1]["this model"]["rougeL"], abs=0.01)
+    assert f", of {chat.workdir} {found['other']:.2f}: difference {found['difference']:+.2f} [" in line
+    assert f"Against {chat.workdir}: rougeL " in (tmp_path / "run/report.md").read_text(encoding="utf-8")
+    done = call("evaluate", *arguments, f"--against={tmp_path}")
+    assert done.code == 1
+    assert "Measure that run first, by the same command." in done.err
+
+
 def test_another_checkpoint(chat, call, tmp_path):
     shutil.copytree(chat.workdir, tmp_path / "run")
     done = call("evaluate", f"--workdir={tmp_path}/run", "--step=16", "--limit=1", "--examples=0")

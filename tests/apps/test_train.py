@@ -150,7 +150,13 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_made(decoder, ca
 
 
 USAGE = {
-    "no preset": ([], "--preset is needed; --list_presets shows what there is."),
+    "no preset": ([], "--preset or --task is needed; --list_presets shows the recipes."),
+    "a preset and a task": (
+        ["--preset=tiny_gpt", "--task=classification", "--data=a.tsv"],
+        "--preset and --task both choose the recipe: give one of them.",
+    ),
+    "a task without data": (["--task=classification"], "--task and --data belong together"),
+    "data without a task": (["--preset=tiny_gpt", "--data=a.tsv"], "--task and --data belong together"),
     "an unknown preset": (["--preset=tiny"], "no preset 'tiny'. There are: bert_small, "),
     "no workdir": (["--preset=tiny_lstm"], "--workdir is needed: the folder of the run"),
     "a new workdir alone": (["--workdir={tmp}/new"], "--preset is needed to begin a run in "),

@@ -3,6 +3,7 @@
 from tflm.evaluation.baseline import first_sentence
 from tflm.evaluation.bleu import CorpusScore, bleu
 from tflm.evaluation.classification import classification, expected_calibration_error
+from tflm.evaluation.compare_reports import compare_reports
 from tflm.evaluation.comparison import (
     ComparedRun,
     comparison_notes,
@@ -35,6 +36,7 @@ __all__ = [
     "bleu",
     "bootstrap",
     "classification",
+    "compare_reports",
     "comparison_notes",
     "comparison_record",
     "comparison_table",

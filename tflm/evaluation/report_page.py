@@ -10,7 +10,7 @@ from tflm.evaluation.intervals import bootstrap
 _NUM_SLICES = 4
 _NUM_EXAMPLES = 5
 _LONGEST = 200
-_NO_ROWS = ("held_out", "signatures")
+_NO_ROWS = ("held_out", "signatures", "against")
 
 Report = dict[str, Any]
 
@@ -103,6 +103,15 @@ def _measures(report: Report) -> str:
         lines += ["", *(f"- {name}: `{text}`" for name, text in report["signatures"].items())]
     if "p_value" in report:
         lines += ["", f"p = {report['p_value']:.4f} that the regression is no worse (paired bootstrap)."]
+    if "against" in report:
+        found = report["against"]
+        low, high = found["difference_interval"]
+        lines += [
+            "",
+            f"Against {found['run']}: {found['measure']} {found['this']:.2f} and {found['other']:.2f}, "
+            f"difference {found['difference']:+.2f} [{low:+.2f}, {high:+.2f}], p = {found['p_value']:.4f} that this run "
+            "is no better.",
+        ]
     return "\n".join(lines)
 
 

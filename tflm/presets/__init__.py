@@ -1,6 +1,7 @@
 """Named recipes. Each is a function, headed by its cost, its result and its command."""
 
 from tflm.errors import UsageError
+from tflm.presets.automatic import automatic
 from tflm.presets.chat_demo import chat_demo
 from tflm.presets.config import ExperimentConfig, Preset
 from tflm.presets.docstring_summarizer import docstring_summarizer
@@ -75,7 +76,7 @@ PRESETS: dict[str, Preset] = {
     )
 }
 
-__all__ = ["PRESETS", "Experiment", "ExperimentConfig", "load_preset"]
+__all__ = ["PRESETS", "Experiment", "ExperimentConfig", "automatic", "load_preset"]
 
 
 def load_preset(name: str) -> ExperimentConfig:

@@ -72,8 +72,8 @@ def sst2_transformer_small() -> ExperimentConfig:
     """A Transformer encoder on the same sentences.
 
     Cost: 400 steps, 25 seconds beside other work on two cores; 1.4M parameters.
-    Result: accuracy 78.4% [74.4, 82.5] on dev, 78.8% [78.3, 79.3] on test over three seeds, after sst2_pretraining 77.8%
-        and 77.7%; a logistic regression over words 81.3%.
+    Result: accuracy 78.4% [74.4, 82.5] on dev, 78.8% [78.3, 79.3] on test over three seeds, after sst2_pretraining
+        77.8% and 77.7%; a logistic regression over words 81.3%.
     Command: python -m apps.train --preset=sst2_transformer_small --workdir=runs/sst2 --set data.path=sst2
     """
     return dataclasses.replace(

@@ -82,6 +82,7 @@ class SentencePieceTokenizer(Tokenizer):
                 model_writer=model,
                 model_type=config.algorithm,
                 vocab_size=config.vocab_size,
+                hard_vocab_limit=not config.soft_vocab_limit,
                 byte_fallback=config.byte_fallback,
                 pad_id=0,
                 bos_id=1,

@@ -28,6 +28,9 @@ class TokenizerConfig:
     """Number of ids, special ones included. Exact for sentencepiece, an upper limit for wordpiece and
     character. A byte tokenizer always has 256 and its special tokens, and does not read it."""
 
+    soft_vocab_limit: bool = False
+    """sentencepiece, unigram: a text that is too small for `vocab_size` pieces gives fewer, and is no error."""
+
     normalization: str = "auto"
     """Unicode normalization: "nfc" keeps full-width punctuation, "nfkc" makes it half-width, "none" keeps
     every code point. "auto" is nfc for sentencepiece and wordpiece, and none for byte and character, because

@@ -1,0 +1,167 @@
+"""A recipe for a user's own file: what is guessed, what is asked, and that it can be carried out."""
+
+import json
+
+import pytest
+import tensorflow as tf
+
+from apps.train import FLAGS
+from tflm.errors import UsageError, UserError
+from tflm.presets import Experiment
+from tflm.presets.automatic import TASKS, automatic
+
+ROWS = [("很好，下次再来", "good"), ("fine film", "good"), ("太差了", "bad"), ("bad film", "bad")] * 60
+
+
+@pytest.fixture
+def write(tmp_path):
+    """write("a.tsv", text): the path."""
+
+    def write(name, text):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return str(tmp_path / name)
+
+    return write
+
+
+def table(header, rows, separator="\t"):
+    return "\n".join(separator.join(row) for row in [header, *rows]) + "\n"
+
+
+@pytest.mark.parametrize("text, label", [("sentence", "label"), ("Review", "Sentiment"), ("评论", "标签")])
+def test_columns_by_their_names(write, text, label):
+    rows = [(str(n), *row) for n, row in enumerate(ROWS)]
+    config = automatic("classification", write("a.tsv", table(["id", text, label], rows)))
+    assert (config.data.source, config.data.text_column, config.data.label_column) == ("tsv", text, label)
+    assert config.data.eval_fraction == 0.1
+    assert config.task.kind == "classification" and not config.task.text_pair
+    assert config.training.num_steps == 300
+
+
+@pytest.mark.parametrize(
+    "task, name, content, columns",
+    [
+        (
+            "classification",
+            "a.csv",
+            table(["premise", "hypothesis", "label"], [("a", "b", "yes")], ","),
+            {"text": "premise", "text_pair": "hypothesis", "label": "label"},
+        ),
+        (
+            "summarization",
+            "a.jsonl",
+            json.dumps({"id": 1, "body": "长文", "summary": "文"}),
+            {"source": "body", "target": "summary"},
+        ),
+        ("translation", "a.tsv", table(["src", "tgt"], [("a", "b")]), {"source": "src", "target": "tgt"}),
+        ("pairs", "a.tsv", table(["问题", "回答"], [("a", "b")]), {"source": "问题", "target": "回答"}),
+        (
+            "similarity",
+            "a.tsv",
+            table(["sentence1", "sentence2"], [("a", "b")]),
+            {"source": "sentence1", "target": "sentence2"},
+        ),
+        (
+            "tagging",
+            "a.jsonl",
+            json.dumps({"text": "EU", "spans": [[0, 2, "ORG"]]}),
+            {"text": "text", "spans": "spans"},
+        ),
+        ("tagging", "a.conll", "EU B-ORG\n", {}),
+        ("tagging", "a.txt", "我 爱 北京\n", {}),
+        ("language_modeling", "a.txt", "床前明月光\n", {}),
+    ],
+)
+def test_every_task(write, task, name, content, columns):
+    config = automatic(task, write(name, content), settings=["data.eval_fraction=0"])
+    assert config.data.columns == columns
+    assert config.name == task
+    if task == "classification":
+        assert config.task.text_pair
+    if task == "translation":
+        assert config.task.measure == "bleu"
+
+
+def test_evaluation_examples_and_settings(write):
+    path, dev = (
+        write("a.tsv", table(["text", "label"], ROWS)),
+        write("dev.tsv", table(["text", "label"], ROWS[:4])),
+    )
+    settings = ["training.num_steps=7", "model.hidden_dim=32", "data.train_fraction=0.5"]
+    config = automatic("classification", path, dev, settings)
+    assert (config.data.eval_path, config.data.eval_fraction) == (dev, 0.0)
+    assert (config.training.num_steps, config.model.hidden_dim, config.data.train_fraction) == (7, 32, 0.5)
+
+
+def test_the_steps_follow_the_examples(write):
+    rows = [(f"text {n}", str(n % 2)) for n in range(8000)]
+    config = automatic("classification", write("a.tsv", table(["text", "label"], rows)))
+    assert config.training.num_steps == 700  # six epochs of some 7,200
+
+
+def test_a_column_that_must_be_asked_for(write):
+    path = write("a.tsv", table(["id", "review", "stars"], [("1", "a", "5")]))
+    words = r"which column is the label\? They are id, review, stars\. .*--set data.label_column=NAME, or its number"
+    with pytest.raises(UsageError, match=words):
+        automatic("classification", path)
+    config = automatic("classification", path, settings=["data.label_column=stars", "data.eval_fraction=0"])
+    assert config.data.columns == {"text": "review", "label": "stars"}
+
+
+def test_without_a_header(write):
+    path = write("a.tsv", table(["好", "1"], [("差", "0"), ("bad", "0")]))
+    settings = ["data.text_column=0", "data.label_column=1", "data.eval_fraction=0"]
+    assert automatic("classification", path, settings=settings).data.columns == {"text": "0", "label": "1"}
+
+
+@pytest.mark.parametrize(
+    "task, name, content, error, words",
+    [
+        ("classification", "a.dat", "x", UsageError, r"should end in \.tsv, \.csv, .*--set data\.source=tsv"),
+        (
+            "classification",
+            "a.txt",
+            "x",
+            UsageError,
+            r"is plain text, and --task=classification needs columns",
+        ),
+        ("classification", "a.tsv", "", UserError, "is empty"),
+        ("classification", "a.jsonl", "[1", UserError, "its first line is no JSON object"),
+        (
+            "pairs",
+            "a.jsonl",
+            '{"a": "b"}',
+            UsageError,
+            r"which column is the source\? They are a\. Say it: --set data.source_column=NAME\.",
+        ),
+    ],
+)
+def test_refusals(write, task, name, content, error, words):
+    with pytest.raises(error, match=words):
+        automatic(task, write(name, content))
+
+
+def test_a_file_that_is_not_there():
+    with pytest.raises(UserError, match=r"no file matches 'nowhere\.tsv'"):
+        automatic("classification", "nowhere.tsv")
+
+
+def test_the_flag_knows_every_task():
+    assert tuple(FLAGS["task"].parser.enum_values) == TASKS
+
+
+def test_it_learns(write, tmp_path):
+    settings = [
+        "training.num_steps=60",
+        "model.hidden_dim=32",
+        "training.log_every=20",
+        "data.eval_fraction=0",
+    ]
+    config = automatic("classification", write("a.tsv", table(["text", "label"], ROWS)), settings=settings)
+    experiment = Experiment.create(config, str(tmp_path / "run"))
+    assert 256 < experiment.tokenizer.vocab_size < 400, "a small text has few pieces"
+    trainer = experiment.trainer()
+    trainer.train(experiment.batches("train", training=True), None)
+    classify = experiment.task.signatures(trainer.model)["classify"]
+    found = classify(tf.constant(["fine film", "太差了"]))["label"].numpy()
+    assert [label.decode() for label in found] == ["good", "bad"]

@@ -1,0 +1,47 @@
+"""Two reports over the same examples: is one run better than the other?"""
+
+from typing import Any
+
+from tflm.errors import UserError
+from tflm.evaluation.intervals import bootstrap, paired_bootstrap
+from tflm.evaluation.report_page import example_scores
+
+_KEYS = ("source", "target", "text", "text_pair", "label", "spans")
+
+
+def compare_reports(report: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The mean difference of single examples' scores, with its 95% interval, and a paired bootstrap test.
+
+    Args:
+        report, other: as `apps.evaluate` writes them, with `texts`.
+    Returns:
+        `measure` of single examples (accuracy, rougeL, chrf or f1), its mean for `this` and the `other`, from 0 to
+        100, their `difference` and `difference_interval`, and `p_value`: how probable it is that this one is no
+        better on other such examples (Koehn, 2004, section 4).
+    Raises:
+        UserError: a report has no texts, or they are over different examples or by different measures.
+    """
+    texts, others = (each.get("texts", []) for each in (report, other))
+    if not texts or not others:
+        raise UserError(
+            "runs are compared by the texts of their reports, and one has none: language models are compared by "
+            "apps.compare."
+        )
+    ours, theirs = ([{key: text.get(key) for key in _KEYS} for text in side] for side in (texts, others))
+    if ours != theirs:
+        raise UserError(
+            f"the two reports are over different examples ({len(texts):,} and {len(others):,}): measure both runs on "
+            "the same data, with the same --split and --limit."
+        )
+    (measure, scores), (other_measure, other_scores) = example_scores(texts), example_scores(others)
+    if measure != other_measure:
+        raise UserError(f"one report is measured by {measure}, the other by {other_measure}.")
+    difference = bootstrap(scores - other_scores)
+    return {
+        "measure": measure,
+        "this": float(scores.mean()),
+        "other": float(other_scores.mean()),
+        "difference": difference.mean,
+        "difference_interval": [difference.low, difference.high],
+        "p_value": paired_bootstrap(scores, other_scores),
+    }

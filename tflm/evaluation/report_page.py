@@ -109,8 +109,8 @@ def _measures(report: Report) -> str:
         lines += [
             "",
             f"Against {found['run']}: {found['measure']} {found['this']:.2f} and {found['other']:.2f}, "
-            f"difference {found['difference']:+.2f} [{low:+.2f}, {high:+.2f}], p = {found['p_value']:.4f} that this run "
-            "is no better.",
+            f"difference {found['difference']:+.2f} [{low:+.2f}, {high:+.2f}], p = {found['p_value']:.4f} that this "
+            "run is no better.",
         ]
     return "\n".join(lines)
 

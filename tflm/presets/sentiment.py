@@ -110,7 +110,7 @@ def shopping_sentiment_lstm() -> ExperimentConfig:
 
     Cost: 3,000 steps, 5 minutes beside other work on two cores; 2.4M parameters.
     Result: accuracy 93.3% held out, 93.6% [93.0, 94.1] on test (6,217 reviews); a logistic regression over characters
-        and pairs of them 93.5%.
+        and pairs of them 93.5%. The ten kinds of goods: 90.2% [89.5, 91.0] on test, the regression 90.1%.
     Command: python -m apps.train --preset=shopping_sentiment_lstm --workdir=runs/shopping_lstm
         --set data.path=online_shopping
     """

@@ -20,10 +20,10 @@ demo: $(READY)  ## from dialogues to a conversation with a served model, some te
 	@$(RUN) -m apps.demo $(ARGS)
 
 test: $(READY)  ## every test, in WORKERS processes
-	$(RUN) -m pytest --numprocesses=$(WORKERS) --dist=loadgroup $(ARGS)
+	$(RUN) -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
 
 test-fast: $(READY)  ## without those that need minutes
-	$(RUN) -m pytest --numprocesses=$(WORKERS) --dist=loadgroup -m 'not slow' $(ARGS)
+	$(RUN) -m pytest --numprocesses=$(WORKERS) --dist=loadfile -m 'not slow' $(ARGS)
 
 lint: $(READY)  ## style, format and types
 	$(RUN) -m ruff check .

@@ -1,10 +1,11 @@
 """What the apps that write text share: their flags, and requests to the `generate` signature."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from absl import flags
 
+from apps.items import answer_items
 from apps.model_flag import define_model, open_model
 from tflm.errors import UsageError, UserError
 
@@ -65,6 +66,18 @@ class Generator:
                 outputs["text"], outputs["num_tokens"], outputs["log_probability"], strict=True
             )
         ]
+
+
+def print_lines(flag_values: flags.FlagValues, name: str) -> None:
+    """One line for each text, in their order; as JSON under `name`."""
+    generator = Generator(flag_values)
+
+    def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
+        texts = [item["text"] for item in items]
+        for text, record in zip(texts, generator(texts), strict=True):
+            yield [{"text": text, name: " ".join(record["text"].split())}]
+
+    answer_items(flag_values, ("text",), answer, lambda record: record[name])
 
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:

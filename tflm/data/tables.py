@@ -3,7 +3,7 @@
 import csv
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from tflm.data.files import find_bad_character, read_lines
@@ -102,6 +102,18 @@ def _read_cells(file: str, counter: _Counter, cells: Any, columns: dict[str, str
 
 def read_jsonl(files: list[str], columns: dict[str, str], encoding: str = "utf-8") -> Iterator[Row]:
     """Rows of files with one JSON object a line; blank lines are passed over; a stream."""
+    for file, number, record in read_records(files, columns.values(), encoding):
+        yield record if isinstance(record, Row) else pick(file, number, record, columns)
+
+
+def read_records(
+    files: list[str], columns: Collection[str], encoding: str
+) -> Iterator[tuple[str, int, dict[str, Any] | Row]]:
+    """File, line and JSON object of each line that is not blank; a bad row in place of an object that is none.
+
+    Raises:
+        UserError: the first object lacks a column.
+    """
     checked = False
     for file in files:
         for number, line in enumerate(read_lines(file, encoding), 1):
@@ -110,15 +122,17 @@ def read_jsonl(files: list[str], columns: dict[str, str], encoding: str = "utf-8
             try:
                 record = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
-                yield Row(file, number, {}, f"malformed JSON ({getattr(error, 'msg', 'nested too deeply')})")
+                problem = f"malformed JSON ({getattr(error, 'msg', 'nested too deeply')})"
+                yield file, number, Row(file, number, {}, problem)
                 continue
             if not isinstance(record, dict):
-                yield Row(file, number, {}, f"a JSON {type(record).__name__}, not an object")
+                problem = f"a JSON {type(record).__name__}, not an object"
+                yield file, number, Row(file, number, {}, problem)
                 continue
             if not checked:
-                check_columns(columns.values(), record, f"{file}:{number}")
+                check_columns(columns, record, f"{file}:{number}")
                 checked = True
-            yield pick(file, number, record, columns)
+            yield file, number, record
 
 
 def pick(file: str, line: int, record: dict[str, Any], columns: dict[str, str]) -> Row:

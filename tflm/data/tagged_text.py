@@ -10,7 +10,7 @@ from typing import Any
 
 from tflm.data.files import read_lines
 from tflm.data.rows import Row
-from tflm.data.tables import check_columns
+from tflm.data.tables import read_records
 
 Span = tuple[int, int, str]
 
@@ -69,29 +69,17 @@ def read_tagged_jsonl(
         {"text": "EU rejects", "spans": [[0, 2, "ORG"]]}
         {"text": "EU rejects", "spans": [{"start": 0, "end": 2, "label": "ORG"}]}
     """
-    checked = False
-    for file in files:
-        for number, line in enumerate(read_lines(file, encoding), 1):
-            if line.isspace():
-                continue
-            try:
-                record = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                yield Row(file, number, {}, f"malformed JSON ({getattr(error, 'msg', 'nested too deeply')})")
-                continue
-            if not isinstance(record, dict):
-                yield Row(file, number, {}, f"a JSON {type(record).__name__}, not an object")
-                continue
-            if not checked:
-                check_columns((text_column, spans_column), record, f"{file}:{number}")
-                checked = True
-            text, spans = record.get(text_column), _read_spans(record.get(spans_column))
-            if not isinstance(text, str):
-                yield Row(file, number, {}, f"column {text_column!r} holds a {type(text).__name__}, not text")
-            elif spans is None:
-                yield Row(file, number, {}, f"column {spans_column!r} is not a list of [start, end, label]")
-            else:
-                yield tagged_row(file, number, text, spans)
+    for file, number, record in read_records(files, (text_column, spans_column), encoding):
+        if isinstance(record, Row):
+            yield record
+            continue
+        text, spans = record.get(text_column), _read_spans(record.get(spans_column))
+        if not isinstance(text, str):
+            yield Row(file, number, {}, f"column {text_column!r} holds a {type(text).__name__}, not text")
+        elif spans is None:
+            yield Row(file, number, {}, f"column {spans_column!r} is not a list of [start, end, label]")
+        else:
+            yield tagged_row(file, number, text, spans)
 
 
 def tagged_row(file: str, line: int, text: str, spans: Iterable[Span]) -> Row:

@@ -125,15 +125,11 @@ class Classification(Task):
         def classify_pair(text: tf.Tensor, text_pair: tf.Tensor) -> dict[str, tf.Tensor]:
             return self._classify(model, text, text_pair)
 
-        def tokenize(text: tf.Tensor) -> dict[str, tf.Tensor]:
-            rows = self.tokenizer.tokenize(text)
-            return {"token_ids": rows.to_tensor(0), "lengths": tf.cast(rows.row_lengths(), tf.int32)}
-
         function = classify_pair if self.config.text_pair else classify
         return {
             "serving_default": tf.function(function, input_signature=inputs, autograph=False),
             "classify": tf.function(function, input_signature=inputs, autograph=False),
-            "tokenize": tf.function(tokenize, input_signature=[TEXT], autograph=False),
+            "tokenize": self.tokenize_signature(),
         }
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:

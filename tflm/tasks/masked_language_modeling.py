@@ -199,15 +199,10 @@ class MaskedLanguageModeling(Task):
             token_ids = self._one_segment(self.tokenizer.tokenize(text))
             return {"embedding": head(body.hidden_states(token_ids), padding_mask(token_ids))}
 
-        def tokenize_(text: tf.Tensor) -> dict[str, tf.Tensor]:
-            rows = self.tokenizer.tokenize(text)
-            return {"token_ids": rows.to_tensor(0), "lengths": tf.cast(rows.row_lengths(), tf.int32)}
-
-        fill, embed, tokenize = (
-            tf.function(function, input_signature=[TEXT], autograph=False)
-            for function in (fill_, embed_, tokenize_)
+        fill, embed = (
+            tf.function(function, input_signature=[TEXT], autograph=False) for function in (fill_, embed_)
         )
-        return {"serving_default": fill, "fill": fill, "embed": embed, "tokenize": tokenize}
+        return {"serving_default": fill, "fill": fill, "embed": embed, "tokenize": self.tokenize_signature()}
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """One row and several of unequal length, in English and in Chinese, with and without blanks."""

@@ -126,12 +126,12 @@ class Similarity(Task):
             product = self._embed(model, text) * self._embed(model, text_pair)
             return {"similarity": tf.reduce_sum(product, axis=1)}
 
-        @tf.function(input_signature=[TEXT], autograph=False)
-        def tokenize(text: tf.Tensor) -> dict[str, tf.Tensor]:
-            rows = self.tokenizer.tokenize(text)
-            return {"token_ids": rows.to_tensor(0), "lengths": tf.cast(rows.row_lengths(), tf.int32)}
-
-        return {"serving_default": embed, "embed": embed, "similarity": similarity, "tokenize": tokenize}
+        return {
+            "serving_default": embed,
+            "embed": embed,
+            "similarity": similarity,
+            "tokenize": self.tokenize_signature(),
+        }
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """One row and several of unequal length, in English and in Chinese."""

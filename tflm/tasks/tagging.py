@@ -121,15 +121,11 @@ class Tagging(Task):
         def tag(text: tf.Tensor) -> dict[str, tf.Tensor]:
             return self._tag(model, text)
 
-        def tokenize(text: tf.Tensor) -> dict[str, tf.Tensor]:
-            rows = self.tokenizer.tokenize(text)
-            return {"token_ids": rows.to_tensor(0), "lengths": tf.cast(rows.row_lengths(), tf.int32)}
-
-        functions = {"serving_default": tag, "tag": tag, "tokenize": tokenize}
-        return {
-            name: tf.function(function, input_signature=[TEXT], autograph=False)
-            for name, function in functions.items()
+        functions = {
+            name: tf.function(tag, input_signature=[TEXT], autograph=False)
+            for name in ("serving_default", "tag")
         }
+        return {**functions, "tokenize": self.tokenize_signature()}
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """One row and several of unequal length, in English and in Chinese."""

@@ -47,6 +47,16 @@ class Task(abc.ABC):
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """Requests for each signature, to check an export with and to warm a server up."""
 
+    def tokenize_signature(self) -> Callable[..., Any]:
+        """`text` string [B] to `token_ids` int32 [B, T], padded with 0, and `lengths` int32 [B]."""
+
+        @tf.function(input_signature=[TEXT], autograph=False)
+        def tokenize(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            rows = self.tokenizer.tokenize(text)
+            return {"token_ids": rows.to_tensor(0), "lengths": tf.cast(rows.row_lengths(), tf.int32)}
+
+        return tokenize
+
     def model_for(self, body: TextModel) -> Any:
         """What is trained: the body, with a head where the task has one of its own."""
         return body

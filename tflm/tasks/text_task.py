@@ -97,17 +97,11 @@ class TextTask(Task):
             names = [spec.name for spec in self.score_inputs]
             return self._score(model, dict(zip(names, inputs, strict=True)))
 
-        @tf.function(input_signature=[TEXT], autograph=False)
-        def tokenize(text: tf.Tensor) -> dict[str, tf.Tensor]:
-            rows = self.tokenizer.tokenize(text)
-            lengths = tf.cast(rows.row_lengths(), tf.int32)
-            return {"token_ids": rows.to_tensor(self.tokenizer.pad_id), "lengths": lengths}
-
         return {
             "serving_default": serving_default,
             "generate": generate_,
             "score": score,
-            "tokenize": tokenize,
+            "tokenize": self.tokenize_signature(),
         }
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:

@@ -4,7 +4,6 @@ A line that cannot be read is marked in its place and the rest goes on; the exit
 such lines.
 """
 
-import contextlib
 import dataclasses
 import itertools
 import json
@@ -186,15 +185,13 @@ def _flat(record: Record) -> dict[str, Any]:
 def _cell(value: Any) -> str:
     """A value without tabs and line ends."""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
-    return " ".join(text.split("\t")).replace("\r", " ").replace("\n", " ")
+    return text.translate(str.maketrans("\t\r\n", "   "))
 
 
-@contextlib.contextmanager
-def _progress() -> Iterator[Any]:
+def _progress() -> Any:
     """A bar on standard error, where results go elsewhere and someone looks."""
     hidden = sys.stdout.isatty() or not sys.stderr.isatty()
-    with tqdm(unit=" lines", delay=1, disable=hidden) as bar:
-        yield bar
+    return tqdm(unit=" lines", delay=1, disable=hidden)
 
 
 def _batched(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
@@ -217,7 +214,7 @@ def _lines(file: Iterable[bytes], name: str, columns: Mapping[str, str]) -> Iter
 def _rows(file: Iterable[bytes], name: str, columns: Mapping[str, str]) -> Iterator[Item]:
     """Cells between tabs, nothing quoted, as GLUE and CLUE have them."""
     lines = _decoded(file, name)
-    if all(column.isdigit() for column in columns.values()):
+    if all(column.isdecimal() for column in columns.values()):
         header, numbers = [], {field: int(column) for field, column in columns.items()}
     else:
         header = next(((line if not problem else "").split("\t") for _, line, problem in lines), [])

@@ -152,7 +152,7 @@ def _header(path: str, source: str) -> list[str]:
 
 
 def _recipe(task: str, data: DataConfig, num_examples: int) -> ExperimentConfig:
-    """What does well on a CPU; the number of steps follows that of the examples."""
+    """Sizes near those of the small recipes; the number of steps follows that of the examples."""
     tokenizer = TokenizerConfig(vocab_size=8000, soft_vocab_limit=True)
     encoder = TransformerEncoderConfig(num_layers=2, hidden_dim=128, num_heads=4, max_length=128, dropout=0.2)
     config = ExperimentConfig(
@@ -173,8 +173,10 @@ def _recipe(task: str, data: DataConfig, num_examples: int) -> ExperimentConfig:
     match task:
         case "classification":
             model = LSTMEncoderConfig(num_layers=1, max_length=256, dropout=0.4, token_dropout=0.2)
-            several = ClassificationConfig(text_pair=bool(data.text_pair_column), pooling="max", dropout=0.4)
-            return change(config, task=several, model=model)
+            classification = ClassificationConfig(
+                text_pair=bool(data.text_pair_column), pooling="max", dropout=0.4
+            )
+            return change(config, task=classification, model=model)
         case "similarity":
             return change(config, task=SimilarityConfig(), model=encoder)
         case "tagging":

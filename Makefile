@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
-EXTRAS := demo,eval,dev
+EXTRAS := demo,eval,documents,serve,dev
 WORKERS ?= 2
 
 .PHONY: demo test test-fast lint bench clean

@@ -2,10 +2,13 @@
 
   python -m apps.chat --model=saved_models/chat_demo
   python -m apps.chat --model=saved_models/chat_demo --text="What is AI?"
-  printf '你是谁\\nWho are you?\\n' | python -m apps.chat --model=saved_models/chat_demo
+  printf '你是谁\\n/reset\\nWho are you?\\n' | python -m apps.chat --model=saved_models/chat_demo
+  python -m apps.chat --model=saved_models/chat_demo --input=questions.txt --format=json
 
-In the terminal: /set temperature=0.7 changes a setting, /help lists what there is, /quit or Ctrl-D ends.
-Each question stands alone: the model does not see the earlier ones.
+The model sees what was said before, the oldest turns left out where it has no room; /reset begins anew. One that was
+trained on single questions sees the last one alone. With --input each line is a question that stands alone.
+Commands, in a pipe too:
+  /help, /set temperature=0.7, /settings, /system TEXT, /history, /reset, /save FILE, /load FILE, /quit
 """
 
 import contextlib
@@ -15,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 
 from apps.command_line import note, run_app
-from apps.items import answer_items, define_items
+from apps.conversation import Conversation
+from apps.items import Item, Printer, answer_items, define_items, read_items
 from apps.text_generation import Generator, define_generation
 from tflm.errors import UserError
 
@@ -23,18 +27,51 @@ FLAGS = flags.FlagValues()
 _FIELDS = {"text": "A question."}
 define_generation(FLAGS)
 define_items(FLAGS, _FIELDS, batch_size=1)
+flags.DEFINE_string(
+    "system", "", "Tells the assistant how to be, if it was trained to listen.", flag_values=FLAGS
+)
+flags.DEFINE_boolean(
+    "stream", None, "Print the answer as it comes. By default where someone looks on.", flag_values=FLAGS
+)
 
 _HELP = """/set NAME=VALUE  change a setting, such as temperature=0.7
 /settings        show the settings
-/quit            end"""
+/system TEXT     tell the assistant how to be; without a text, nothing any more
+/history         show what was said
+/reset           forget it
+/save FILE       write it to a file, one JSON line
+/load FILE       go on from such a file
+/quit            end
+//TEXT           say something that begins with /"""
 
 
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
     generator = Generator(flag_values)
-    if flag_values.text is None and flag_values.input is None and sys.stdin.isatty():
-        _talk(generator)
+    if flag_values.text is not None or flag_values.input not in (None, "-"):
+        _answer_each(generator, flag_values)
         return
+    at_terminal = sys.stdin is not None and sys.stdin.isatty()
+    conversation = Conversation(generator, flag_values.system)
+    streams = flag_values.stream
+    if streams is None:
+        streams = at_terminal and sys.stdout.isatty() and flag_values.format == "text"
+    talk = _Talk(conversation, Printer(flag_values.format, lambda record: record["answer"]), streams)
+    if at_terminal:
+        talk.note_once("/help lists the commands, /quit or Ctrl-D ends.")
+        talk.go_on(_typed())
+    else:
+        talk.go_on(read_items(flag_values, tuple(_FIELDS)))
+        talk.refuse_bad()
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """The console script."""
+    return run_app(main, FLAGS, __doc__ or "", argv)
+
+
+def _answer_each(generator: Generator, flag_values: flags.FlagValues) -> None:
+    """Questions that stand alone, in batches; blank ones ask nothing."""
 
     def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
         questions = [item["text"] for item in items]
@@ -46,46 +83,101 @@ def main(flag_values: flags.FlagValues) -> None:
     answer_items(flag_values, tuple(_FIELDS), answer, lambda record: record["answer"])
 
 
-def run(argv: Sequence[str] | None = None) -> int:
-    """The console script."""
-    return run_app(main, FLAGS, __doc__ or "", argv)
+class _Talk:
+    """A conversation line by line, commands among them."""
+
+    def __init__(self, conversation: Conversation, printer: Printer, streams: bool) -> None:
+        self.conversation, self.printer, self.streams = conversation, printer, streams
+        self.problems: list[str] = []
+        self.num_left_out = 0
+
+    def go_on(self, items: Iterator[Item]) -> None:
+        """Until /quit or the end of the input."""
+        for item in items:
+            line = item.fields.get("text", "")
+            if item.problem:
+                self.problems.append(f"{item.place}: {item.problem}")
+                self.printer.mark(item)
+            elif line.strip() == "/quit":
+                return
+            elif line.startswith("/") and not line.startswith("//"):
+                self._command(item, line)
+            elif line.strip():
+                self._answer(line[line.startswith("//") :])
+
+    def note_once(self, text: str) -> None:
+        """What the user should know before it begins."""
+        note(text)
+        if not self.conversation.remembers:
+            note("Each question stands alone: this model was trained on single ones.")
+
+    def refuse_bad(self) -> None:
+        """Raises UserError if a line could not be read or a command failed."""
+        if self.problems:
+            raise UserError(f"{len(self.problems)} lines went wrong; the first is {self.problems[0]}")
+
+    def _answer(self, question: str) -> None:
+        pieces = self.conversation.ask(question, self.streams)
+        if not self.streams:
+            self.printer.show({"question": question, "answer": "".join(pieces)})
+        else:
+            with (
+                contextlib.closing(pieces),
+                contextlib.suppress(KeyboardInterrupt),
+            ):  # Ctrl-C stops the answer
+                for piece in pieces:
+                    print(piece, end="", flush=True)
+            print(flush=True)
+        left_out = self.conversation.num_left_out
+        if left_out > self.num_left_out:
+            note(f"({left_out} of the oldest messages no longer fit)")
+        self.num_left_out = left_out
+
+    def _command(self, item: Item, line: str) -> None:
+        try:
+            self._carry_out(line)
+        except UserError as error:
+            self.problems.append(f"{item.place}: {error}")
+            note(f"error: {error}")
+
+    def _carry_out(self, line: str) -> None:
+        name, _, rest = line.strip().partition(" ")
+        rest, conversation = rest.strip(), self.conversation
+        if name == "/settings":
+            note("\n".join(f"{key}={value}" for key, value in conversation.generator.settings.items()))
+        elif name == "/set" and "=" in rest:
+            key, _, value = rest.partition("=")
+            conversation.generator.change(key.strip(), _number(value.strip()))
+        elif name == "/system":
+            conversation.set_system(rest)
+        elif name == "/history":
+            note("\n".join(f"{each['role']}: {each['content']}" for each in conversation.messages))
+        elif name == "/reset":
+            conversation.reset()
+        elif name == "/save" and rest:
+            conversation.save(rest)
+            note(f"saved: {rest}")
+        elif name == "/load" and rest:
+            conversation.load(rest)
+            note(f"loaded: {rest}, {len(conversation.messages)} messages")
+        elif name == "/help":
+            note(_HELP)
+        else:
+            raise UserError(f"no command {line.strip()!r}; /help lists what there is.")
 
 
-def _talk(generator: Generator) -> None:
-    """Until /quit or the end of the input."""
-    for line in _ask():
-        if line == "/quit":
-            return
-        if line.startswith("/"):
-            _command(generator, line)
-        elif line.strip():
-            print(generator([line])[0]["text"], flush=True)
-
-
-def _ask() -> Iterator[str]:
+def _typed() -> Iterator[Item]:
+    """What is typed at the prompt; Ctrl-C drops a line, Ctrl-D ends."""
     import readline  # noqa: F401 (gives `input` line editing and history)
 
-    note("/help lists the commands, /quit or Ctrl-D ends.")
     while True:
         try:
-            yield input("> ")
+            yield Item("the terminal", {"text": input("> ")})
+        except KeyboardInterrupt:
+            print()
         except EOFError:
             print()
             return
-
-
-def _command(generator: Generator, line: str) -> None:
-    name, _, rest = line.partition(" ")
-    if name == "/settings":
-        note("\n".join(f"{key}={value}" for key, value in generator.settings.items()))
-    elif name == "/set" and "=" in rest:
-        key, _, value = rest.partition("=")
-        try:
-            generator.change(key.strip(), _number(value))
-        except UserError as error:
-            note(f"error: {error}")
-    else:
-        note(_HELP)
 
 
 def _number(text: str) -> int | float | str:

@@ -1,8 +1,11 @@
 """What every app does the same way: flags, help and exit codes. `items` has input and output."""
 
 import contextlib
+import errno
 import io
+import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,6 +16,7 @@ from absl import flags, logging
 from tflm.errors import UsageError, UserError
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+_CONTROL = "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 
 
 def run_app(
@@ -36,7 +40,7 @@ def run_app(
     logging.set_verbosity(logging.WARNING)
     flags.FLAGS.mark_as_parsed()  # absl's own, which its logging asks for
     flag_values.unparse_flags()  # forget an earlier call in this process
-    _replace_unprintable()
+    _check_streams()
     try:
         if {"--help", "-h", "-help"} & set(arguments[1:]):
             print(f"{doc.strip()}\n\nFlags:\n{_describe(flag_values)}")
@@ -44,6 +48,7 @@ def run_app(
             rest = flag_values(arguments)
             if len(rest) > 1:
                 raise UsageError(f"unexpected argument {rest[1]!r}. Flags are written --name=value.")
+            _check_numbers(flag_values)
             main(flag_values)
         sys.stdout.flush()
     except (flags.Error, UsageError) as error:
@@ -53,7 +58,13 @@ def run_app(
     except KeyboardInterrupt:
         return _fail("interrupted.", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _drop_output()
+        where = f" to {error.filename}" if error.filename else ""
+        return _fail(f"cannot write{where}: {error.strerror}. What came before is there; make room.", FAILED)
     return DONE
 
 
@@ -85,8 +96,23 @@ def load_tensorflow() -> None:
         import tensorflow  # noqa: F401
 
 
-def _replace_unprintable() -> None:
-    """A character that the terminal's encoding lacks becomes '?', and does not end the program."""
+def _drop_output() -> None:
+    """What could not be written is not tried again at the end of the program."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _check_numbers(flag_values: flags.FlagValues) -> None:
+    for name in flag_values:
+        if isinstance(value := flag_values[name].value, float) and math.isnan(value):
+            raise UsageError(f"--{name}=nan is no number: give one.")
+
+
+def _check_streams() -> None:
+    """Closed ones, `>&-`, go nowhere. A character that the terminal's encoding lacks becomes '?', and does not end the
+    program."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -102,7 +128,9 @@ def _describe(flag_values: flags.FlagValues) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    note(f"error: {message}")
+    # Names and texts of the user stand in it, and may hold what a terminal obeys.
+    shown = re.sub(_CONTROL, lambda found: found[0].encode("unicode_escape").decode("ascii"), message)
+    note(f"error: {shown}")
     return code
 
 

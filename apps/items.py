@@ -93,6 +93,8 @@ def read_items(flag_values: flags.FlagValues, names: Sequence[str]) -> Iterator[
     columns = {name: str(flag_values[f"{name}_column"].value) for name in names}
     path = flag_values.input or "-"
     if path == "-":
+        if sys.stdin is None:
+            raise UserError(f"standard input is closed, and there is no --{names[0]} and no --input: give one.")
         yield from itertools.islice(_lines(sys.stdin.buffer, "standard input", columns), begin, end)
         return
     try:
@@ -217,7 +219,10 @@ def _rows(file: Iterable[bytes], name: str, columns: Mapping[str, str]) -> Itera
     if all(column.isdecimal() for column in columns.values()):
         header, numbers = [], {field: int(column) for field, column in columns.items()}
     else:
-        header = next(((line if not problem else "").split("\t") for _, line, problem in lines), [])
+        place, line, problem = next(lines, (name, "", ""))
+        if problem:
+            raise UserError(f"{place}, which should name the columns, is {problem}")
+        header = line.split("\t") if line else []
         if missing := [field for field, column in columns.items() if column not in header]:
             field = missing[0]
             raise UserError(
@@ -247,6 +252,8 @@ def _objects(file: Iterable[bytes], name: str, columns: Mapping[str, str]) -> It
                 record = json.loads(line)
             except json.JSONDecodeError as error:
                 problem = f"not JSON: {error.msg} at column {error.colno}. Expected {shape}."
+            except ValueError:  # what Python refuses to read, since it takes long
+                problem = f"JSON with a number of thousands of digits. Expected {shape}."
             except RecursionError:
                 problem = f"JSON that is nested too deep. Expected {shape}."
         fields = {}
@@ -264,10 +271,20 @@ def _as_text(value: Any) -> Any:
 
 
 def _decoded(file: Iterable[bytes], name: str) -> Iterator[tuple[str, str, str]]:
-    """Place, text and problem of each line; a byte-order mark at the beginning goes."""
-    for number, raw in enumerate(file, start=1):
+    """Place, text and problem of each line. A byte-order mark before it goes: files with one may have been joined."""
+    for number, raw in enumerate(_split(file), start=1):
         try:
-            line, problem = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n"), ""
+            line, problem = raw.decode("utf-8-sig"), ""
         except UnicodeDecodeError as error:
             line, problem = "", f"not UTF-8: {error.reason} at byte {error.start}. Save the file as UTF-8."
         yield f"{name}, line {number}", line, problem
+
+
+def _split(file: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines without their ends: "\\n", "\\r\\n" or "\\r", as where examples are read to train with; "\\r\\r\\n" is one.
+
+    >>> list(_split([b"a\\r\\n", b"b\\rc\\n", b"d"]))
+    [b'a', b'b', b'c', b'd']
+    """
+    for raw in file:
+        yield from raw.rstrip(b"\r\n").split(b"\r")

@@ -1,6 +1,6 @@
 """The flag --model, and the model behind it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -8,34 +8,52 @@ from apps.command_line import load_tensorflow, quiet_libraries
 from tflm.errors import UsageError, UserError
 
 if TYPE_CHECKING:
-    from tflm.serving import LocalModel
+    from tflm.serving import Model
 
 _APPS = {
     "generate": "apps.generate",
     "classify": "apps.classify",
     "nearest": "apps.embed",
     "tag": "apps.tag",
+    "answer": "apps.answer",
+    "chat": "apps.chat",
     "embed": "apps.embed",
+}
+_OUTPUTS = {  # that the apps read
+    "generate": ("text", "num_tokens", "log_probability"),
+    "classify": ("label", "labels", "scores"),
+    "tag": ("start", "end", "label", "score", "num_spans"),
+    "answer": ("answers", "starts", "ends", "scores", "start", "score", "margin"),
+    "embed": ("embedding",),
 }
 
 
 def define_model(flag_values: flags.FlagValues) -> None:
     """--model."""
-    flags.DEFINE_string("model", None, "A SavedModel: saved_models/NAME[/VERSION].", flag_values=flag_values)
+    flags.DEFINE_string(
+        "model",
+        None,
+        "A SavedModel, saved_models/NAME[/VERSION], or a server's: http://HOST:PORT/v1/models/NAME or "
+        "grpc://HOST:PORT/NAME, both with [/versions/N|/labels/L].",
+        flag_values=flag_values,
+    )
 
 
-def open_model(flag_values: flags.FlagValues, signature: str) -> "LocalModel":
+def open_model(flag_values: flags.FlagValues, signature: str) -> "Model":
     """The model that --model names.
 
     Args:
         signature: what the app needs.
     Raises:
         UsageError: no --model.
-        UserError: no SavedModel there, or one without that signature; says which app it is for.
+        UserError: no SavedModel there, or one without that signature; says which app it is for. Or what a signature of
+            that name gives, or the config beside it, is not what tflm exports.
+        ServerError: a URL, and no server that answers.
     """
     if not flag_values.model:
         raise UsageError("--model is needed: a folder such as --model=saved_models/NAME.")
-    load_tensorflow()
+    if "://" not in flag_values.model:
+        load_tensorflow()
     from tflm.serving import connect
 
     with quiet_libraries():
@@ -47,4 +65,22 @@ def open_model(flag_values: flags.FlagValues, signature: str) -> "LocalModel":
             f"{flag_values.model!r} has no signature {signature!r}, which this app needs; it has "
             f"{', '.join(model.signatures)}.{hint}"
         )
+    given = model.signatures[signature].outputs
+    if missing := [name for name in _OUTPUTS.get(signature, ()) if name not in given]:
+        raise UserError(
+            f"{flag_values.model!r}: its signature {signature!r} gives {', '.join(given)}; this app needs "
+            f"{', '.join(missing)} too. Give an export of apps.export."
+        )
+    _check_config(model)
     return model
+
+
+def _check_config(model: "Model") -> None:
+    config: Any = model.config
+    sections = [config]
+    if isinstance(config, dict):
+        sections += [config.get(name, {}) for name in ("task", "model", "decoding")]
+    if not all(isinstance(section, dict) for section in sections):
+        raise UserError(
+            f"{model.path!r}: config.json is not as tflm writes it: its sections are JSON objects. Export the run again."
+        )

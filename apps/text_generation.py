@@ -1,11 +1,11 @@
 """What the apps that write text share: their flags, and requests to the `generate` signature."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
-from apps.items import answer_items
+from apps.command_line import note
 from apps.model_flag import define_model, open_model
 from tflm.errors import UsageError, UserError
 
@@ -22,7 +22,8 @@ _SETTINGS: dict[str, tuple[type, str]] = {
 
 
 def define_generation(flag_values: flags.FlagValues) -> None:
-    """--model, and the settings of generation; what is not given is as the export says."""
+    """--model, and the settings of generation; what is not given is as the export says, or where a server does not tell
+    that, as `DecodingConfig` has it."""
     define_model(flag_values)
     for name, (kind, help_text) in _SETTINGS.items():
         define = flags.DEFINE_integer if kind is int else flags.DEFINE_float
@@ -40,7 +41,9 @@ class Generator:
     def __init__(self, flag_values: flags.FlagValues) -> None:
         self.model = open_model(flag_values, "generate")
         given = {name: flag_values[name].value for name in _SETTINGS if flag_values[name].value is not None}
-        self.settings = _checked({**self.model.config.get("decoding", {}), **given})
+        own = self.model.config.get("decoding")
+        self.settings = _checked({**(own or {}), **given})
+        self._untold = [] if own else [name for name in _SETTINGS if name not in given]
 
     def change(self, name: str, value: Any) -> None:
         """Sets one setting for the answers to come.
@@ -50,9 +53,18 @@ class Generator:
         """
         self.settings = _checked({**self.settings, name: value})
 
-    def __call__(self, texts: Sequence[str], seeds: Sequence[int] | None = None) -> list[dict[str, Any]]:
-        """For each text a record with `text`, `num_tokens` and `log_probability`."""
-        inputs: dict[str, Any] = {name: [value] * len(texts) for name, value in self.settings.items()}
+    def __call__(
+        self, texts: Sequence[str], seeds: Sequence[int] | None = None, **changes: Any
+    ) -> list[dict[str, Any]]:
+        """For each text a record with `text`, `num_tokens` and `log_probability`.
+
+        Args:
+            seeds: one for each text; that of the settings when None.
+            changes: settings of this call alone, such as `max_new_tokens=10`.
+        """
+        settings = {**self.settings, **changes}
+        self.note_untold()
+        inputs: dict[str, Any] = {name: [value] * len(texts) for name, value in settings.items()}
         if seeds is not None:
             inputs["seed"] = list(seeds)
         outputs = self.model.predict("generate", {"text": list(texts), **inputs})
@@ -67,17 +79,29 @@ class Generator:
             )
         ]
 
+    def answers(self, texts: Sequence[str]) -> list[str]:
+        """What the model writes for each text. Where no setting is given, by its own, which `serving_default` has also
+        behind a server."""
+        if len(self._untold) < len(_SETTINGS):
+            return [record["text"] for record in self(texts)]
+        outputs = self.model.predict("serving_default", {"text": list(texts)})
+        return [text.decode("utf-8") for text in outputs["text"]]
 
-def print_lines(flag_values: flags.FlagValues, name: str) -> None:
-    """One line for each text, in their order; as JSON under `name`."""
-    generator = Generator(flag_values)
+    def note_untold(self) -> None:
+        """Says once with which settings it goes on, if some of the model's own are not told."""
+        if self._untold:
+            shown = " ".join(f"--{name}={self.settings[name]}" for name in self._untold)
+            note(f"the model's own settings are not told; these are used: {shown}")
+        self._untold = []
 
-    def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
-        texts = [item["text"] for item in items]
-        for text, record in zip(texts, generator(texts), strict=True):
-            yield [{"text": text, name: " ".join(record["text"].split())}]
 
-    answer_items(flag_values, ("text",), answer, lambda record: record[name])
+def one_line(text: str) -> str:
+    """The words of a text with single spaces between.
+
+    >>> one_line(" a\\n b")
+    'a b'
+    """
+    return " ".join(text.split())
 
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:

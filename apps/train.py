@@ -42,15 +42,26 @@ flags.DEFINE_string("workdir", None, "The run's folder, made if need be.", flag_
 flags.DEFINE_enum(
     "task",
     None,
-    ["classification", "translation", "summarization", "pairs", "similarity", "tagging", "language_modeling"],
+    [
+        "classification",
+        "translation",
+        "summarization",
+        "pairs",
+        "similarity",
+        "chat",
+        "question_answering",
+        "tagging",
+        "language_modeling",
+    ],
     "In place of a recipe: choose one for this task on the file in --data.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "data",
     None,
-    "With --task: a .tsv, .csv or .jsonl file with named columns; .txt for language_modeling; .conll, or .txt with "
-    "words between spaces, for tagging.",
+    "With --task: a .tsv, .csv or .jsonl file with named columns; .txt for language_modeling; .conll, .jsonl with "
+    "spans, or .txt with words between spaces, for tagging; .json as SQuAD's for question_answering; .jsonl with "
+    "messages, or a table of questions and answers, for chat.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(

@@ -8,22 +8,30 @@ One translation a line, in the order of the texts. `apps.evaluate` measures BLEU
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from absl import flags
 
 from apps.command_line import run_app
-from apps.items import define_items
-from apps.text_generation import define_generation, print_lines
+from apps.items import answer_items, define_items
+from apps.text_generation import Generator, define_generation, one_line
 
 FLAGS = flags.FlagValues()
+_FIELDS = {"text": "A text to translate."}
 define_generation(FLAGS)
-define_items(FLAGS, {"text": "A text to translate."})
+define_items(FLAGS, _FIELDS)
 
 
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
-    print_lines(flag_values, "translation")
+    generator = Generator(flag_values)
+
+    def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
+        texts = [item["text"] for item in items]
+        for text, answer in zip(texts, generator.answers(texts), strict=True):
+            yield [{"text": text, "translation": one_line(answer)}]
+
+    answer_items(flag_values, tuple(_FIELDS), answer, lambda record: record["translation"])
 
 
 def run(argv: Sequence[str] | None = None) -> int:

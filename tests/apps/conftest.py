@@ -62,7 +62,7 @@ class Trained:
         self.training = call("train", *self.train_arguments)
         self.exporting = call("export", f"--workdir={self.workdir}", f"--output={self.model}")
         self.version = f"{self.model}/{version}"
-        self._generate = self._loaded = None
+        self._loaded = None
 
     def exported(self, texts: list[str], **settings) -> list[str]:
         """What the exported `generate` answers. A setting is one value, or one for each text."""
@@ -72,12 +72,26 @@ class Trained:
 
     def in_memory(self, texts: list[str], **settings) -> list[str]:
         """What the model of the run answers, never exported."""
-        if self._generate is None:
-            experiment = Experiment.open(self.workdir)
-            self._generate = experiment.task.signatures(experiment.trained_model()[0])["generate"]
         values = rows(settings, len(texts)).items()
-        outputs = self._generate(tf.constant(texts), *(tf.constant(v, DTYPES.get(k)) for k, v in values))
+        outputs = self.signatures["generate"](
+            tf.constant(texts), *(tf.constant(v, DTYPES.get(k)) for k, v in values)
+        )
         return [text.decode("utf-8") for text in outputs["text"].numpy()]
+
+    def in_memory_chat(self, conversations: list[list[tuple[str, str]]], **settings) -> list[str]:
+        """What the model of a chat says next to lists of (role, text); greedy if nothing else is asked for."""
+        width = max(map(len, conversations))
+        padded = [[*each, *[("", "")] * (width - len(each))] for each in conversations]
+        inputs = [tf.constant([[message[i] for message in each] for each in padded]) for i in (0, 1)]
+        values = rows({"temperature": 0.0, **settings}, len(padded)).items()
+        outputs = self.signatures["chat"](*inputs, *(tf.constant(v, DTYPES.get(k)) for k, v in values))
+        return [text.decode("utf-8") for text in outputs["text"].numpy()]
+
+    @functools.cached_property
+    def signatures(self) -> dict:
+        """Those of the model of the run."""
+        experiment = Experiment.open(self.workdir)
+        return experiment.task.signatures(experiment.trained_model()[0])
 
 
 DTYPES = {"seed": tf.int64, "top_k": tf.int32, "min_new_tokens": tf.int32, "max_new_tokens": tf.int32}
@@ -99,6 +113,27 @@ def chat(tmp_path_factory):
 def decoder(tmp_path_factory):
     """Python code by bytes, a Transformer."""
     return Trained(str(tmp_path_factory.mktemp("decoder")), "tiny_decoder")
+
+
+@pytest.fixture(scope="session")
+def pairs(call, tmp_path_factory):
+    """An encoder-decoder that reads 24 bytes of a source, after two steps: `workdir` of its run, `model` of its
+    export."""
+    folder = tmp_path_factory.mktemp("pairs")
+    rows = ["source\ttarget", *(f"What is {n}? 你好。\tAn answer {n}. 再见" for n in range(9))]
+    (folder / "pairs.tsv").write_text("\n".join(rows), encoding="utf-8")
+    settings = ["training.num_steps=2", "training.warmup_steps=1", "training.global_batch_size=8"]
+    settings += ["tokenizer.kind=byte", "task.max_source_length=24", f"data.eval_path={folder}/pairs.tsv"]
+    settings += ["model.hidden_dim=32", "model.num_heads=2", "model.intermediate_dim=32"]
+    settings += ["model.num_layers=1", "model.num_decoder_layers=1"]
+    changes = [f"--set={setting}" for setting in settings]
+    for arguments in (
+        ("train", "--task=pairs", f"--data={folder}/pairs.tsv", f"--workdir={folder}/run", *changes),
+        ("export", f"--workdir={folder}/run", f"--output={folder}/model"),
+    ):
+        done = call(*arguments)
+        assert done.code == 0, done.err
+    return types.SimpleNamespace(workdir=f"{folder}/run", model=f"{folder}/model")
 
 
 @pytest.fixture(scope="session")

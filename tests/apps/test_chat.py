@@ -18,11 +18,98 @@ def answers(chat, temperature=0.0, **settings):
     return [chat.in_memory([question], **settings)[0] for question in QUESTIONS]
 
 
-def test_through_a_pipe(chat, call):
+def said(chat, *questions, **settings):
+    """What the model says to each question after the earlier ones, by the `chat` signature of the run itself."""
+    messages, found = [], []
+    for question in questions:
+        messages.append(("user", question))
+        found.append(chat.in_memory_chat([messages], min_new_tokens=3, max_new_tokens=36, **settings)[0])
+        messages.append(("assistant", found[-1]))
+    return found
+
+
+def test_a_conversation_through_a_pipe(chat, call):
     stdin = f"{QUESTIONS[0]}\n\n  \n{QUESTIONS[1]}\n".encode()
-    done = call("chat", f"--model={chat.model}", "--min_new_tokens=3", stdin=stdin)
-    assert (done.code, done.err) == (0, "")
-    assert done.out == "".join(f"{answer}\n" for answer in answers(chat)), "blank lines are no questions"
+    done = call("chat", f"--model={chat.model}", "--min_new_tokens=3", "--temperature=0", stdin=stdin)
+    assert (done.code, done.err.count("error")) == (0, 0)
+    assert done.lines == said(chat, *QUESTIONS), "blank lines are no questions, and the second sees the first"
+
+
+def test_reset_forgets(chat, call):
+    """Sampled, so that the least difference in what the model sees makes another text."""
+    stdin = f"{QUESTIONS[0]}\n/reset\n{QUESTIONS[1]}\n".encode()
+    arguments = ("--min_new_tokens=3", "--temperature=1", "--seed=3")
+    done = call("chat", f"--model={chat.model}", *arguments, stdin=stdin)
+    fresh = [said(chat, question, temperature=1.0, seed=3)[0] for question in QUESTIONS]
+    assert done.out == "".join(f"{answer}\n" for answer in fresh)
+    assert said(chat, *QUESTIONS, temperature=1.0, seed=3)[1] != fresh[1], "or the test shows nothing"
+
+
+def test_streamed_equals_unstreamed(chat, call):
+    arguments = (f"--model={chat.model}", "--min_new_tokens=3", "--temperature=0.9", "--seed=5")
+    stdin = "\n".join(QUESTIONS).encode()
+    whole, streamed = (
+        call("chat", *arguments, f"--stream={value}", stdin=stdin) for value in ("false", "true")
+    )
+    assert whole.code == streamed.code == 0
+    assert whole.out == streamed.out and len(whole.lines) >= 2
+
+
+def test_save_and_load(chat, call, tmp_path):
+    path = f"{tmp_path}/对话.json"
+    arguments = (f"--model={chat.model}", "--min_new_tokens=3", "--temperature=0")
+    first = call("chat", *arguments, stdin=f"{QUESTIONS[0]}\n/save {path}\n".encode())
+    assert f"saved: {path}" in first.err
+    with open(path, encoding="utf-8") as file:
+        assert json.load(file)["messages"] == [
+            {"role": "user", "content": QUESTIONS[0]},
+            {"role": "assistant", "content": first.lines[0]},
+        ]
+    second = call("chat", *arguments, stdin=f"/load {path}\n{QUESTIONS[1]}\n/history\n".encode())
+    assert second.lines == said(chat, *QUESTIONS)[1:]
+    for line in (f"loaded: {path}, 2 messages", f"user: {QUESTIONS[0]}", f"assistant: {second.lines[0]}"):
+        assert line in second.err
+
+
+def test_what_is_saved_can_be_trained_on(chat, call, tmp_path):
+    from tflm.data import DataConfig, read_examples
+
+    path = f"{tmp_path}/a.jsonl"
+    call("chat", f"--model={chat.model}", "--min_new_tokens=3", stdin=f"Hello\n/save {path}\n".encode())
+    config = DataConfig(source="jsonl", path=path, messages_column="messages", eval_fraction=0.0)
+    [example] = read_examples(config, "train")
+    assert json.loads(example["messages"])[0] == {"role": "user", "content": "Hello"}
+
+
+def test_a_system_text(chat, call):
+    arguments = (f"--model={chat.model}", "--min_new_tokens=3", "--temperature=0")
+    flag = call("chat", *arguments, "--system=说中文", stdin=b"Hello\n")
+    command = call("chat", *arguments, stdin="/system 说中文\nHello\n/system\n/reset\nHello\n".encode())
+    messages = [("system", "说中文"), ("user", "Hello")]
+    settings = {"min_new_tokens": 3, "max_new_tokens": 36}
+    expected = chat.in_memory_chat([messages, messages[1:]], **settings)
+    assert flag.lines == expected[:1] and command.lines == expected
+
+
+def test_old_turns_are_left_out_with_a_note(chat, call):
+    lines = [f"question number {n} of many, and a long one" for n in range(6)]
+    stdin = "\n".join([*lines, "/reset", lines[0]]).encode()
+    done = call("chat", f"--model={chat.model}", "--min_new_tokens=3", "--temperature=0", stdin=stdin)
+    assert done.code == 0 and len(done.lines) == 7
+    assert "of the oldest messages no longer fit)" in done.err
+    assert done.lines[0] == done.lines[-1]
+
+
+def test_lines_of_a_file_stand_alone(chat, call, tmp_path):
+    path = tmp_path / "questions.txt"
+    path.write_text(f"{QUESTIONS[0]}\n\n{QUESTIONS[1]}\n/reset\n", encoding="utf-8")
+    arguments = (f"--model={chat.model}", "--min_new_tokens=3", "--temperature=0", "--format=json")
+    done = call("chat", *arguments, f"--input={path}", "--batch_size=4")
+    records = [json.loads(line) for line in done.lines]
+    assert [record["question"] for record in records] == [*QUESTIONS, "/reset"], (
+        "commands are for conversations"
+    )
+    assert [record["answer"] for record in records[:2]] == answers(chat)
 
 
 def test_one_question(chat, call):
@@ -31,9 +118,36 @@ def test_one_question(chat, call):
     assert json.loads(done.out) == {"question": "你是谁", "answer": answers(chat)[1]}
 
 
-def test_commands_are_for_the_terminal_alone(chat, call):
-    done = call("chat", f"--model={chat.model}", "--format=json", stdin=b"/quit\nHello\n")
-    assert [json.loads(line)["question"] for line in done.lines] == ["/quit", "Hello"]
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"/what", "no command '/what'; /help lists what there is."),
+        (b"/load nowhere.json", "cannot read 'nowhere.json': No such file"),
+        (b"/load setup.cfg", "'setup.cfg' is no conversation: expected {\"messages\""),
+        (b"/save /no/such/folder/x", "cannot write '/no/such/folder/x'"),
+        (b"/set temperature=-1", "temperature is -1.0, expected 0 (greedy) or a positive number"),
+        (b"\xff\xfe", "not UTF-8"),
+    ],
+)
+def test_a_line_that_goes_wrong_is_told_and_the_rest_goes_on(chat, call, checkout, monkeypatch, line, words):
+    monkeypatch.chdir(checkout)
+    stdin = b"/set max_new_tokens=4\n" + line + b"\nHello\n"
+    done = call("chat", f"--model={chat.model}", stdin=stdin)
+    assert done.code == 1 and words in done.err
+    assert "1 lines went wrong" in done.err and len(done.lines) >= 1
+
+
+def test_a_text_that_begins_with_a_slash(chat, call):
+    done = call("chat", f"--model={chat.model}", "--format=json", stdin=b"//quit\n/quit\nHello\n")
+    assert [json.loads(line)["question"] for line in done.lines] == ["/quit"]
+
+
+def test_a_model_of_single_questions(call, pairs):
+    """It has no memory, and says so; a system text it refuses."""
+    done = call("chat", f"--model={pairs.model}", stdin=b"Hello\nHello\n")
+    assert done.code == 0 and done.lines[0] == done.lines[1]
+    done = call("chat", f"--model={pairs.model}", "--system=x", stdin=b"Hello\n")
+    assert done.code == 1 and "answers single questions and takes no system text" in done.err
 
 
 class Terminal:
@@ -76,14 +190,16 @@ def terminal(chat, checkout):
 
 
 def test_in_a_terminal(terminal, chat):
-    greedy, warm = answers(chat), answers(chat, temperature=0.7, seed=4)
     assert terminal.seen == "/help lists the commands, /quit or Ctrl-D ends.\n"
-    assert [terminal.say(question) for question in QUESTIONS] == greedy
+    assert [terminal.say(question) for question in QUESTIONS] == said(chat, *QUESTIONS), "streamed"
     assert "temperature=0.0\n" in terminal.say("/settings")
-    assert [terminal.say(line) for line in ("/set temperature=0.7", "/set seed = 4")] == ["", ""]
+    for line in ("/reset", "/set temperature=0.7", "/set seed = 4"):
+        assert terminal.say(line) == ""
     settings = terminal.say("/settings")
     assert "temperature=0.7\n" in settings and "seed=4\n" in settings
-    assert [terminal.say(question) for question in QUESTIONS] == warm
+    assert [terminal.say(question) for question in QUESTIONS] == said(
+        chat, *QUESTIONS, temperature=0.7, seed=4
+    )
     assert terminal.say("/set temprature=1").endswith("Did you mean temperature?")
     assert terminal.say("/set top_p=7") == (
         "error: top_p is 7.0, expected a number from 0 to 1 (off). Set another top_p."

@@ -1,7 +1,10 @@
 """Measures by command, and the report that they leave."""
 
 import json
+import os
+import re
 import shutil
+import types
 
 import pytest
 
@@ -32,9 +35,12 @@ def test_rouge_stands_beside_the_baseline(chat, evaluated):
     for name, scores in expected.items():
         for kind, score in scores.items():
             assert report[name][kind] == pytest.approx(100 * score.mean())
-        (line,) = (line for line in done.lines if line.startswith(name))
-        assert line.split()[-3:] == [f"{100 * score.mean():.2f}" for score in scores.values()]
-    assert "6 held-out pairs" in done.out and "ROUGE-1  ROUGE-2  ROUGE-L" in done.out
+        below = done.lines[done.lines.index(name) + 1 :]
+        assert [line.split()[:2] for line in below[:3]] == [
+            [kind, f"{100 * score.mean():.2f}"] for kind, score in scores.items()
+        ]
+    assert re.search(r"6 examples, \d+ tokens; 95% intervals in brackets", done.out)
+    assert re.search(r"rouge: rouge-score \S+, F1, ", done.out)
 
 
 def test_answers_are_those_of_the_export(chat, evaluated):
@@ -51,12 +57,21 @@ def test_perplexity_is_that_of_training(chat, evaluated):
     assert f"perplexity {report['held_out']['perplexity']:.2f}" in evaluated[0].out
 
 
-def test_a_language_model_has_perplexity_alone(lstm, call):
-    done = call("evaluate", f"--workdir={lstm.workdir}")
+def test_a_language_model_has_perplexity(lstm, call):
+    """That of the side in blocks, of an n-gram model, and that of each text by itself."""
+    done = call("evaluate", f"--workdir={lstm.workdir}", "--limit=9")
     assert done.code == 0, done.err
     assert done.lines[0].startswith("step 24, ")
+    assert "gram, Kneser-Ney: perplexity " in done.out
     assert "ROUGE" not in done.out
     assert done.lines[-1] == f"report: {lstm.workdir}/report.json, {lstm.workdir}/report.md"
+    with open(f"{lstm.workdir}/report.json", encoding="utf-8") as file:
+        report = json.load(file)
+    low, high = report["this model"]["perplexity_interval"]
+    assert low < report["this model"]["perplexity"] < high
+    with open(f"{lstm.workdir}/report.md", encoding="utf-8") as file:
+        page = file.read()
+    assert "## Best by log_probability" in page and "## By length of the text" in page
 
 
 def test_the_page_has_the_measures_of_the_report(chat, evaluated):
@@ -82,7 +97,7 @@ def test_against_another_run(chat, evaluated, call, tmp_path):
     assert f"Against {chat.workdir}: rougeL " in (tmp_path / "run/report.md").read_text(encoding="utf-8")
     done = call("evaluate", *arguments, f"--against={tmp_path}")
     assert done.code == 1
-    assert "Measure that run first, by the same command." in done.err
+    assert "Measure that one first, by the same command." in done.err
 
 
 def test_another_checkpoint(chat, call, tmp_path):
@@ -95,7 +110,16 @@ def test_another_checkpoint(chat, call, tmp_path):
 
 def test_refusals(lstm, call, tmp_path):
     for arguments, code, words in (
-        ([], 2, "--workdir is needed: the folder of a run."),
+        ([], 2, "--workdir is needed: the folder of a run; or --model, an export. Give one of them."),
+        ([f"--workdir={lstm.workdir}", f"--model={lstm.model}"], 2, "Give one of them."),
+        ([f"--model={lstm.model}"], 2, "--output is needed beside --model: the folder for the report."),
+        ([f"--model={lstm.model}", f"--output={tmp_path}", "--step=3"], 2, "--step is for --workdir; "),
+        ([f"--workdir={lstm.workdir}", "--data=x.txt"], 2, "--output is needed beside --data, so that"),
+        (
+            [f"--model={lstm.model}", f"--output={tmp_path}", "--set=task.kind=pairs"],
+            2,
+            "--set task.kind=pairs: only how the data is read can be set here, as data.FIELD=VALUE.",
+        ),
         ([f"--workdir={tmp_path}"], 1, "holds no run: there is no config.json. `apps.train` makes one."),
         ([f"--workdir={lstm.workdir}", "--step=3"], 1, "no checkpoint of step 3 in "),
         ([f"--workdir={lstm.workdir}", "--step=3"], 1, "; there are: 24."),
@@ -118,3 +142,130 @@ def test_a_run_without_a_held_out_side(lstm, call, tmp_path):
     done = call("evaluate", f"--workdir={tmp_path}/run")
     assert done.code == 1
     assert "has no held-out side: data.eval_fraction is 0." in done.err
+
+
+ROWS = [("fine film", "good"), ("很好看", "good"), ("bad film", "bad"), ("不好看", "bad")] * 5
+SPANS = ["Anna lives in Paris.", "王小明在北京大学读书。"] * 8
+
+
+@pytest.fixture(scope="module")
+def labels(call, tmp_path_factory):
+    """A classifier's run and its export, after a few steps."""
+    folder = tmp_path_factory.mktemp("labels")
+    (folder / "train.tsv").write_text("\n".join("\t".join(row) for row in ROWS), encoding="utf-8")
+    settings = [
+        "data.source=tsv",
+        "data.text_column=0",
+        "data.label_column=1",
+        f"data.path={folder}/train.tsv",
+    ]
+    settings += [f"data.eval_path={folder}/train.tsv"]
+    return _trained(call, folder, "tiny_bert_classifier", settings)
+
+
+@pytest.fixture(scope="module")
+def tagger(call, tmp_path_factory):
+    """A tagger's run and its export."""
+    folder = tmp_path_factory.mktemp("tagger")
+    rows = [{"text": text, "spans": [[0, len(text) // 3, "NAME"]]} for text in SPANS]
+    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (folder / "train.jsonl").write_text(lines, encoding="utf-8")
+    settings = [f"data.path={folder}/train.jsonl", f"data.eval_path={folder}/train.jsonl"]
+    return _trained(call, folder, "tiny_tagger", settings)
+
+
+def _trained(call, folder, preset, settings):
+    changes = [f"--set={setting}" for setting in (*settings, "training.num_steps=3", "tokenizer.kind=byte")]
+    for arguments in (
+        ("train", f"--preset={preset}", f"--workdir={folder}/run", *changes),
+        ("export", f"--workdir={folder}/run", f"--output={folder}/model"),
+    ):
+        done = call(*arguments)
+        assert done.code == 0, done.err
+    return types.SimpleNamespace(workdir=f"{folder}/run", model=f"{folder}/model")
+
+
+@pytest.mark.parametrize("name", ["labels", "tagger", "pairs", "lstm"])
+def test_a_run_and_its_export_get_the_same_figures(request, call, name, tmp_path):
+    """Classification, tagging, pairs and a language model."""
+    found = request.getfixturevalue(name)
+    common = ["--limit=12", "--examples=1", "--batch_size=5", "--nobaseline"]
+    reports = []
+    for source in (f"--workdir={found.workdir}", f"--model={found.model}"):
+        output = str(tmp_path / source[2:5])
+        against = [f"--against={tmp_path}/wor"] if reports else []
+        done = call("evaluate", source, f"--output={output}", *common, *against)
+        assert done.code == 0, done.err
+        with open(f"{output}/report.json", encoding="utf-8") as file:
+            reports.append(json.load(file))
+    run, export = reports
+    _assert_near(run["this model"], export["this model"])
+    assert export["num_parameters"] == run["num_parameters"]
+    assert export["step"] == run["step"]
+    for one, other in zip(run["texts"], export["texts"], strict=True):
+        assert one.get("answer") == other.get("answer")
+    assert export["against"]["difference"] == pytest.approx(0.0, abs=1e-3)
+    assert export["texts_per_second"] > 0
+    written = sum(
+        os.path.getsize(os.path.join(r, f)) for r, _, files in os.walk(export["model"]) for f in files
+    )
+    assert export["size_bytes"] == written
+    page = (tmp_path / "mod/report.md").read_text(encoding="utf-8")
+    assert f"{written / 1e6:,.1f} MB on disk." in page and f"Against {tmp_path}/wor: " in page
+    assert (tmp_path / "mod/confusion.png").exists() == (name == "labels")
+
+
+def _assert_near(one, other):
+    assert set(one) == set(other)
+    for key, value in one.items():
+        if isinstance(value, dict):
+            _assert_near(value, other[key])
+        else:
+            assert other[key] == pytest.approx(value, rel=1e-4, abs=1e-6), key
+
+
+def test_a_file_of_its_own(labels, call, tmp_path):
+    """Columns as the run has them; or found by their names, and by --set."""
+    (tmp_path / "plain.tsv").write_text("fine film\tgood\nbad\tbad\n", encoding="utf-8")
+    rows = [
+        {"body": "fine film", "label": "good"},
+        {"body": "不好看", "label": "bad"},
+        {"body": "x", "label": "bad"},
+    ]
+    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "named.jsonl").write_text(lines, encoding="utf-8")
+    model = (f"--model={labels.model}", f"--output={tmp_path}/out")
+    for arguments, count in (
+        ((f"--data={tmp_path}/plain.tsv",), 2),
+        ((f"--data={tmp_path}/named.jsonl", "--set=data.text_column=body"), 3),
+    ):
+        done = call("evaluate", *model, *arguments)
+        assert done.code == 0, done.err
+        assert done.lines[0] == f"tiny_bert_classifier, step 3, on {arguments[0][7:]}"
+        report = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))
+        assert (report["split"], len(report["texts"])) == ("data", count)
+    done = call("evaluate", *model, f"--data={tmp_path}/named.jsonl")
+    assert done.code == 2 and "which column is the text? They are body, label." in done.err
+    done = call("evaluate", *model, f"--data={tmp_path}/none.tsv")
+    assert done.code == 1 and "name another by --data=FILE." in done.err
+    done = call(
+        "evaluate", f"--workdir={labels.workdir}", f"--output={tmp_path}/own", f"--data={tmp_path}/plain.tsv"
+    )
+    assert done.code == 0, done.err
+    assert "held_out" not in json.loads((tmp_path / "own/report.json").read_text(encoding="utf-8"))
+
+
+def test_exports_that_are_not_measured(labels, call, tmp_path):
+    shutil.copytree(f"{labels.model}/1", tmp_path / "model/1")
+    path = tmp_path / "model/1/config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["task"] = {"kind": "masked_language_modeling"}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    arguments = ("evaluate", f"--model={tmp_path}/model", f"--output={tmp_path}/out")
+    done = call(*arguments)
+    assert done.code == 1
+    assert "this model's is masked_language_modeling. Measure its run by --workdir." in done.err
+    path.write_text("{}", encoding="utf-8")
+    shutil.move(tmp_path / "model", tmp_path / "other")
+    done = call("evaluate", f"--model={tmp_path}/other", f"--output={tmp_path}/out")
+    assert done.code == 1 and "has no config.json that says what it was trained for" in done.err

@@ -7,6 +7,9 @@ import shutil
 import pytest
 import tensorflow as tf
 
+from apps.generate import continues_texts
+from tflm.serving import connect
+
 SAMPLED = ("--temperature=1", "--min_new_tokens=4", "--max_new_tokens=8")
 
 
@@ -69,6 +72,57 @@ def test_same_seed_same_text_and_another_seed_another(decoder, call):
     assert first == again != other
 
 
+@pytest.fixture
+def story(tmp_path):
+    """A file with a line end of another system, and no last one."""
+    (tmp_path / "story.txt").write_bytes("\ufeffimport os\r\n# 你好".encode())
+    return tmp_path / "story.txt"
+
+
+def test_a_file_is_continued(decoder, call, story):
+    before = story.read_bytes()
+    arguments = ("generate", f"--model={decoder.model}", f"--file={story}", *SAMPLED)
+    settings = {"temperature": 1.0, "min_new_tokens": 4, "max_new_tokens": 8}
+    (expected,) = decoder.in_memory(["import os\r\n# 你好"], **settings)
+    done = call(*arguments)
+    assert (done.code, done.out) == (0, expected + "\n"), done.err
+    assert story.read_bytes() == before
+    records = [json.loads(line) for line in call(*arguments, "--format=json", "--num_samples=2").lines]
+    assert [record["seed"] for record in records] == [0, 1]
+    assert set(records[0]) == {"file", "seed", "text", "num_tokens", "log_probability"}
+    assert records[0]["text"] == expected
+    done = call(*arguments, "--append")
+    assert (done.code, done.out) == (0, "")
+    assert done.err.startswith(f"{story}: ") and " tokens more, " in done.err
+    assert story.read_bytes() == before + expected.encode()
+
+
+def test_a_server_tells_no_config(decoder, pairs, monkeypatch):
+    """So what its `score` takes says whether it continues texts."""
+    for run, expected in ((decoder, True), (pairs, False)):
+        model = connect(run.model)
+        assert continues_texts(model) == expected
+        monkeypatch.setattr(model, "config", {})
+        assert continues_texts(model) == expected
+
+
+def test_files_that_cannot_be_continued(decoder, chat, call, story):
+    (story.parent / "bad.txt").write_bytes(b"a\xff")
+    model = f"--model={decoder.model}"
+    for arguments, code, words in (
+        ((model, "--append"), 2, "--append writes to --file: name the file."),
+        ((model, f"--file={story}", "--append", "--num_samples=2"), 2, "leave --num_samples at 1."),
+        ((model, f"--file={story}", "--text=a"), 2, "--file and --text both say what to continue."),
+        ((model, f"--file={story}.none"), 1, "cannot read --file="),
+        ((model, f"--file={story.parent}/bad.txt"), 1, "is not UTF-8: invalid start byte at byte 1."),
+        ((f"--model={chat.model}", f"--file={story}"), 2, "--file is for a model that continues texts; "),
+        ((f"--model={chat.model}", "--text=a", "--length=9"), 2, "--length is for a model that continues"),
+    ):
+        done = call("generate", *arguments)
+        assert (done.code, done.out) == (code, ""), arguments
+        assert words in done.err
+
+
 def test_no_text_at_all(decoder, call):
     assert vars(call("generate", f"--model={decoder.model}")) | {"err": ""} == {
         "code": 0,
@@ -114,7 +168,7 @@ BAD_MODELS = {
         1,
         "has no signature 'generate', which this app needs; it has serving_default.",
     ),
-    "server": ("http://host:8501/v1/models/x", 2, "answers from a SavedModel folder alone"),
+    "server": ("http://127.0.0.1:9/v1/models/x", 1, "no server answers there"),
 }
 
 

@@ -54,7 +54,8 @@ class Row(NamedTuple):
 ROWS = {
     "lstm": Row("tiny_lstm", "lines.txt", [*TEXT, *FASTER], 300, BEGINNINGS),
     "gpt": Row("tiny_gpt", "lines.txt", TEXT, 100, BEGINNINGS),
-    "gpt_pairs": Row("tiny_chat", "pairs.jsonl", PAIR, 100, PAIRS),
+    "gpt_pairs": Row("tiny_pairs", "pairs.jsonl", PAIR, 100, PAIRS),
+    "gpt_chat": Row("tiny_chat", "pairs.jsonl", PAIR, 100, PAIRS),
     "lstm_luong": Row("tiny_lstm_seq2seq", "pairs.jsonl", [*PAIR, *FASTER], 300, PAIRS),
     "lstm_bahdanau": Row(
         "tiny_lstm_seq2seq", "pairs.jsonl", [*PAIR, *FASTER, "model.attention=bahdanau"], 300, PAIRS

@@ -1,19 +1,138 @@
-"""Summaries by command."""
+"""Summaries by command; those of long texts part by part, by a scripted model and by a real one."""
 
 import json
 
+from apps.summarize import by_parts
+from tflm.decoding import DecodingConfig
+from tflm.serving import connect
+
+
+def count_words(texts):
+    return [len(text.split()) for text in texts]
+
+
+class Scripted:
+    """Summarizes to the first word of each sentence that it is given, and keeps what it was asked."""
+
+    def __init__(self):
+        self.requests = []
+
+    def __call__(self, texts):
+        self.requests.append(list(texts))
+        return [" ".join(part.split()[0] for part in text.split(".") if part.strip()) + "." for text in texts]
+
+
+def test_parts_then_the_summaries_together():
+    model = Scripted()
+    long, short = "A b c. D e f. G h i. J k l.", "X y."
+    found = by_parts([long, short, ""], model, count_words, limit=6)
+    assert model.requests == [["A b c. D e f. ", "G h i. J k l.", "X y.", ""], ["A D. G J."]]
+    assert found[0] == (
+        "A G.",
+        [
+            {"round": 1, "text": "A b c. D e f.", "summary": "A D."},
+            {"round": 1, "text": "G h i. J k l.", "summary": "G J."},
+        ],
+    )
+    assert found[1:] == [("X.", []), (".", [])]
+
+
+def test_round_after_round_until_it_fits():
+    model = Scripted()
+    sentences = [f"W{n} two three." for n in range(16)]
+    ((summary, parts),) = by_parts([" ".join(sentences)], model, count_words, limit=6)
+    assert [len(request) for request in model.requests] == [8, 3, 2, 1]
+    assert [part["round"] for part in parts] == [1] * 8 + [2] * 3 + [3] * 2
+    assert [part["summary"] for part in parts[8:]] == [
+        "W0 W2 W4.",
+        "W6 W8 W10.",
+        "W12 W14.",
+        "W0 W6.",
+        "W12.",
+    ]
+    assert summary == "W0 W12."
+
+
+def test_chinese_summaries_are_joined_without_spaces():
+    requests = []
+
+    def first_two(texts):
+        requests.append(list(texts))
+        return [text[:2] + "。" for text in texts]
+
+    ((summary, parts),) = by_parts(
+        ["今天天气很好。明天会下雨吗？"], first_two, lambda texts: [*map(len, texts)], limit=7
+    )
+    assert requests == [["今天天气很好。", "明天会下雨吗？"], ["今天。明天。"]]
+    assert (summary, len(parts)) == ("今天。", 2)
+
+
+def test_a_model_that_does_not_shorten_comes_to_an_end():
+    requests = []
+
+    def echo(texts):
+        requests.append(list(texts))
+        return [text.strip() for text in texts]
+
+    ((summary, _),) = by_parts(["A b c. D e f. G h i."], echo, count_words, limit=3)
+    assert [len(request) for request in requests] == [3, 1]
+    assert summary == requests[-1][0] == "A b c. D e f. G h i."
+
+
+def test_without_a_limit_every_text_is_read_whole():
+    model = Scripted()
+    assert by_parts(["A b. C d."], model, None, limit=0) == [("A C.", [])]
+    assert model.requests == [["A b. C d."]]
+
+
+LONG = "What is AI? " * 12 + "你好，你是谁？" * 9
+
+
+def test_a_long_text_by_a_real_model(pairs, call, tmp_path):
+    """Its parts are what the model reads whole, and their summaries what it says to each."""
+    (tmp_path / "texts.txt").write_text(f"你好\n{LONG}\nHello\n", encoding="utf-8")
+    model = connect(pairs.model)
+    arguments = (
+        f"--model={pairs.model}",
+        f"--input={tmp_path}/texts.txt",
+        "--max_new_tokens=6",
+        "--min_new_tokens=6",
+    )
+    done = call("summarize", *arguments, "--format=json", "--show_parts")
+    assert done.code == 0, done.err
+    short, long, other = map(json.loads, done.lines)
+    assert short["parts"] == other["parts"] == []
+    first = [part for part in long["parts"] if part["round"] == 1]
+    assert len(first) > 2 and "".join("".join(part["text"] for part in first).split()) == "".join(
+        LONG.split()
+    )
+    assert max(model.predict("tokenize", {"text": [part["text"] for part in first]})["lengths"]) <= 24
+
+    def alone(text):
+        settings = {"temperature": 0.0, "min_new_tokens": 6, "max_new_tokens": 6}
+        values = {name: [value] for name, value in {**vars(DecodingConfig()), **settings}.items()}
+        written = model.predict("generate", {"text": [text], **values})["text"][0]
+        return " ".join(written.decode().split())
+
+    assert [part["summary"] for part in first] == [alone(part["text"]) for part in first]
+    assert short["summary"] == alone("你好")
+    shown = call("summarize", *arguments, "--show_parts").lines
+    assert shown[1] == long["summary"] and shown[2] == f"  round 1, part 1: {first[0]['summary']}"
+    off = call("summarize", *arguments, "--parts=off").lines
+    assert off[1] == alone(LONG)
+
 
 def test_one_line_for_each_text_in_order(chat, call, tmp_path):
-    texts = ["What is AI?", "你好\n世界", "Hello"]
-    lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
-    (tmp_path / "texts.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    lines = ["What is AI?", "你好\n世界", "Hello"]
+    records = [json.dumps({"text": text}, ensure_ascii=False) for text in lines]
+    (tmp_path / "texts.jsonl").write_text("\n".join(records), encoding="utf-8")
     arguments = (f"--model={chat.model}", f"--input={tmp_path}/texts.jsonl", "--min_new_tokens=3")
     plain = call("summarize", *arguments)
     assert plain.code == 0, plain.err
-    expected = chat.in_memory(texts, temperature=0.0, min_new_tokens=3, max_new_tokens=36)
+    expected = chat.in_memory(lines, temperature=0.0, min_new_tokens=3, max_new_tokens=36)
     assert plain.lines == [" ".join(text.split()) for text in expected]
     records = [json.loads(line) for line in call("summarize", *arguments, "--format=json").lines]
-    assert records == [{"text": t, "summary": s} for t, s in zip(texts, plain.lines, strict=True)]
+    assert records == [{"text": t, "summary": s} for t, s in zip(lines, plain.lines, strict=True)]
 
 
 def test_from_standard_input(chat, call):

@@ -43,7 +43,12 @@ def test_texts_by_their_own_measure():
 @pytest.mark.parametrize(
     "one, other, words",
     [
-        ({}, labelled([1]), r"language models are compared by apps\.compare"),
+        ({}, labelled([1]), r"one has none: .* are compared by apps\.compare"),
+        (
+            {"texts": [{"text": "a", "num_tokens": 3, "log_probability": -1.0}]},
+            {"texts": [{"text": "a", "num_tokens": 2, "log_probability": -1.0}]},
+            r"cut the texts into different tokens, .* apps\.compare, which counts bytes",
+        ),
         (labelled([1, 0]), labelled([1]), r"over different examples \(2 and 1\)"),
         (
             {"texts": [{"source": "a", "chrf": 1.0}]},

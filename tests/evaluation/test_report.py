@@ -1,54 +1,69 @@
-"""The report of labels: measures of the model and of the regression over the same examples."""
+"""Which report belongs to which task, and how a model's signatures are asked for."""
 
+import json
 import types
 
 import numpy as np
-import pytest
-import tensorflow as tf
 
-from tflm.evaluation import report_labels
-
-TRAIN = [{"text": t, "label": label} for t, label in [("good film", "pos"), ("bad film", "neg")] * 4]
-HELD_OUT = [
-    {"text": "good", "label": "pos"},
-    {"text": "bad 中文", "label": "neg"},
-    {"text": "film bad", "label": "neg"},
-    {"text": "not good", "label": "neg"},
-]
+from tflm.evaluation import REPORTS, Signatures
 
 
-class Task:
-    """Says pos of what holds "good", and is sure of it."""
+def test_a_signature_is_made_once_and_score_takes_few_texts_at_a_time():
+    made, sizes = [], []
 
-    labels = ("neg", "pos")
-    config = types.SimpleNamespace(label_separator="", text_pair=False)
+    def find(name):
+        made.append(name)
 
-    def signatures(self, model):
-        del model
+        def answer(columns):
+            sizes.append(len(columns["text"]))
+            return {"n": np.zeros(len(columns["text"]))}
 
-        def classify(text):
-            good = tf.strings.regex_full_match(text, ".*good.*")
-            scores = tf.one_hot(tf.cast(good, tf.int32), 2, on_value=0.9, off_value=0.1)
-            return {"label": tf.where(good, "pos", "neg"), "scores": scores}
+        return answer
 
-        return {"classify": classify}
-
-
-def test_both_are_measured_on_the_same_examples():
-    report = report_labels(Task(), None, HELD_OUT, TRAIN, batch_size=3)
-    assert [text["answer"] for text in report["texts"]] == ["pos", "neg", "neg", "pos"]
-    assert [text["score"] for text in report["texts"]] == [0.9] * 4
-    assert report["this model"]["accuracy"] == 0.75
-    low, high = report["this model"]["accuracy_interval"]
-    assert 0.0 <= low < 0.75 < high <= 1.0
-    assert report["this model"]["per_label"]["neg"]["recall"] == pytest.approx(2 / 3)
-    assert report["this model"]["expected_calibration_error"] == pytest.approx(0.15, abs=1e-6)
-    # The regression learned the same two words, and errs in the same place: nothing tells them apart.
-    assert report["logistic regression"]["accuracy"] == 0.75
-    assert report["p_value"] == 1.0
+    signatures = Signatures(find, batch_size=32)
+    assert signatures("classify") is signatures("classify")
+    signatures("score")({"text": ["a"] * 20})
+    assert made == ["classify", "score"]
+    assert sizes == [8, 8, 8, 4]
+    assert Signatures(find, batch_size=2)("score").batch_size == 2
 
 
-def test_without_a_baseline():
-    report = report_labels(Task(), None, HELD_OUT, [])
-    assert "logistic regression" not in report and "p_value" not in report
-    assert np.isclose(report["this model"]["accuracy"], 0.75)
+def test_reports_ask_for_the_signatures_of_their_task():
+    outputs = {
+        "classify": {"label": ["a"], "scores": [[0.7, 0.3]], "labels": [["a", "b"]]},
+        "tag": {"start": [[0]], "end": [[1]], "label": [["PER"]], "num_spans": [1]},
+        "embed": {"embedding": [[1.0, 0.0]]},
+        "score": {"log_probability": [-1.0], "num_tokens": [2]},
+        "serving_default": {"text": ["t"]},
+    }
+    signatures = Signatures(
+        lambda name: lambda columns: {key: np.array(value) for key, value in outputs[name].items()}
+    )
+    example = {"text": "x", "label": "a", "spans": '[[0, 1, "PER"]]', "source": "s", "target": "t"}
+    task = types.SimpleNamespace(measure="rouge", label_separator="")
+    expected = {
+        "classification": ("accuracy", 1.0),
+        "tagging": ("micro_f1", 1.0),
+        "similarity": ("mrr", 100.0),
+        "language_modeling": ("loss", 0.5),
+        "pairs": ("rouge1", 100.0),
+    }
+    for kind, (name, value) in expected.items():
+        signature, keys, report_fn = REPORTS[kind]
+        report = report_fn(signatures, [example], task)
+        assert report["this model"][name] == value
+        assert signatures(signature).num_rows > 0
+        assert set(keys) & set(report["texts"][0])
+
+
+def test_of_a_conversation_the_last_exchange():
+    messages = [("user", "Hi"), ("assistant", "Hello."), ("user", "你好"), ("assistant", "你好！")]
+    example = {"messages": json.dumps([{"role": role, "content": text} for role, text in messages])}
+    outputs = {"log_probability": [-1.0], "num_tokens": [2], "text": ["你好！"]}
+    signatures = Signatures(
+        lambda name: lambda columns: {key: np.array(value) for key, value in outputs.items()}
+    )
+    report = REPORTS["chat"].report_fn(signatures, [example], types.SimpleNamespace(measure="rouge"))
+    (text,) = report["texts"]
+    assert (text["source"], text["target"], text["answer"]) == ("你好", "你好！", "你好！")
+    assert report["this model"]["rougeL"] == 100.0

@@ -23,12 +23,17 @@ LABELLED = {
     "split": "test",
     "held_out": {"loss": 0.5, "accuracy": 0.5, "num_examples": 4.0},
     "num_parameters": 12345,
+    "model": "models/films/1",
+    "size_bytes": 2_500_000,
     "this model": {
         "accuracy": 0.5,
         "accuracy_interval": [0.25, 0.75],
+        "loss": 0.7,
+        "loss_interval": [0.6, 0.8],
         "macro_f1": 0.5,
         "per_label": {
-            name: {"precision": 0.5, "recall": 0.25, "f1": 0.333, "support": 2} for name in ("neg", "pos")
+            name: {"precision": 0.5, "recall": 0.25, "f1": 0.333, "f1_interval": [0.1, 0.5], "support": 2}
+            for name in ("neg", "pos")
         },
     },
     "logistic regression": {"accuracy": 0.75, "accuracy_interval": [0.5, 1.0], "macro_f1": 0.7},
@@ -52,16 +57,19 @@ def tables(page):
 
 def test_of_labels():
     page = report_page(LABELLED, ["confusion.png"])
-    assert page.startswith("# films, step 1,200, test side\n\nloss 0.5000, accuracy 0.5000, num_examples 4\n")
-    assert "12,345 parameters. 1,234.5 texts a second, in batches." in page
+    assert page.startswith("# films, step 1,200, test side\n\nModel: ")
+    assert "\n\nloss 0.5000, accuracy 0.5000, num_examples 4\n" in page
+    assert "12,345 parameters. 2.5 MB on disk. 1,234.5 texts a second, in batches, after a warm-up" in page
+    assert "Model: `models/films/1`." in page
     assert "p = 0.7500 that the regression is no worse" in page
     assert "![confusion](confusion.png)" in page
     measures, slices, labels, right, wrong = tables(page)
-    assert measures[2] == ["this model", "50.00 [25.00, 75.00]", "50.00"]
-    assert measures[3] == ["logistic regression", "75.00 [50.00, 100.00]", "70.00"]
+    assert measures[0] == ["", "accuracy", "loss", "macro_f1"]
+    assert measures[2] == ["this model", "50.00 [25.00, 75.00]", "0.70 [0.60, 0.80]", "50.00"]
+    assert measures[3] == ["logistic regression", "75.00 [50.00, 100.00]", "", "70.00"]
     assert [row[1] for row in slices[2:]] == ["1", "1", "1", "1"]
     assert slices[2][0] == "5-5" and slices[2][2].startswith("100.0 [")
-    assert labels[2:] == [["neg", "2", "50.0", "25.0", "33.3"], ["pos", "2", "50.0", "25.0", "33.3"]]
+    assert labels[2:] == [[name, "2", "50.0", "25.0", "33.3 [10.0, 50.0]"] for name in ("neg", "pos")]
     assert [row[0] for row in right[2:]] == ["0.90", "0.70"]
     assert [row[0] for row in wrong[2:]] == ["0.80", "0.60"]
     assert wrong[2][1] == "很好 / 很好"
@@ -97,6 +105,16 @@ def test_of_texts(measure, factor):
 def test_of_a_language_model():
     report = {"name": "x", "step": 1, "split": "eval", "held_out": {"loss": 1.0, "perplexity": 2.718}}
     assert report_page(report) == "# x, step 1, eval side\n\nloss 1.0000, perplexity 2.7180\n"
+    texts = [{"text": "字" * n, "num_tokens": n, "log_probability": -float(n)} for n in range(1, 9)]
+    row = {"loss": 2.0, "loss_interval": [1.5, 2.5], "num_tokens": 1036}
+    report |= {"this model": row, "texts": texts, "ngram": {"perplexity": 9.5, "order": 5, "loss": 2.25}}
+    page = report_page(report)
+    assert "8 examples and 1,036 tokens, with 95% intervals in brackets." in page
+    assert "5-gram, Kneser-Ney, over the same tokens: perplexity 9.5000." in page
+    measures, slices, best, worst = tables(page)
+    assert measures[2:] == [["this model", "2.00 [1.50, 2.50]"]], "what is over other tokens is no row"
+    assert slices[2] == ["1-2", "2", "-1.50 [-2.00, -1.00]"]
+    assert [row[1] for row in (best[2], worst[2])] == ["字", "字" * 8]
 
 
 def test_a_slice_has_its_mean_and_interval():
@@ -118,3 +136,5 @@ def test_what_single_examples_are_judged_by():
     assert example_scores(TEXTS)[0] == "accuracy"
     np.testing.assert_array_equal(example_scores(TEXTS)[1], [100.0, 0.0, 100.0, 0.0])
     np.testing.assert_allclose(example_scores([{"rougeL": 0.25}])[1], [25.0])
+    assert example_scores([{"log_probability": -1.5}]) == ("log_probability", [-1.5])
+    assert example_scores([{"reciprocal_rank": 0.5}]) == ("reciprocal_rank", [50.0])

@@ -1,5 +1,6 @@
 """ROUGE: English as rouge-score gives it, Chinese by the character against numbers worked out by hand."""
 
+import re
 import sys
 
 import numpy as np
@@ -8,6 +9,7 @@ from rouge_score import rouge_scorer
 
 from tflm.errors import UserError
 from tflm.evaluation import rouge
+from tflm.evaluation.rouge import rouge_signature
 
 KINDS = ["rouge1", "rouge2", "rougeL"]
 ENGLISH = [
@@ -59,6 +61,19 @@ def test_chinese_japanese_and_korean_by_the_character(reference, prediction, exp
 def test_mixed_text():
     # read, 文, 件 beside reads, 文, 本: two of three words, one of two pairs.
     assert scores_of("read 文件", "reads文本") == pytest.approx((2 / 3, 1 / 2, 2 / 3))
+
+
+def test_words_with_other_letters_stay_whole():
+    assert scores_of("Дом für Éva", "дом für éva") == (1.0, 1.0, 1.0)
+    # für and fur are different words; ROUGE of ASCII alone would find f and r in both.
+    assert scores_of("für", "fr") == (0.0, 0.0, 0.0)
+
+
+def test_what_counts_as_a_word_is_told():
+    assert re.fullmatch(
+        r"rouge-score \d\S+, F1, words, Porter's stemmer", rouge_signature(["Reads 文件.", "A file."])
+    )
+    assert rouge_signature(["今天天气很好", "GPT 是什么"]).endswith(", F1, characters")
 
 
 def test_nothing_on_one_side_is_zero():

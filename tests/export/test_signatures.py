@@ -11,6 +11,7 @@ TEXT = tf.TensorSpec([None], tf.string, "text")
 
 def test_what_was_written_is_read_back(exports):
     assert read_signatures(exports.text) == {
+        "about": Signature({"text": "string"}, {"config": "string"}),
         "fold": Signature({"scale": "float32", "text": "string"}, {"scaled": "float32", "text": "string"}),
         "serving_default": Signature({"text": "string"}, {"num_characters": "int64", "text": "string"}),
     }
@@ -39,13 +40,15 @@ def test_outputs_that_servers_cannot_give_are_refused(function, words):
     "spec",
     [
         tf.TensorSpec([], tf.int32, "seed"),
-        tf.TensorSpec([None, None], tf.int32, "ids"),
+        tf.TensorSpec([8, None], tf.int32, "ids"),
         tf.TensorSpec([8], tf.int32, "ids"),
         tf.RaggedTensorSpec([None, None], tf.int32),
     ],
 )
-def test_inputs_that_are_not_one_value_a_row_are_refused(spec):
-    with pytest.raises(UserError, match=r"must be tf.TensorSpec\(\[None\], dtype, name\)"):
+def test_inputs_without_the_batch_first_are_refused(spec):
+    with pytest.raises(
+        UserError, match=r"must be tf.TensorSpec\(\[None, \.\.\.\], dtype, name\): the batch comes first"
+    ):
         input_specs("s", tf.function(lambda value: {"y": value}, input_signature=[spec]))
 
 

@@ -66,9 +66,8 @@ def test_records_are_what_tensorflow_serving_reads():
 def test_an_export_holds_the_requests_it_was_checked_with(exports):
     records = tf.data.TFRecordDataset(os.path.join(exports.text, WARMUP_FILE))
     requests = [PredictionLog.FromString(record.numpy()).predict_log.request for record in records]
-    assert [request.model_spec.signature_name for request in requests] == ["serving_default"] * 2 + [
-        "fold"
-    ] * 2
+    names = [request.model_spec.signature_name for request in requests]
+    assert names == ["serving_default"] * 2 + ["fold"] * 2 + ["about"] * 2
     texts = [tf.make_ndarray(entry.value).tolist() for entry in requests[1].inputs]
     assert texts == [[text.encode() for text in exports.requests["serving_default"][1]["text"]]]
 

@@ -149,7 +149,7 @@ def test_the_task_is_what_the_config_says(config, tmp_path):
     assert isinstance(Experiment.create(config, str(tmp_path / "lm")).task, LanguageModeling)
     (tmp_path / "pairs.csv").write_text("q,a\n" + "hello there,你好\n" * 9, encoding="utf-8")
     pairs = override(
-        load_preset("tiny_chat"),
+        load_preset("tiny_pairs"),
         [
             "data.source=csv",
             f"data.path={tmp_path}/pairs.csv",

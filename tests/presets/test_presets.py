@@ -32,8 +32,9 @@ def test_every_family_has_a_tiny_recipe_and_a_small_one():
         ("transformer_encoder_decoder", "denoising"),
         ("skip_gram", "word_vectors"),
     }
-    assert kinds["tiny"] == rows | {("transformer_encoder", kind) for kind in ("similarity", "tagging")}
-    assert kinds["small"] == rows
+    encoder_tasks = ("similarity", "tagging", "question_answering")
+    rows |= {("transformer_decoder", "chat")} | {("transformer_encoder", task) for task in encoder_tasks}
+    assert kinds["tiny"] == kinds["small"] == rows
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -28,7 +28,9 @@ def published(trained, tmp_path, monkeypatch):
 def test_what_goes_into_an_export(trained, published, tmp_path):
     path, given = published
     assert path == f"{tmp_path}/models/poet/1"
-    assert list(given["signatures"]) == ["serving_default", "generate", "score", "tokenize"]
+    assert list(given["signatures"]) == [
+        *("serving_default", "generate", "score", "tokenize", "prefill", "decode"),
+    ]
     assert given["requests"].keys() == given["signatures"].keys()
     model, tokenizer = given["tracked"]
     assert tokenizer is trained.task.tokenizer

@@ -49,7 +49,7 @@ def test_a_length_that_does_not_fit(tokenizers):
 
 
 @pytest.fixture(scope="module")
-def trained(tokenizers, tmp_path_factory):
+def trained(tokenizers, tmp_path_factory, train_for):
     """A model that has learned four pairs by heart; its loss went through store and batches."""
     tokenizer = tokenizers["byte"]
     task = make_task(tokenizer)
@@ -60,20 +60,7 @@ def trained(tokenizers, tmp_path_factory):
     )
     keras.utils.set_random_seed(1)
     model = build_model(config)
-    optimizer = keras.optimizers.Adam(5e-3)
-    optimizer.build(model.trainable_variables)
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def train(batch):
-        with tf.GradientTape() as tape:
-            total, weight = task.loss(model, batch, training=True)
-        values = [variable.value for variable in model.trainable_variables]
-        gradients = [tf.convert_to_tensor(g) / weight for g in tape.gradient(total, values)]
-        optimizer.apply(gradients, model.trainable_variables)
-        return total / weight
-
-    batches = task.batches(store, 4, seed=0, training=True)
-    losses = [float(train(batch)) for batch in batches.dataset().take(200)]
+    losses = train_for(200, task, model, store, batch_size=4)
     assert abs(losses[0] - np.log(tokenizer.vocab_size)) < 0.5
     assert losses[-1] < 0.05
     return task, model, task.signatures(model), store

@@ -75,16 +75,17 @@ def served(make_task, tokenizers, make_model):
 
 def test_signatures_are_those_of_the_contract(served):
     task, _, signatures = served("byte")
-    assert list(signatures) == ["serving_default", "generate", "score", "tokenize"]
+    assert list(signatures) == ["serving_default", "generate", "score", "tokenize", "prefill", "decode"]
     specs = {name: fn.input_signature for name, fn in signatures.items()}
     names = {name: [spec.name for spec in each] for name, each in specs.items()}
     settings = ["seed", "temperature", "top_k", "top_p", "min_p", "repetition_penalty"]
     settings += ["min_new_tokens", "max_new_tokens"]
     assert names["serving_default"] == names["tokenize"] == ["text"]
-    assert names["generate"] == ["text", *settings]
+    assert names["generate"] == names["prefill"] == ["text", *settings]
     assert names["score"] == (["text", "target"] if task.compact_loss else ["text"])
-    for each in specs.values():
-        assert all(spec.shape.as_list() == [None] for spec in each)
+    assert names["decode"][0] == "num_tokens"
+    for name, each in specs.items():
+        assert all(spec.shape.as_list() == [None] for spec in each) or name == "decode"
 
 
 @pytest.mark.parametrize("name", ["byte", "sentencepiece", "wordpiece", "character"])

@@ -6,7 +6,8 @@ from tflm.errors import UserError
 
 _TABLES = ("jsonl", "csv", "tsv", "tfds")
 _WITHOUT_COLUMNS = ("text", "conll", "segmented")
-_FILES = (*_WITHOUT_COLUMNS, "jsonl", "csv", "tsv", "parallel")
+_QUESTIONS = ("squad", "docstring_parameters")
+_FILES = (*_WITHOUT_COLUMNS, "squad", "jsonl", "csv", "tsv", "parallel")
 _BUILT_IN = {  # source -> what text_column and what label_column may be
     "docstrings": (("docstring",), ("package",)),
     "chatterbot": (("dialogue",), ("topic", "language")),
@@ -16,6 +17,11 @@ _COLUMNS = (
     "text_pair_column",
     "label_column",
     "spans_column",
+    "messages_column",
+    "question_column",
+    "context_column",
+    "answer_column",
+    "answer_start_column",
     "source_column",
     "target_column",
 )
@@ -25,7 +31,7 @@ _TEXT_COLUMNS = (
     {"text_column", "text_pair_column", "label_column"},
 )
 _CHOICES = {
-    "source": (*_WITHOUT_COLUMNS, *_TABLES, "parallel", *_BUILT_IN),
+    "source": (*_WITHOUT_COLUMNS, *_TABLES, "parallel", *_QUESTIONS, *_BUILT_IN),
     "split": ("hash", "tail"),
     "document": ("line", "paragraph", "file"),
 }
@@ -43,7 +49,8 @@ class DataConfig:
     source: str = "text"
     """"text", "jsonl", "csv", "tsv", "parallel" (two files of lines that belong together:
     `train.en` and `train.de`), "conll" (a token and its tag a line), "segmented" (words with spaces between), "tfds"
-    (TensorFlow Datasets), "docstrings" (the installed Python packages: a docstring's body and its summary) or
+    (TensorFlow Datasets), "squad" (questions in the JSON of SQuAD, DRCD or CMRC 2018), "docstrings" (the installed
+    Python packages: a docstring's body and its summary), "docstring_parameters" (questions about their parameters) or
     "chatterbot" (dialogues from its corpus package)."""
     path: str = ""
     """A file, a glob (`texts/**/*.txt`) or a folder, which stands for the files in it that have the source's
@@ -86,6 +93,16 @@ class DataConfig:
     or "language", of the questions."""
     spans_column: str = ""
     """jsonl: the column with the labelled spans of a text, a list of [start, end, label]."""
+    messages_column: str = ""
+    """jsonl: the column with a conversation, a list of {"role": "user" or "assistant" or "system", "content": text}."""
+    question_column: str = ""
+    """jsonl: the column with a question that its context answers."""
+    context_column: str = ""
+    """jsonl: the column with the context."""
+    answer_column: str = ""
+    """jsonl: the column with the answer, a span of the context: a text, or a list of them; empty for none."""
+    answer_start_column: str = ""
+    """jsonl: the column with the place of the answer in the context, in characters; "" for its first place."""
     source_column: str = ""
     """For pairs, in place of `text_column`: the column of the source; "parallel": its files' ending ("en")."""
     target_column: str = ""
@@ -176,7 +193,7 @@ class DataConfig:
         given = {name for name in _COLUMNS if getattr(self, name)}
         came = ", ".join(f"{name}={getattr(self, name)!r}" for name in _COLUMNS if name in given) or "none"
         pair = {"source_column", "target_column"}
-        if self.source in _WITHOUT_COLUMNS and given:
+        if self.source in (*_WITHOUT_COLUMNS, *_QUESTIONS) and given:
             raise UserError(
                 f"source {self.source!r} has no columns; leave the column fields empty; came {came}"
             )
@@ -196,7 +213,10 @@ class DataConfig:
                     f"source {self.source!r} has the text_column {' or '.join(map(repr, texts))} and the "
                     f"label_column {' or '.join(map(repr, labels))}; came {came}. Leave all empty for pairs"
                 )
-        if self.source == "jsonl" and given == {"text_column", "spans_column"}:
+        if self.source == "jsonl" and given in ({"text_column", "spans_column"}, {"messages_column"}):
+            return
+        question = {"question_column", "context_column", "answer_column"}
+        if self.source == "jsonl" and given - {"answer_start_column"} == question:
             return
         if self.source in _TABLES and given not in (pair, *_TEXT_COLUMNS):
             raise UserError(
@@ -206,8 +226,8 @@ class DataConfig:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Example key -> column: {"text"}, {"text", "label"}, {"text", "text_pair", "label"}, {"text", "spans"} or
-        {"source", "target"}."""
+        """Example key -> column: {"text"}, {"text", "label"}, {"text", "text_pair", "label"}, {"text", "spans"},
+        {"messages"}, {"question", "context", "answer"} with perhaps "answer_start", or {"source", "target"}."""
         return {name.removesuffix("_column"): getattr(self, name) for name in _COLUMNS if getattr(self, name)}
 
     def has_own_files(self, split: str) -> bool:

@@ -10,11 +10,14 @@ from absl import logging
 
 from tflm.data.chatterbot import read_chatterbot
 from tflm.data.config import SPLITS, DataConfig
+from tflm.data.docstring_questions import read_docstring_questions
 from tflm.data.docstrings import read_docstrings
 from tflm.data.files import find_bad_character, find_files, find_in_folder
+from tflm.data.messages import read_messages
 from tflm.data.parallel import read_parallel
 from tflm.data.plain_text import read_part, read_text
 from tflm.data.rows import Row
+from tflm.data.squad import read_question_lines, read_squad
 from tflm.data.tables import read_jsonl, read_table
 from tflm.data.tagged_text import read_conll, read_segmented, read_tagged_jsonl
 from tflm.data.tfds import read_tfds
@@ -164,6 +167,8 @@ def read_rows(config: DataConfig, split: str) -> Iterator[Row]:
     path, encoding = find_place(config, split), config.encoding
     if config.source == "docstrings":
         return read_docstrings(path, config.text_column, config.label_column)
+    if config.source == "docstring_parameters":
+        return read_docstring_questions(path)
     if config.source == "chatterbot":
         return read_chatterbot(config.languages, config.text_column, config.label_column)
     if config.source == "tfds":
@@ -173,8 +178,14 @@ def read_rows(config: DataConfig, split: str) -> Iterator[Row]:
     files = find_files(path, config.source)
     if config.source == "conll":
         return read_conll(files, encoding)
+    if config.source == "squad":
+        return read_squad(files, encoding)
     if config.source == "segmented":
         return read_segmented(files, encoding)
+    if config.messages_column:
+        return read_messages(files, config.messages_column, encoding)
+    if config.question_column:
+        return read_question_lines(files, config.columns, encoding)
     if config.spans_column:
         return read_tagged_jsonl(files, config.text_column, config.spans_column, encoding)
     if config.source == "jsonl":

@@ -13,6 +13,7 @@ _NUM_LISTED = 12  # files named in a message
 _ENDINGS = {
     "text": (".txt",),
     "jsonl": (".jsonl", ".ndjson"),
+    "squad": (".json",),
     "csv": (".csv",),
     "tsv": (".tsv",),
     "conll": (".conll", ".bio", ".bioes", ".txt", ".tsv"),

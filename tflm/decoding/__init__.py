@@ -6,13 +6,25 @@ setting stands in a file of its own name: `temperature.py`, `top_k.py`, `top_p.p
 """
 
 from tflm.decoding.config import DecodingConfig, settings_specs, settings_tensors
-from tflm.decoding.generate import Generation, LanguageModel, generate
+from tflm.decoding.generate import (
+    Generation,
+    LanguageModel,
+    Progress,
+    advance,
+    begin,
+    generate,
+    progress_specs,
+)
 
 __all__ = [
     "DecodingConfig",
     "Generation",
     "LanguageModel",
+    "Progress",
+    "advance",
+    "begin",
     "generate",
+    "progress_specs",
     "settings_specs",
     "settings_tensors",
 ]

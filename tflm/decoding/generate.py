@@ -1,7 +1,7 @@
 """The generation loop: the prompts at once, then one token a step, in segments that grow the cache."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import tensorflow as tf
 
@@ -25,6 +25,19 @@ class LanguageModel(Protocol):
 
     def extend_state(self, state: Any, num_positions: Any) -> Any:
         """The state with room for `num_positions` (int32 scalar) more."""
+
+
+class Progress(NamedTuple):
+    """Texts on their way: what `begin` returns and `advance` goes on from. All tensors, so it can cross the wire."""
+
+    model_state: Any
+    """The model's own state, after all tokens but the newest."""
+    rows: Rows
+    settings: Mapping[str, tf.Tensor]
+    limits: tf.Tensor
+    """int32 [B]: tokens that a row may produce."""
+    token_ids: tf.Tensor
+    """int32 [B, N]: what was produced so far, without the end token, then pad_id."""
 
 
 class Generation(NamedTuple):
@@ -82,8 +95,35 @@ def generate(
         UserError: settings are missing or of the wrong dtype, or an argument is out of range.
         tf.errors.InvalidArgumentError: a prompt is empty (found when the graph runs).
     """
-    check_settings(dict(settings))
     _check_arguments(end_id, {pad_id, *suppressed_ids}, max_total_length, segment_length)
+    ids: _Ids = {"end_id": end_id, "pad_id": pad_id, "suppressed_ids": suppressed_ids}
+    progress = begin(model, prompts, settings, context=context, max_total_length=max_total_length, **ids)
+    everything = tf.reduce_max(progress.limits)
+    progress = advance(model, progress, everything, segment_length=segment_length, **ids)
+    rows = progress.rows
+    token_ids = progress.token_ids[:, : tf.reduce_max(rows.num_tokens)]
+    return Generation(token_ids, rows.num_tokens, rows.log_probability)
+
+
+class _Ids(TypedDict):
+    end_id: int
+    pad_id: int
+    suppressed_ids: Sequence[int]
+
+
+def begin(
+    model: LanguageModel,
+    prompts: tf.RaggedTensor,
+    settings: Mapping[str, tf.Tensor],
+    *,
+    end_id: int,
+    pad_id: int,
+    suppressed_ids: Sequence[int] = (),
+    context: Any = None,
+    max_total_length: int | None = None,
+) -> Progress:
+    """Reads the prompts and chooses the first token of each row. Arguments and errors as of `generate`."""
+    check_settings(dict(settings))
     prompts, limits = _fit(prompts, settings["max_new_tokens"], max_total_length)
     token_ids, num_padding = pad_left(prompts, pad_id)
     batch_size, width = tf.unstack(tf.shape(token_ids))
@@ -93,24 +133,58 @@ def generate(
     suppressed = _token_mask([pad_id, *suppressed_ids], tf.shape(logits)[-1])
     rules = Rules(settings, limits, suppressed, end_id, pad_id)
     rows = append_token(start_rows(prompts, rules), logits[:, -1], _draw(settings, 0, 1)[0], rules)
-    token_ids, rows = _run_segments(model, state, rows, rules, segment_length)
-    return Generation(token_ids[:, : tf.reduce_max(rows.num_tokens)], rows.num_tokens, rows.log_probability)
+    return Progress(state, rows, settings, limits, rows.token_ids[:, None])
+
+
+def advance(
+    model: LanguageModel,
+    progress: Progress,
+    num_tokens: int | tf.Tensor,
+    *,
+    end_id: int,
+    pad_id: int,
+    suppressed_ids: Sequence[int] = (),
+    segment_length: int = 64,
+) -> Progress:
+    """Goes on for `num_tokens` tokens a row, fewer when all rows stop. However the steps are parted, the texts are
+    those of `generate`.
+
+    Args:
+        model: a LanguageModel.
+        progress: from `begin` or an earlier `advance` with the same model and ids.
+        num_tokens: int32 scalar.
+    """
+    suppressed = _token_mask([pad_id, *suppressed_ids], tf.shape(progress.rows.seen)[1])
+    rules = Rules(progress.settings, progress.limits, suppressed, end_id, pad_id)
+    # The last token that a limit allows is not read.
+    end = tf.minimum(tf.shape(progress.token_ids)[1] + num_tokens, tf.reduce_max(progress.limits)) - 1
+    return _run_segments(model, progress, rules, end, segment_length)
+
+
+def progress_specs(model: LanguageModel, progress: Progress) -> Progress:
+    """A Progress of TensorSpecs that fit this one and all that `advance` makes of it: what grows is open."""
+    specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), progress)
+    extended = model.extend_state(progress.model_state, 1)
+    state = tf.nest.map_structure(
+        lambda old, new: tf.TensorSpec(_common_shape(old, new), old.dtype), progress.model_state, extended
+    )
+    return specs._replace(model_state=state, token_ids=tf.TensorSpec([None, None], tf.int32))
 
 
 def _run_segments(
-    model: LanguageModel, state: Any, rows: Rows, rules: Rules, segment_length: int
-) -> tuple[tf.Tensor, Rows]:
-    """All steps after the prompt. Returns every produced token, int32 [B, 1 + steps], and Rows."""
-    num_steps = tf.reduce_max(rules.limits) - 1  # the last token is not read
+    model: LanguageModel, progress: Progress, rules: Rules, end: tf.Tensor, segment_length: int
+) -> Progress:
+    """Steps up to number `end`, counted from the first token after the prompt."""
 
     def body(start: tf.Tensor, token_ids: tf.Tensor, rows: Rows, state: Any) -> tuple:
-        length = tf.minimum(segment_length, num_steps - start)
+        length = tf.minimum(segment_length, end - start)
         state = model.extend_state(state, length)
         numbers = _draw(rules.settings, start + 1, length)
         new_ids, rows, state = _run_segment(model, state, rows, rules, numbers)
         return start + length, tf.concat([token_ids, new_ids], axis=1), rows, state
 
-    start, token_ids = tf.constant(0), rows.token_ids[:, None]
+    token_ids, rows, state = progress.token_ids, progress.rows, progress.model_state
+    start = tf.shape(token_ids)[1] - 1
     # Which dimensions grow: the loop must know while it is traced. Of this extension only the shape is used,
     # so the graph drops it.
     shapes = (
@@ -119,13 +193,13 @@ def _run_segments(
         tf.nest.map_structure(lambda x: x.shape, rows),
         tf.nest.map_structure(_common_shape, state, model.extend_state(state, 1)),
     )
-    _, token_ids, rows, _ = tf.while_loop(
-        lambda start, token_ids, rows, state: (start < num_steps) & tf.reduce_any(rows.is_running),
+    _, token_ids, rows, state = tf.while_loop(
+        lambda start, token_ids, rows, state: (start < end) & tf.reduce_any(rows.is_running),
         body,
         (start, token_ids, rows, state),
         shape_invariants=shapes,
     )
-    return token_ids, rows
+    return Progress(state, rows, progress.settings, progress.limits, token_ids)
 
 
 def _run_segment(

@@ -15,17 +15,18 @@ def compare_reports(report: dict[str, Any], other: dict[str, Any]) -> dict[str, 
     Args:
         report, other: as `apps.evaluate` writes them, with `texts`.
     Returns:
-        `measure` of single examples (accuracy, rougeL, chrf or f1), its mean for `this` and the `other`, from 0 to
-        100, their `difference` and `difference_interval`, and `p_value`: how probable it is that this one is no
+        `measure` of single examples, as `example_scores` names it, its mean for `this` and the `other`, their
+        `difference` and `difference_interval`, and `p_value`: how probable it is that this one is no
         better on other such examples (Koehn, 2004, section 4).
     Raises:
-        UserError: a report has no texts, or they are over different examples or by different measures.
+        UserError: a report has no texts, or they are over different examples, by different measures, or of language
+            models that cut the texts into different tokens.
     """
     texts, others = (each.get("texts", []) for each in (report, other))
     if not texts or not others:
         raise UserError(
-            "runs are compared by the texts of their reports, and one has none: language models are compared by "
-            "apps.compare."
+            "runs are compared by the texts of their reports, and one has none: this kind of task, or an older "
+            "apps.evaluate. Language models are compared by apps.compare, too."
         )
     ours, theirs = ([{key: text.get(key) for key in _KEYS} for text in side] for side in (texts, others))
     if ours != theirs:
@@ -36,6 +37,11 @@ def compare_reports(report: dict[str, Any], other: dict[str, Any]) -> dict[str, 
     (measure, scores), (other_measure, other_scores) = example_scores(texts), example_scores(others)
     if measure != other_measure:
         raise UserError(f"one report is measured by {measure}, the other by {other_measure}.")
+    if any(a.get("num_tokens") != b.get("num_tokens") for a, b in zip(texts, others, strict=True)):
+        raise UserError(
+            "the two models cut the texts into different tokens, so a token of one is not one of the other: compare "
+            "them by apps.compare, which counts bytes."
+        )
     difference = bootstrap(scores - other_scores)
     return {
         "measure": measure,

@@ -10,7 +10,9 @@ from tflm.evaluation.intervals import bootstrap
 _NUM_SLICES = 4
 _NUM_EXAMPLES = 5
 _LONGEST = 200
-_NO_ROWS = ("held_out", "signatures", "against")
+_NO_ROWS = ("held_out", "signatures", "against", "ngram", "texts")
+_NO_SHARES = ("loss", "perplexity")
+_SCORES = {"rougeL": 100.0, "chrf": 1.0, "f1": 100.0, "reciprocal_rank": 100.0, "log_probability": 1.0}
 
 Report = dict[str, Any]
 
@@ -19,8 +21,8 @@ def report_page(report: Report, plots: Sequence[str] = ()) -> str:
     """Markdown.
 
     Args:
-        report: as `apps.evaluate` writes it: `name`, `step`, `split`, `held_out`, what `report_labels` or
-            `report_texts` gave, `num_parameters`, `texts_per_second`.
+        report: as `apps.evaluate` writes it: `name`, `step`, `split`, what a report of `REPORTS` gave, and where they
+            are known `held_out`, `model`, `num_parameters`, `size_bytes`, `texts_per_second`, `ngram`, `against`.
         plots: file names of pictures beside the page.
     """
     parts = [_head(report)]
@@ -59,11 +61,12 @@ def slices_by_length(texts: Sequence[dict[str, Any]], scores: np.ndarray, key: s
 
 
 def example_scores(texts: Sequence[dict[str, Any]]) -> tuple[str, np.ndarray]:
-    """By what single examples are judged, and float [N] from 0 to 100: being right, or ROUGE-L, chrF or F1 of each."""
+    """By what single examples are judged, and float [N], the higher the better: from 0 to 100 being right, or ROUGE-L,
+    chrF, F1 or the reciprocal rank of each; of language models the mean log-probability of a token, in nats."""
     if "right" in texts[0]:
         return "accuracy", np.array([100.0 * text["right"] for text in texts])
-    name = next(name for name in ("rougeL", "chrf", "f1") if name in texts[0])
-    return name, np.array([text[name] for text in texts]) * (1.0 if name == "chrf" else 100.0)
+    name = next(name for name in _SCORES if name in texts[0])
+    return name, np.array([text[name] for text in texts]) * _SCORES[name]
 
 
 def _is_labelled(report: Report) -> bool:
@@ -73,26 +76,37 @@ def _is_labelled(report: Report) -> bool:
 def _head(report: Report) -> str:
     measures = ", ".join(
         f"{name} {value:,.4f}" if name.partition("_")[0] != "num" else f"{name} {value:,.0f}"
-        for name, value in report["held_out"].items()
+        for name, value in report.get("held_out", {}).items()
     )
-    lines = [f"# {report['name']}, step {report['step']:,}, {report['split']} side", "", measures]
-    if "num_parameters" in report:
-        lines += ["", f"{report['num_parameters']:,} parameters."]
+    lines = [f"# {report['name']}, step {report['step']:,}, {report['split']} side"]
+    lines += [f"Model: `{report['model']}`."] if "model" in report else []
+    lines += [measures] if measures else []
+    facts = [f"{report['num_parameters']:,} parameters."] if "num_parameters" in report else []
+    if "size_bytes" in report:
+        facts.append(f"{report['size_bytes'] / 1e6:,.1f} MB on disk.")
     if "texts_per_second" in report:
-        lines[-1] += f" {report['texts_per_second']:,.1f} texts a second, in batches."
-    return "\n".join(lines)
+        facts.append(
+            f"{report['texts_per_second']:,.1f} texts a second, in batches, after a warm-up: tracing is not counted."
+        )
+    lines += [" ".join(facts)] if facts else []
+    if "ngram" in report:
+        ngram = report["ngram"]
+        lines.append(
+            f"{ngram['order']}-gram, Kneser-Ney, over the same tokens: perplexity {ngram['perplexity']:,.4f}."
+        )
+    return "\n\n".join(lines)
 
 
 def _measures(report: Report) -> str:
     """A row for the model, and one for each baseline."""
     rows = {name: row for name, row in report.items() if isinstance(row, dict) and name not in _NO_ROWS}
     names = list(dict.fromkeys(name for row in rows.values() for name in _scores(row)))
-    unit = 100.0 if _is_labelled(report) else 1.0
-    lines = [f"{len(report['texts']):,} examples, with 95% intervals in brackets.", ""]
+    lines = [f"{_counted(report)}, with 95% intervals in brackets.", ""]
     lines += ["| | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
     for row_name, row in rows.items():
         cells = []
         for name in names:
+            unit = 100.0 if _is_labelled(report) and name not in _NO_SHARES else 1.0
             low_high = row.get(f"{name}_interval")
             cell = f"{unit * row[name]:.2f}" if name in row else ""
             cells.append(
@@ -115,19 +129,28 @@ def _measures(report: Report) -> str:
     return "\n".join(lines)
 
 
+def _counted(report: Report) -> str:
+    """What the measures are over: examples, and what else there was to count."""
+    counts = {name: value for name, value in report["this model"].items() if isinstance(value, int)}
+    parts = [f"{value:,} {name.removeprefix('num_')}" for name, value in counts.items()]
+    return " and ".join([f"{len(report['texts']):,} examples", *parts])
+
+
 def _scores(row: dict[str, Any]) -> list[str]:
     """The names of its plain numbers that are measures."""
     return [name for name, value in row.items() if isinstance(value, float)]
 
 
 def _slices(report: Report, texts: Sequence[dict[str, Any]]) -> str:
-    key = "text" if "text" in texts[0] else "source"
+    key = next(name for name in ("text", "source", "context") if name in texts[0])
     name, scores = example_scores(texts)
+    digits = 2 if name == "log_probability" else 1
     lines = [f"## By length of the {key}", "", f"| characters | examples | {name} |", "|---|---|---|"]
     for part in slices_by_length(texts, scores, key):
         mean, low, high = part["score"]
         lines.append(
-            f"| {part['shortest']}-{part['longest']} | {part['count']:,} | {mean:.1f} [{low:.1f}, {high:.1f}] |"
+            f"| {part['shortest']}-{part['longest']} | {part['count']:,} | {mean:.{digits}f} "
+            f"[{low:.{digits}f}, {high:.{digits}f}] |"
         )
     return "\n".join(lines)
 
@@ -135,9 +158,15 @@ def _slices(report: Report, texts: Sequence[dict[str, Any]]) -> str:
 def _labels(report: Report) -> str:
     lines = ["## By label", "", "| label | examples | precision | recall | F1 |", "|---|---|---|---|---|"]
     for name, row in report["this model"]["per_label"].items():
-        values = " | ".join(f"{100 * row[key]:.1f}" for key in ("precision", "recall", "f1"))
+        values = " | ".join(_share(row, key) for key in ("precision", "recall", "f1"))
         lines.append(f"| {_cell(name)} | {row['support']:,} | {values} |")
     return "\n".join(lines)
+
+
+def _share(row: dict[str, Any], key: str) -> str:
+    """ "50.0 [41.2, 58.9]", in percent."""
+    ends = [f"{100 * end:.1f}" for end in row.get(f"{key}_interval", ())]
+    return f"{100 * row[key]:.1f}" + (f" [{', '.join(ends)}]" if ends else "")
 
 
 def _examples(texts: Sequence[dict[str, Any]], labelled: bool) -> str:
@@ -150,7 +179,17 @@ def _examples(texts: Sequence[dict[str, Any]], labelled: bool) -> str:
     titles = ("Right and surest", "Wrong and surest") if labelled else (f"Best by {name}", f"Worst by {name}")
     keys = [
         key
-        for key in ("source", "text", "text_pair", "target", "label", "spans", "answer")
+        for key in (
+            "source",
+            "question",
+            "context",
+            "text",
+            "text_pair",
+            "target",
+            "label",
+            "spans",
+            "answer",
+        )
         if key in texts[0]
     ]
     blocks = []

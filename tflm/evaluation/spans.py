@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import tensorflow as tf
+import numpy as np
 
 from tflm.errors import UserError
+from tflm.evaluation.answers import AnswerFn
+from tflm.evaluation.resampling import add_f1_intervals
 from tflm.tasks.tagging import read_spans
 
 Span = tuple[int, int, str]
@@ -55,36 +57,39 @@ def span_scores(wanted: Sequence[Iterable[Span]], found: Sequence[Iterable[Span]
     }
 
 
-def report_spans(
-    task: Any, model: Any, examples: Sequence[dict[str, str]], batch_size: int = 64
-) -> dict[str, Any]:
+def report_spans(tag_fn: AnswerFn, examples: Sequence[dict[str, str]]) -> dict[str, Any]:
     """What a model finds in texts, measured.
 
     Args:
-        task: `Tagging`.
+        tag_fn: answers `start`, `end`, `label` [N, S] and `num_spans` [N] to `text`.
         examples: {"text", "spans"}.
     Returns:
-        `this model`, the measures of `span_scores`; and `texts`, each example with its `answer`, like `spans` a JSON
-        list, and its `f1`; 1 where there is nothing to find and nothing was found.
+        `this model`, the measures of `span_scores`, each with `NAME_interval`, the ends of its 95% interval over texts;
+        and `texts`, each example with its `answer`, like `spans` a JSON list, and its `f1`; 1 where there is nothing to
+        find and nothing was found.
     """
-    tag = task.signatures(model)["tag"]
-    order = sorted(range(len(examples)), key=lambda row: len(examples[row]["text"]))
-    found: dict[int, list[Span]] = {}
-    for begin in range(0, len(order), batch_size):
-        rows = order[begin : begin + batch_size]
-        outputs = tag(tf.constant([examples[row]["text"] for row in rows]))
-        columns = [outputs[name].numpy().tolist() for name in ("num_spans", "start", "end", "label")]
-        for row, count, *parts in zip(rows, *columns):
-            found[row] = [(start, end, label.decode()) for start, end, label in list(zip(*parts))[:count]]
-    spans = [found[row] for row in range(len(examples))]
+    outputs = tag_fn({"text": [example["text"] for example in examples]})
+    columns = [outputs[name].tolist() for name in ("num_spans", "start", "end", "label")]
+    spans: list[list[Span]] = [list(zip(*parts))[:count] for count, *parts in zip(*columns)]
     wanted = [read_spans(example) for example in examples]
+    measures = span_scores(wanted, spans)
+    names = list(measures["per_label"])
+    both = [list({*right} & {*came}) for right, came in zip(wanted, spans)]
+    correct, given, support = (_counts(side, names) for side in (both, spans, wanted))
+    add_f1_intervals(measures, correct, given, support, names)
     return {
-        "this model": span_scores(wanted, spans),
+        "this model": measures,
         "texts": [
             {**example, "answer": json.dumps(each, ensure_ascii=False), "f1": _f1(right, each)}
             for example, right, each in zip(examples, wanted, spans)
         ],
     }
+
+
+def _counts(side: Sequence[Iterable[Span]], names: list[str]) -> np.ndarray:
+    """float64 [N, C]: how many spans of each label each text has."""
+    rows = [Counter(label for _, _, label in set(spans)) for spans in side]
+    return np.array([[float(row[name]) for name in names] for row in rows])
 
 
 def _f1(wanted: list[Span], found: list[Span]) -> float:

@@ -65,7 +65,7 @@ def input_specs(name: str, function: Any) -> dict[str, tf.TensorSpec]:
 
     Args:
         name: the signature's name, for messages.
-        function: a `tf.function` with an `input_signature` of `tf.TensorSpec([None], dtype, name)`, that
+        function: a `tf.function` with an `input_signature` of `tf.TensorSpec([None, ...], dtype, name)`, that
             returns a dict of tensors, batch first.
     Raises:
         UserError: anything else. A ragged output would be saved without a name under which servers could
@@ -80,8 +80,11 @@ def input_specs(name: str, function: Any) -> dict[str, tf.TensorSpec]:
     args, kwargs = concrete.structured_input_signature
     specs = list(args) + list(kwargs.values())
     for spec in specs:
-        if not isinstance(spec, tf.TensorSpec) or spec.shape.as_list() != [None]:
-            raise UserError(f"signature {name!r}: input {spec} must be tf.TensorSpec([None], dtype, name).")
+        if not isinstance(spec, tf.TensorSpec) or not spec.shape.rank or spec.shape[0] is not None:
+            raise UserError(
+                f"signature {name!r}: input {spec} must be tf.TensorSpec([None, ...], dtype, name): the batch comes "
+                "first."
+            )
     _check_outputs(name, concrete.structured_outputs)
     names = concrete._arg_keywords  # what tf.saved_model.save will call them
     return dict(zip(names, specs))

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tflm.errors import UserError
+from tflm.export.about import about_signature
 from tflm.export.audit import audit_ops
 from tflm.export.checksums import CHECKSUMS_FILE, write_checksums
 from tflm.export.model_card import CARD_FILE, model_card
@@ -17,6 +18,7 @@ from tflm.export.versions import reserve, split_output
 from tflm.export.warmup import WARMUP_FILE, write_warmup
 from tflm.export.weights import WEIGHTS_FILE, write_weight_names
 
+CONFIG_FILE = "config.json"
 _EXTRA = "assets.extra"  # servers leave alone what they do not know in it
 _RESERVED = (
     "saved_model.pb",
@@ -61,14 +63,17 @@ def write_export(
         requests: signature name to requests, each a dict of input name to list. Each signature needs one at
             least. They are checked and also become the warm-up requests of a server.
         card: heading to text or to a dict of settings; the model card opens with these.
-        files: file name to text or bytes, written beside the graph (`config.json`) or below `assets.extra`
-            (`assets.extra/tokenizer/pieces.model`).
+        files: file name to text or bytes, written beside the graph or below `assets.extra`
+            (`assets.extra/tokenizer/pieces.model`). `config.json` is also what the signature `about` tells.
     Returns:
         The path of the new version.
     Raises:
         UserError: functions, requests or output do not fit, or an op that stock servers do not link.
         ExportError: the written model does not load or does not answer as it did in memory.
     """
+    if CONFIG_FILE in files:
+        signatures = {**signatures, "about": about_signature(_text(files[CONFIG_FILE]))}
+        requests = {**requests, "about": [{"text": [""]}, {"text": ["", ""]}]}
     arrays, tracked = arrays_of_requests(signatures, requests), list(tracked)
     module = module_to_save(signatures, tracked)
     taken = [name for name in files if name in _RESERVED or not _is_plain(name)]
@@ -93,6 +98,10 @@ def write_export(
         write_checksums(path)
         verify_export(path, arrays, expected)
         return reservation.publish()
+
+
+def _text(content: str | bytes) -> str:
+    return content if isinstance(content, str) else content.decode()
 
 
 def _is_plain(name: str) -> bool:

@@ -7,6 +7,7 @@ from tflm.presets.config import ExperimentConfig, Preset
 from tflm.presets.docstring_summarizer import docstring_summarizer
 from tflm.presets.experiment import Experiment
 from tflm.presets.multi30k import multi30k_lstm_small, multi30k_small
+from tflm.presets.questions import docstring_questions_small
 from tflm.presets.sentiment import (
     shopping_pretraining,
     shopping_sentiment_lstm,
@@ -21,7 +22,9 @@ from tflm.presets.small import (
     docstring_topics_small,
     gpt_small,
     lstm_small,
+    similarity_small,
     t5_small,
+    tagging_small,
     word_vectors_small,
 )
 from tflm.presets.tiny import (
@@ -33,6 +36,8 @@ from tflm.presets.tiny import (
     tiny_lstm,
     tiny_lstm_classifier,
     tiny_lstm_seq2seq,
+    tiny_pairs,
+    tiny_question_answering,
     tiny_similarity,
     tiny_t5,
     tiny_tagger,
@@ -45,6 +50,7 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         bert_small,
         chat_demo,
+        docstring_questions_small,
         docstring_summarizer,
         docstring_topics_small,
         gpt_small,
@@ -55,10 +61,12 @@ PRESETS: dict[str, Preset] = {
         shopping_pretraining,
         shopping_sentiment_lstm,
         shopping_sentiment_transformer,
+        similarity_small,
         sst2_lstm_small,
         sst2_pretraining,
         sst2_transformer_small,
         t5_small,
+        tagging_small,
         tiny_bert,
         tiny_bert_classifier,
         tiny_chat,
@@ -67,6 +75,8 @@ PRESETS: dict[str, Preset] = {
         tiny_lstm,
         tiny_lstm_classifier,
         tiny_lstm_seq2seq,
+        tiny_pairs,
+        tiny_question_answering,
         tiny_similarity,
         tiny_t5,
         tiny_tagger,

@@ -4,7 +4,7 @@ from tflm.data import DataConfig
 from tflm.decoding import DecodingConfig
 from tflm.models import TransformerDecoderConfig
 from tflm.presets.config import ExperimentConfig
-from tflm.tasks import PairsConfig
+from tflm.tasks import ChatConfig
 from tflm.text import TokenizerConfig
 from tflm.training import TrainingConfig
 
@@ -20,10 +20,12 @@ def chat_demo() -> ExperimentConfig:
     return ExperimentConfig(
         name="chat_demo",
         data=DataConfig(source="chatterbot", eval_fraction=0.05),
-        tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=4000),
-        task=PairsConfig(max_source_length=40, max_target_length=80),
+        tokenizer=TokenizerConfig(
+            kind="sentencepiece", vocab_size=4000, special_tokens=("system", "user", "assistant")
+        ),
+        task=ChatConfig(max_history=3),
         model=TransformerDecoderConfig(
-            num_layers=4, hidden_dim=192, num_heads=6, max_length=128, dropout=0.1
+            num_layers=4, hidden_dim=192, num_heads=6, max_length=160, dropout=0.1
         ),
         training=TrainingConfig(
             num_steps=1500,

@@ -35,6 +35,7 @@ from tflm.training.low_rank import add_adapters, merged_weights
 
 # Fields of `training` that a run may change when it is taken up again: they do not enter what is computed.
 _FREE = ("log_every", "eval_every", "checkpoint_every", "keep_checkpoints", "max_eval_batches")
+_NO_TEXT = ("label", "spans", "answers")  # parts of an example that no vocabulary is learned from
 
 
 class Experiment:
@@ -222,7 +223,10 @@ class Experiment:
 
     def _texts(self) -> Iterator[str]:
         for example in self._whole_side():
-            yield from (text for key, text in example.items() if key not in ("label", "spans"))
+            if "messages" in example:
+                yield from (message["content"] for message in json.loads(example["messages"]))
+            else:
+                yield from (text for key, text in example.items() if key not in _NO_TEXT)
 
     def _fingerprint(self, split: str) -> str:
         """Stands for what a store depends on: data, tokenizer, task, lengths."""

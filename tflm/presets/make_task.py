@@ -6,6 +6,8 @@ from tflm.errors import UserError
 from tflm.models import LanguageModel, SkipGram, model_class
 from tflm.presets.config import ExperimentConfig
 from tflm.tasks import (
+    Chat,
+    ChatConfig,
     Classification,
     ClassificationConfig,
     Denoising,
@@ -16,6 +18,8 @@ from tflm.tasks import (
     MaskedLanguageModelingConfig,
     Pairs,
     PairsConfig,
+    QuestionAnswering,
+    QuestionAnsweringConfig,
     SequenceToSequence,
     Similarity,
     SimilarityConfig,
@@ -49,6 +53,9 @@ def make_task(config: ExperimentConfig, tokenizer: Tokenizer, labels_fn: Callabl
             _require(config, writes, "a decoder or an encoder-decoder")
             pairs = SequenceToSequence if has_encoder else Pairs
             return pairs(task, tokenizer, max_length, decoding)
+        case ChatConfig():
+            _require(config, writes and not has_encoder, "a decoder")
+            return Chat(task, tokenizer, max_length, decoding)
         case MaskedLanguageModelingConfig():
             _require(config, not writes and model is not SkipGram, "an encoder")
             return MaskedLanguageModeling(task, tokenizer, max_length)
@@ -61,6 +68,9 @@ def make_task(config: ExperimentConfig, tokenizer: Tokenizer, labels_fn: Callabl
         case TaggingConfig():
             _require(config, not writes and model is not SkipGram, "an encoder")
             return Tagging(task, tokenizer, max_length, labels_fn())
+        case QuestionAnsweringConfig():
+            _require(config, not writes and model is not SkipGram, "an encoder")
+            return QuestionAnswering(task, tokenizer, max_length)
         case WordVectorsConfig():
             _require(config, model is SkipGram, "a skip_gram model")
             return WordVectors(task, tokenizer, max_length)

@@ -28,11 +28,12 @@ def publish(experiment: Experiment, output: str, step: int | None = None) -> str
     """
     model, found = experiment.trained_model(step)
     task, config = experiment.task, experiment.config
+    signatures = task.signatures(model)
     return write_export(
-        task.signatures(model),
+        signatures,
         [model, task.tokenizer],
         output,
-        requests=task.example_requests(),
+        requests={**task.example_requests(), **task.follow_up_requests(signatures)},
         card={
             "What it is": f"A model of the kind {config.model.kind} with {model.num_parameters():,} parameters, "
             f"for the task {config.task.kind}, from the recipe `{config.name}`, after {found} steps.",

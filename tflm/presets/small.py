@@ -17,6 +17,8 @@ from tflm.tasks import (
     DenoisingConfig,
     LanguageModelingConfig,
     MaskedLanguageModelingConfig,
+    SimilarityConfig,
+    TaggingConfig,
     WordVectorsConfig,
 )
 from tflm.text import TokenizerConfig
@@ -117,6 +119,45 @@ def docstring_topics_small() -> ExperimentConfig:
         training=dataclasses.replace(
             _TRAINING, num_steps=200, optimizer="adamw", peak_learning_rate=1e-3, eval_every=200
         ),
+    )
+
+
+def similarity_small() -> ExperimentConfig:
+    """The body of a docstring near its summary, by the body of bert_small; after it with `--init_from=runs/bert_small`.
+    What `apps.embed --query` and `apps.answer --documents` search with.
+
+    Cost: 1,500 steps, not measured yet.
+    Result: not measured yet.
+    Command: python -m apps.train --preset=similarity_small --workdir=runs/similarity
+    """
+    config = bert_small()
+    return dataclasses.replace(
+        config,
+        name="similarity_small",
+        data=dataclasses.replace(config.data, text_column=""),
+        task=SimilarityConfig(),
+        training=dataclasses.replace(config.training, global_batch_size=64),
+    )
+
+
+def tagging_small() -> ExperimentConfig:
+    """Keywords, numbers, strings and comments in lines of Python code, character by character; docs/tagging.md makes
+    the data, of the standard library.
+
+    Cost: 1,500 steps, not measured yet.
+    Result: not measured yet.
+    Command: python -m apps.train --preset=tagging_small --workdir=runs/tagging --set data.path=code.jsonl
+    """
+    return dataclasses.replace(
+        gpt_small(),
+        name="tagging_small",
+        data=DataConfig(
+            source="jsonl", path="code.jsonl", text_column="text", spans_column="spans", eval_fraction=0.02
+        ),
+        tokenizer=TokenizerConfig(kind="character", vocab_size=1000),
+        task=TaggingConfig(),
+        model=dataclasses.replace(_ENCODER, num_layers=3, hidden_dim=128),
+        training=dataclasses.replace(_TRAINING, global_batch_size=64),
     )
 
 

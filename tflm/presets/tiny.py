@@ -2,6 +2,7 @@
 that every machine has: the Python sources of tflm itself, and the dialogues of chatterbot-corpus."""
 
 import dataclasses
+import importlib.util
 import os
 
 import tflm
@@ -18,11 +19,13 @@ from tflm.models import (
 )
 from tflm.presets.config import ExperimentConfig
 from tflm.tasks import (
+    ChatConfig,
     ClassificationConfig,
     DenoisingConfig,
     LanguageModelingConfig,
     MaskedLanguageModelingConfig,
     PairsConfig,
+    QuestionAnsweringConfig,
     SimilarityConfig,
     TaggingConfig,
     WordVectorsConfig,
@@ -31,6 +34,7 @@ from tflm.text import TokenizerConfig
 from tflm.training import TrainingConfig
 
 _SOURCES = os.path.join(os.path.dirname(os.path.abspath(tflm.__file__)), "**", "*.py")
+_KERAS = os.path.dirname(getattr(importlib.util.find_spec("keras"), "origin", None) or "")
 _DIALOGUES = DataConfig(source="chatterbot", text_column="dialogue", eval_fraction=0.05)
 _TRAINING = TrainingConfig(
     num_steps=300,
@@ -76,15 +80,15 @@ def tiny_lstm() -> ExperimentConfig:
     )
 
 
-def tiny_chat() -> ExperimentConfig:
-    """The demo's data on a model of seconds: English and Chinese questions and answers.
+def tiny_pairs() -> ExperimentConfig:
+    """A Transformer decoder on English and Chinese questions and answers, each pair by itself.
 
     Cost: 200 steps, about 20 seconds on two cores; 0.2M parameters.
     Result: answers of the right language and little sense.
-    Command: python -m apps.train --preset=tiny_chat --workdir=runs/tiny_chat
+    Command: python -m apps.train --preset=tiny_pairs --workdir=runs/tiny_pairs
     """
     return ExperimentConfig(
-        name="tiny_chat",
+        name="tiny_pairs",
         data=DataConfig(source="chatterbot", eval_fraction=0.05),
         tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=2000),
         task=PairsConfig(max_source_length=24, max_target_length=36),
@@ -96,6 +100,23 @@ def tiny_chat() -> ExperimentConfig:
     )
 
 
+def tiny_chat() -> ExperimentConfig:
+    """The demo's data and task on a model of seconds: conversations in English and Chinese.
+
+    Cost: 200 steps, about 20 seconds on two cores; 0.2M parameters.
+    Result: held-out perplexity 103: it says the same to everything.
+    Command: python -m apps.train --preset=tiny_chat --workdir=runs/tiny_chat
+    """
+    return dataclasses.replace(
+        tiny_pairs(),
+        name="tiny_chat",
+        tokenizer=TokenizerConfig(
+            kind="sentencepiece", vocab_size=2000, special_tokens=("system", "user", "assistant")
+        ),
+        task=ChatConfig(max_history=2),
+    )
+
+
 def tiny_gpt() -> ExperimentConfig:
     """A Transformer decoder on dialogues that stand side by side in one block and do not see each other.
 
@@ -104,7 +125,7 @@ def tiny_gpt() -> ExperimentConfig:
     Command: python -m apps.train --preset=tiny_gpt --workdir=runs/tiny_gpt
     """
     return dataclasses.replace(
-        tiny_chat(),
+        tiny_pairs(),
         name="tiny_gpt",
         data=_DIALOGUES,
         task=LanguageModelingConfig(separate_documents=True),
@@ -121,7 +142,7 @@ def tiny_transformer() -> ExperimentConfig:
     Command: python -m apps.train --preset=tiny_transformer --workdir=runs/tiny_transformer
     """
     return dataclasses.replace(
-        tiny_chat(),
+        tiny_pairs(),
         name="tiny_transformer",
         model=TransformerEncoderDecoderConfig(
             num_layers=1,
@@ -148,7 +169,7 @@ def tiny_lstm_seq2seq() -> ExperimentConfig:
     Command: python -m apps.train --preset=tiny_lstm_seq2seq --workdir=runs/tiny_lstm_seq2seq
     """
     return dataclasses.replace(
-        tiny_chat(),
+        tiny_pairs(),
         name="tiny_lstm_seq2seq",
         model=LSTMEncoderDecoderConfig(num_layers=1, hidden_dim=64, max_length=64),
         training=_TRAINING,
@@ -183,7 +204,7 @@ def tiny_bert() -> ExperimentConfig:
     Command: python -m apps.train --preset=tiny_bert --workdir=runs/tiny_bert
     """
     return dataclasses.replace(
-        tiny_chat(),
+        tiny_pairs(),
         name="tiny_bert",
         data=_DIALOGUES,
         tokenizer=_with_special("mask"),
@@ -220,7 +241,7 @@ def tiny_similarity() -> ExperimentConfig:
     return dataclasses.replace(
         tiny_bert(),
         name="tiny_similarity",
-        data=tiny_chat().data,
+        data=tiny_pairs().data,
         task=SimilarityConfig(),
         training=dataclasses.replace(_TRAINING, global_batch_size=32),
     )
@@ -248,6 +269,27 @@ def tiny_tagger() -> ExperimentConfig:
     )
 
 
+def tiny_question_answering() -> ExperimentConfig:
+    """A Transformer encoder that finds in a docstring of Keras what a parameter is; may begin from another run of an
+    encoder by `--init_from`.
+
+    Cost: 600 steps, 32 seconds beside other work on two cores; 0.2M parameters.
+    Result: of 448 held-out questions F1 44%, exact match 34%; no answer to any would be 23%. It has learned what an
+        answer looks like, and hardly which parameter was asked for.
+    Command: python -m apps.train --preset=tiny_question_answering --workdir=runs/tiny_questions
+    """
+    return dataclasses.replace(
+        tiny_bert(),
+        name="tiny_question_answering",
+        data=DataConfig(source="docstring_parameters", path=_KERAS, eval_fraction=0.1),
+        task=QuestionAnsweringConfig(max_question_length=24, other_windows=0.2),
+        model=TransformerEncoderConfig(num_layers=2, hidden_dim=64, num_heads=4, max_length=128),
+        training=dataclasses.replace(
+            _TRAINING, num_steps=600, global_batch_size=32, optimizer="muon", peak_learning_rate=1e-2
+        ),
+    )
+
+
 def tiny_lstm_classifier() -> ExperimentConfig:
     """A bidirectional LSTM that tells the topic of a question, English or Chinese.
 
@@ -271,7 +313,7 @@ def tiny_word_vectors() -> ExperimentConfig:
     Command: python -m apps.train --preset=tiny_word_vectors --workdir=runs/tiny_word_vectors
     """
     return dataclasses.replace(
-        tiny_chat(),
+        tiny_pairs(),
         name="tiny_word_vectors",
         data=_DIALOGUES,
         task=WordVectorsConfig(),

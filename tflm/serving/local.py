@@ -2,14 +2,17 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import tensor_shape_pb2
 
 from tflm.errors import UserError
-from tflm.export import Signature, load_text_ops, read_signatures, text_ops_in, version_numbers
+from tflm.export import load_text_ops, text_ops_in, version_numbers
+from tflm.export.signatures import read_meta_graph, user_signatures
+from tflm.serving.signature import Shape, Signature
 
 
 class LocalModel:
@@ -21,7 +24,7 @@ class LocalModel:
 
     Attributes:
         path: the version folder that was loaded.
-        signatures: name to `Signature(inputs, outputs)`, each a dict of name to dtype.
+        signatures: name to `Signature`: dtypes and shapes of its inputs and outputs.
         config: what `config.json` holds; empty if there is none.
         card: the text of `model_card.md`; empty if there is none.
     """
@@ -33,7 +36,7 @@ class LocalModel:
             UserError: no SavedModel there, or a damaged one; the message says what was found.
         """
         self.path = find_version(path)
-        self.signatures: dict[str, Signature] = read_signatures(self.path)
+        self.signatures: dict[str, Signature] = signatures_of(self.path)
         if text_ops_in(self.path):
             load_text_ops()
         try:
@@ -49,40 +52,42 @@ class LocalModel:
                 "are not as they were written."
             ) from error
 
-    def predict(
-        self, signature: str, inputs: Mapping[str, Sequence[Any] | np.ndarray]
-    ) -> dict[str, np.ndarray]:
+    def predict(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Runs a signature on a batch.
 
         Args:
             signature: its name.
-            inputs: input name to values `[B]`: strings (or UTF-8 bytes), integers or floats.
+            inputs: input name to values of the declared rank, such as `[B]` or `[B, L, H]`, as lists or an array:
+                strings (or UTF-8 bytes), integers, floats or booleans.
         Returns:
             Output name to array, batch first; strings come as bytes in an object array.
         Raises:
-            UserError: unknown signature, missing or unknown inputs, values of the wrong type, unequal
-                lengths.
+            UserError: unknown signature, missing or unknown inputs, values of the wrong type or shape,
+                unequal numbers of rows.
         """
         if signature not in self.signatures:
             raise UserError(
                 f"{self.path!r} has no signature {signature!r}. It has: {', '.join(self.signatures)}."
             )
-        takes = self.signatures[signature].inputs
-        if sorted(inputs) != sorted(takes):
-            missing = sorted(set(takes) - set(inputs))
-            unknown = sorted(set(inputs) - set(takes))
-            wanted = ", ".join(f"{name} ({dtype})" for name, dtype in takes.items())
-            raise UserError(
-                f"signature {signature!r} takes {wanted}. Missing: {missing}; unknown: {unknown}."
-            )
-        arrays = {name: to_array(name, inputs[name], dtype) for name, dtype in takes.items()}
-        lengths = {name: len(array) for name, array in arrays.items()}
-        if len(set(lengths.values())) != 1 or 0 in lengths.values():
-            raise UserError(f"all inputs have one value a row, and at least one row; got lengths {lengths}.")
+        arrays = self.signatures[signature].arrays(signature, inputs)
         outputs = self._loaded.signatures[signature](
             **{name: tf.constant(array) for name, array in arrays.items()}
         )
         return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+def signatures_of(path: str) -> dict[str, Signature]:
+    """The signatures of a SavedModel folder with their shapes, without loading the graph."""
+    meta_graph = read_meta_graph(path)
+    return {name: signature_of(meta_graph.signature_def[name]) for name in user_signatures(meta_graph)}
+
+
+def signature_of(definition: Any) -> Signature:
+    """A `SignatureDef` message, read."""
+    sides = (definition.inputs, definition.outputs)
+    dtypes = [{key: tf.as_dtype(side[key].dtype).name for key in sorted(side)} for side in sides]
+    shapes = [{key: _shape(side[key].tensor_shape) for key in sorted(side)} for side in sides]
+    return Signature(*dtypes, *shapes)
 
 
 def find_version(path: str) -> str:
@@ -109,42 +114,8 @@ def find_version(path: str) -> str:
     )
 
 
-def to_array(name: str, values: Sequence[Any] | np.ndarray, dtype: str) -> np.ndarray:
-    """The values of one input as an array `[B]` of the dtype that the signature takes.
-
-    >>> to_array("text", ["你"], "string"), to_array("top_k", [40], "int32")
-    (array([b'\\xe4\\xbd\\xa0'], dtype=object), array([40], dtype=int32))
-
-    Raises:
-        UserError: not a list, or a value that does not fit the dtype.
-    """
-    if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
-        raise UserError(f"input {name!r} is a list with one value a row; got {values!r}.")
-    if dtype == "string":
-        return _string_array(name, values)
-    try:
-        array = np.asarray(values) if len(values) else np.empty(0, dtype)
-    except ValueError:  # lists of unequal lengths inside
-        array = np.empty((0, 0))
-    kinds = {"int": "iu", "uint": "iu", "float": "iuf", "bool": "b"}[dtype.rstrip("0123456789")]
-    target = np.dtype(dtype)
-    fits = array.ndim == 1 and array.dtype.kind in kinds
-    if fits and target.kind in "iu" and len(array):
-        limits = np.iinfo(target)
-        fits = limits.min <= int(array.min()) and int(array.max()) <= limits.max
-    if not fits:
-        raise UserError(f"input {name!r} takes {dtype}, one value a row; got {list(values)!r}.")
-    return array.astype(target)
-
-
-def _string_array(name: str, values: Sequence[Any] | np.ndarray) -> np.ndarray:
-    array = np.empty(len(values), object)
-    for row, value in enumerate(values):
-        if not isinstance(value, str | bytes):
-            raise UserError(f"input {name!r} takes strings; row {row} is {value!r}.")
-        # A lone surrogate has no UTF-8; passed on as it is, the model's tokenizer replaces it by U+FFFD.
-        array[row] = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-    return array
+def _shape(shape: tensor_shape_pb2.TensorShapeProto) -> Shape:
+    return None if shape.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in shape.dim)
 
 
 def _read_text(path: str) -> str:

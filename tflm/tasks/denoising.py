@@ -137,6 +137,11 @@ class Denoising(TextTask):
         written = self._mark_ids if self.config.objective == "span_corruption" else ()
         return tuple(index for index in super().suppressed_ids() if index not in written)
 
+    @property
+    def streams(self) -> bool:
+        """Not where blanks are filled: what is written first may stand last."""
+        return self.config.objective != "span_corruption"
+
     def answers(self, text: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
         """The text with its blanks filled, where sentinels say what belongs where."""
         if self.config.objective != "span_corruption":

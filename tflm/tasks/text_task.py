@@ -7,10 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflm.decoding import DecodingConfig, generate, settings_specs, settings_tensors
+from tflm.decoding import DecodingConfig, Progress, advance, begin, generate, settings_specs, settings_tensors
 from tflm.models import LanguageModel
 from tflm.tasks.losses import token_cross_entropy
 from tflm.tasks.rows import keep_first
+from tflm.tasks.streaming import decode_request, streaming_signatures
 from tflm.tasks.task import TEXT, Batch, Task, mean
 from tflm.text import Tokenizer
 
@@ -54,6 +55,20 @@ class TextTask(Task):
         tokenizer = self.tokenizer
         return (tokenizer.start_id, tokenizer.unk_id, *tokenizer.special_tokens.values())
 
+    request_inputs: tuple[tf.TensorSpec, ...] = (TEXT,)
+    """What a request of `prefill` brings beside the settings."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether what is written first stays first in the answer, so that it can be given out as it comes."""
+        return True
+
+    def request_prompts(
+        self, inputs: dict[str, tf.Tensor], max_new_tokens: tf.Tensor
+    ) -> tuple[tf.RaggedTensor, dict[str, tf.Tensor]]:
+        """`prompts` for the inputs that `request_inputs` names, and what else `prefill` tells of them."""
+        return self.prompts(inputs["text"], max_new_tokens), {}
+
     def answers(self, text: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
         """What is answered to string [B] when int32 [B, N] was written, padded: string [B]."""
         del text
@@ -81,16 +96,17 @@ class TextTask(Task):
         return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "num_tokens": sums["weight"]}
 
     def signatures(self, model: LanguageModel) -> dict[str, Callable[..., Any]]:
-        """`serving_default`, `generate`, `score` and `tokenize`, as docs/architecture.md lists them."""
-
-        @tf.function(input_signature=[TEXT], autograph=False)
-        def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
-            settings = settings_tensors(self.decoding, tf.shape(text)[0])
-            return {"text": self._generate(model, text, settings)["text"]}
+        """`serving_default`, `generate`, `score`, `tokenize`, and where text can be given out as it comes `prefill` and
+        `decode`, as docs/architecture.md lists them."""
 
         @tf.function(input_signature=[TEXT, *settings_specs().values()], autograph=False)
         def generate_(text: tf.Tensor, *settings: tf.Tensor) -> dict[str, tf.Tensor]:
             return self._generate(model, text, dict(zip(settings_specs(), settings, strict=True)))
+
+        @tf.function(input_signature=[TEXT], autograph=False)
+        def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            settings = settings_tensors(self.decoding, tf.shape(text)[0])
+            return {"text": generate_(text, *settings.values())["text"]}  # one loop in the graph for both
 
         @tf.function(input_signature=[*self.score_inputs], autograph=False)
         def score(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -102,6 +118,7 @@ class TextTask(Task):
             "generate": generate_,
             "score": score,
             "tokenize": self.tokenize_signature(),
+            **(self._streaming(model) if self.streams else {}),
         }
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
@@ -126,28 +143,73 @@ class TextTask(Task):
             requests["generate"].append(full)
             names = [spec.name for spec in self.score_inputs]
             requests["score"].append({name: list(batch) for name in names})
+        if self.streams:
+            requests["prefill"] = [dict(request) for request in requests["generate"]]
         plain = [{"text": list(batch)} for batch in batches]
         return {"serving_default": plain, "tokenize": plain, **requests}
+
+    def follow_up_requests(self, signatures: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """A request of `decode` with the state that the example of `prefill` leaves."""
+        if "decode" not in signatures:
+            return {}
+        requests = []
+        for request in self.example_requests()["prefill"]:
+            specs = signatures["prefill"].input_signature
+            outputs = signatures["prefill"](*(tf.constant(request[spec.name], spec.dtype) for spec in specs))
+            requests.append(decode_request({name: value.numpy() for name, value in outputs.items()}, 4))
+        return {"decode": requests}
+
+    def _special_ids(self) -> dict[str, Any]:
+        tokenizer = self.tokenizer
+        return {
+            "end_id": tokenizer.end_id,
+            "pad_id": tokenizer.pad_id,
+            "suppressed_ids": self.suppressed_ids(),
+        }
+
+    def _context(self, model: LanguageModel, text: tf.Tensor | None) -> Any:
+        sources = None if text is None else self.sources(text)
+        return None if sources is None else model.encode(_padded(sources))
+
+    def _streaming(self, model: LanguageModel) -> dict[str, Callable[..., Any]]:
+        """`prefill` and `decode`; see `streaming_signatures`."""
+
+        def begin_fn(inputs: dict[str, tf.Tensor]) -> tuple[Progress, dict[str, tf.Tensor]]:
+            settings = {name: inputs[name] for name in settings_specs()}
+            prompts, told = self.request_prompts(inputs, settings["max_new_tokens"])
+            context = self._context(model, inputs.get("text"))
+            ids = self._special_ids()
+            progress = begin(
+                model, prompts, settings, context=context, max_total_length=self.max_length, **ids
+            )
+            return progress, told
+
+        def advance_fn(progress: Progress, num_tokens: tf.Tensor) -> Progress:
+            return advance(model, progress, num_tokens, **self._special_ids())
+
+        specs = [*self.request_inputs, *settings_specs().values()]
+        return streaming_signatures(model, specs, begin_fn, advance_fn, self.tokenizer.detokenize)
 
     def _generate(
         self, model: LanguageModel, text: tf.Tensor, settings: dict[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        tokenizer, sources = self.tokenizer, self.sources(text)
+        prompts = self.prompts(text, settings["max_new_tokens"])
+        outputs, token_ids = self._write(model, prompts, settings, self._context(model, text))
+        return {**outputs, "text": self.answers(text, token_ids)}
+
+    def _write(
+        self,
+        model: LanguageModel,
+        prompts: tf.RaggedTensor,
+        settings: dict[str, tf.Tensor],
+        context: Any = None,
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """`num_tokens` and `log_probability`, and the token ids int32 [B, N], padded."""
         generation = generate(
-            model,
-            self.prompts(text, settings["max_new_tokens"]),
-            settings,
-            context=None if sources is None else model.encode(_padded(sources)),
-            end_id=tokenizer.end_id,
-            pad_id=tokenizer.pad_id,
-            suppressed_ids=self.suppressed_ids(),
-            max_total_length=self.max_length,
+            model, prompts, settings, context=context, max_total_length=self.max_length, **self._special_ids()
         )
-        return {
-            "text": self.answers(text, generation.token_ids),
-            "num_tokens": generation.num_tokens,
-            "log_probability": generation.log_probability,
-        }
+        outputs = {"num_tokens": generation.num_tokens, "log_probability": generation.log_probability}
+        return outputs, generation.token_ids
 
     def _score(self, model: LanguageModel, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Log-probability of the tokens after the given ones, and how many they are."""

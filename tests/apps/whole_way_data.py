@@ -1,0 +1,172 @@
+"""A few lines for each application, English and Chinese together, and what a model that knows them says."""
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+LABELS = {
+    "good film": "pos",
+    "bad film": "neg",
+    "很好看": "pos",
+    "不好看": "neg",
+    "so so": "mixed",
+    "一般": "mixed",
+}
+SUMMARIES = {
+    "The cat sat on the mat all day. It did not move.": "A lazy cat.",
+    "It rained in Paris. Then the sun came out.": "Rain, then sun.",
+    "今天下了一整天的雨，晚上才停。": "下雨了。",
+    "小猫在垫子上睡了一天。": "猫睡觉。",
+}
+TRANSLATIONS = {
+    "hello": "你好",
+    "thank you": "谢谢",
+    "see you tomorrow": "明天见",
+    "我爱你": "I love you",
+    "猫": "a cat",
+}
+NEIGHBOURS = {
+    "how do I return it": "send it back within a week",
+    "where is my parcel": "look at the tracking page",
+    "怎么退货": "七天内寄回即可",
+    "快递到哪了": "请看物流页面",
+}
+SPANS = {
+    "Anna lives in Paris.": [(0, 4, "PER"), (14, 19, "LOC")],
+    "王小明在北京读书。": [(0, 3, "PER"), (4, 6, "LOC")],
+    "Bob likes 上海.": [(0, 3, "PER"), (10, 12, "LOC")],
+    "no names here 没有": [],
+}
+LINES = ["the quick brown fox jumps over a lazy dog", "语言模型把文字变成文字，一个接着一个"]
+BEGINNINGS = {"the quick bro": LINES[0], "语言模型把": LINES[1]}
+
+ENGLISH, CHINESE = "Anna lives in Paris. Bob lives in Rome.", "王小明在北京读书，李红在上海工作。"
+ANSWERS = {
+    ("Where is Anna?", ENGLISH): "Paris",
+    ("Who is in Rome?", ENGLISH): "Bob",
+    ("谁在读书？", CHINESE): "王小明",
+    ("李红在哪？", CHINESE): "上海",
+    ("谁在东京？", CHINESE): "",
+}
+
+TALKS = [
+    ["I am Anna.", "Hi Anna.", "Who am I?", "You are Anna."],
+    ["我叫小明。", "你好小明。", "我叫什么？", "你叫小明。"],
+    ["Who am I?", "I do not know."],
+    ["我叫什么？", "我不知道。"],
+]
+TYPED = [*TALKS[0][::2], "/reset", *TALKS[1][::2], "/reset", "Who am I?", "/reset", "我叫什么？"]
+SAID = [*TALKS[0][1::2], *TALKS[1][1::2], TALKS[2][1], TALKS[3][1]]
+
+
+class Way(NamedTuple):
+    """From a file to an application's output."""
+
+    app: str
+    task: str
+    data: str
+    """Name of the file."""
+    write: Callable[[pathlib.Path], Any]
+    num_steps: int
+    sets: tuple[str, ...]
+    measures: dict[str, float]
+    """What of `this model` must come out."""
+    arguments: tuple[str, ...]
+    """Of the app, beside --model and, where there is `typed`, --input."""
+    typed: list[str]
+    """What goes into the app, a line each; of chat its standard input."""
+    expected: list[str]
+    """What comes out, a line each."""
+    column: int | None = None
+    """Which of the cells of an output line is compared; None for all of it."""
+
+
+def table(header: tuple[str, str], rows: dict[str, str]) -> Callable[[pathlib.Path], Any]:
+    """Writes a TSV file."""
+    lines = ["\t".join(row) for row in [header, *rows.items()]]
+    return lambda path: path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def objects(records: list[dict[str, Any]]) -> Callable[[pathlib.Path], Any]:
+    """Writes JSON lines."""
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    return lambda path: path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def squad(path: pathlib.Path) -> None:
+    """Writes ANSWERS as SQuAD 2.0 has them."""
+    paragraphs = []
+    for context in (ENGLISH, CHINESE):
+        asked = [(question, answer) for (question, where), answer in ANSWERS.items() if where == context]
+        questions = [
+            {
+                "id": question,
+                "question": question,
+                "is_impossible": not answer,
+                "answers": [{"text": answer, "answer_start": context.index(answer)}] if answer else [],
+            }
+            for question, answer in asked
+        ]
+        paragraphs.append({"context": context, "qas": questions})
+    content = {"version": "v2.0", "data": [{"title": "places", "paragraphs": paragraphs}]}
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def conversation(talk: list[str]) -> dict[str, Any]:
+    """{"messages": ...} of what user and assistant say by turns."""
+    roles = ("user", "assistant")
+    return {"messages": [{"role": roles[n % 2], "content": text} for n, text in enumerate(talk)]}
+
+
+_TEXTS = (
+    "model.num_layers=1",
+    "model.num_decoder_layers=1",
+    "model.num_heads=2",
+    "model.intermediate_dim=128",
+)
+_SURE = (*_TEXTS, "task.label_smoothing=0")
+_ENCODER = ("model.num_layers=1", "model.num_heads=2")
+_GREEDY = ("--temperature=0", "--max_new_tokens=40")  # a server does not tell the model's own
+WAYS = {
+    "classify": Way(
+        "classify", "classification", "films.tsv", table(("review", "sentiment"), LABELS), 40,
+        ("model.token_dropout=0", "task.dropout=0", "training.peak_learning_rate=1e-2"),
+        {"accuracy": 1.0}, (), list(LABELS), list(LABELS.values()), 0,
+    ),
+    "summarize": Way(
+        "summarize", "summarization", "news.tsv", table(("article", "summary"), SUMMARIES), 60, _SURE,
+        {"rougeL": 100.0}, (), list(SUMMARIES), list(SUMMARIES.values()),
+    ),
+    "translate": Way(
+        "translate", "translation", "phrases.tsv", table(("src", "tgt"), TRANSLATIONS), 60, _SURE,
+        {}, (), list(TRANSLATIONS), list(TRANSLATIONS.values()),
+    ),
+    "answer": Way(
+        "answer", "question_answering", "places.json", squad, 80, (*_ENCODER, "model.max_length=96"),
+        {"f1": 100.0}, (), ["\t".join(pair) for pair in ANSWERS],
+        [answer or "(no answer)" for answer in ANSWERS.values()], 0,
+    ),
+    "chat": Way(
+        "chat", "chat", "talks.jsonl", objects([conversation(talk) for talk in TALKS]), 80, _ENCODER,
+        {}, (*_GREEDY, "--nostream"), TYPED, SAID,
+    ),
+    "embed": Way(
+        "embed", "similarity", "faq.tsv", table(("question", "answer"), NEIGHBOURS), 40, _ENCODER,
+        {"recall@1": 1.0}, ("--query=怎么退货", "--top=1"), list(NEIGHBOURS.values()), [NEIGHBOURS["怎么退货"]], 2,
+    ),
+    "tag": Way(
+        "tag", "tagging", "names.jsonl",
+        objects([{"text": text, "spans": spans} for text, spans in SPANS.items()]), 60, _ENCODER,
+        {"micro_f1": 1.0}, (), list(SPANS),
+        [
+            f"{text}\t{' '.join(f'{start}-{end}:{label}' for start, end, label in spans)}"
+            for text, spans in SPANS.items()
+        ],
+    ),
+    "generate": Way(
+        "generate", "language_modeling", "lines.txt",
+        lambda path: path.write_text("\n".join(LINES * 8) + "\n", encoding="utf-8"), 80, _ENCODER,
+        {}, _GREEDY, list(BEGINNINGS), list(BEGINNINGS.values()),
+    ),
+}  # fmt: skip

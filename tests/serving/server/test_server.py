@@ -1,0 +1,185 @@
+"""Sockets, limits and stopping: what is around the answers."""
+
+import contextlib
+import gzip
+import http.client
+import json
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tests.serving.conformance import served_model
+from tflm.errors import UserError
+from tflm.serving.server import ModelConfig, ModelManager, Server, ServingError, server
+from tflm.serving.server.cancellation import Cancellation
+
+
+@pytest.fixture(scope="module")
+def manager(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    served_model.write(folder, versions=[1])
+    manager = ModelManager([ModelConfig("probe", str(folder / "probe"))])
+    manager.start()
+    yield manager
+    manager.stop()
+
+
+def post(port, body, path="/v1/models/probe:predict", **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("POST", path, body, headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def waiting(seconds):
+    return json.dumps({"signature_name": "wait", "inputs": [seconds]}).encode()
+
+
+def in_flight(manager):
+    return manager.status("probe")[0].in_flight
+
+
+def until(check):
+    end = time.monotonic() + 20
+    while not check():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_a_request_that_takes_too_long_is_given_up_and_ended(manager):
+    with Server(manager, rest_port=0, rest_timeout_seconds=0.3) as running:
+        assert post(running.rest_port, waiting(60)) == (504, {"error": "Timed out waiting for notification"})
+        until(lambda: in_flight(manager) == 0)
+        assert post(running.rest_port, b'{"instances": ["A"]}') == (200, {"predictions": ["a"]})
+
+
+def test_a_client_that_leaves_stops_costing(manager):
+    with Server(manager, rest_port=0) as running:
+        connection = http.client.HTTPConnection("127.0.0.1", running.rest_port)
+        connection.request("POST", "/v1/models/probe:predict", waiting(60))
+        until(lambda: in_flight(manager) == 1)
+        connection.close()
+        until(lambda: in_flight(manager) == 0)
+
+
+def test_one_that_leaves_does_not_end_the_others(manager):
+    """Also what is cancelled after it has ended, as gRPC does with every call."""
+    cancellations = [Cancellation() for _ in range(4)]
+    found = {}
+
+    def work(index):
+        seconds = np.array([0.5 if index % 2 else 60.0])
+        try:
+            with manager.use("probe") as servable:
+                found[index] = servable.run("wait", {"seconds": seconds}, cancellation=cancellations[index])
+        except ServingError as error:
+            found[index] = error
+
+    threads = [threading.Thread(target=work, args=[index]) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for index in (0, 2):
+        cancellations[index].cancel()
+    for thread in threads:
+        thread.join()
+    assert [found[index].code for index in (0, 2)] == ["CANCELLED", "CANCELLED"]
+    assert [found[index]["seconds"].tolist() for index in (1, 3)] == [[0.5], [0.5]]
+
+
+def test_stopping_answers_what_is_at_work_and_takes_no_more(manager):
+    running = Server(manager, rest_port=0)
+    running.start()
+    answers = []
+    asker = threading.Thread(target=lambda: answers.append(post(running.rest_port, waiting(1.0))))
+    asker.start()
+    until(lambda: in_flight(manager) == 1)
+    running.stop()
+    asker.join()
+    assert answers == [(200, {"outputs": [1.0]})]
+    with pytest.raises(OSError):
+        post(running.rest_port, b"{}")
+
+
+def test_stopping_does_not_wait_for_ever(manager):
+    running = Server(manager, rest_port=0, drain_seconds=1)
+    running.start()
+    asker = threading.Thread(target=_quietly, args=[running])
+    asker.start()
+    until(lambda: in_flight(manager) == 1)
+    running.stop()
+    until(lambda: in_flight(manager) == 0)
+    asker.join()
+
+
+def _quietly(running):
+    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+        post(running.rest_port, waiting(60))
+
+
+def test_limits(manager, monkeypatch):
+    monkeypatch.setattr(server, "MAX_BODY_BYTES", 1000)
+    large = json.dumps({"instances": ["A" * 2000]}).encode()
+    with Server(manager, rest_port=0) as running:
+        status, answer = post(running.rest_port, large)
+        assert (status, answer["error"]) == (
+            413,
+            "The request's body is larger than 1000 bytes. Send fewer rows at a time.",
+        )
+        packed = {"Content-Encoding": "gzip"}
+        assert post(running.rest_port, gzip.compress(large), **packed)[0] == 413
+        status, answer = post(running.rest_port, b"no gzip", **packed)
+        assert (status, "The request's body is not gzip" in answer["error"]) == (400, True)
+        damaged = gzip.compress(b'{"instances": ["A"]}')
+        damaged = damaged[:12] + bytes(8) + damaged[20:]
+        assert post(running.rest_port, damaged, **packed)[0] == 400
+        assert post(running.rest_port, gzip.compress(large[:50])[:-9], **packed)[0] == 400
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        (b"[" * 100_000, "JSON Parse error: Nested too deep."),
+        (
+            b'{"instances": [' + b"9" * 5000 + b"]}",
+            "JSON Parse error: Number too big to be stored in double.",
+        ),
+        (b'{"instances": ["\\ud800"]}', "The surrogate pair in string is invalid."),
+        (
+            b'{"instances": [1 2]}',
+            "JSON Parse error: Missing a comma or ] after an array element. at offset: 17",
+        ),
+        (b'{"a": 1 "b"', "JSON Parse error: Missing a comma or } after an object member. at offset: 8"),
+        (b'{"a" 1}', "JSON Parse error: Missing a colon after a name of object member. at offset: 5"),
+        (b"{1: 1}", "JSON Parse error: Missing a name for object member. at offset: 1"),
+        (b'{"a": "x', "JSON Parse error: Missing a closing quotation mark in string."),
+        (b'{"a": "\\x"}', "JSON Parse error: Invalid escape character in string."),
+        (b'{"instances": ' + b"[" * 40 + b"]" * 40 + b"}", "Lists are nested more than 32 deep"),
+        (
+            b'{"inputs": 1, "instances": ' + b"[" * 900 + b"]" * 900 + b"}",
+            "...TRUNCATED Not formatted correctly expecting only",
+        ),
+        (b" \n ", "JSON Parse error: The document is empty. at offset: 3"),
+    ],
+    ids=range(12),
+)
+def test_bodies_that_are_no_json(manager, body, words):
+    with Server(manager, rest_port=0) as running:
+        status, answer = post(running.rest_port, body)
+    assert status == 400
+    assert words in answer["error"]
+
+
+def test_a_port_that_is_taken(manager):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for ports in ({"rest_port": port}, {"rest_port": None, "grpc_port": port}):
+            with pytest.raises(UserError, match=rf"={port} on 127.0.0.1 cannot be listened on: .* 0 for any"):
+                Server(manager, **ports).start()

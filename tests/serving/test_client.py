@@ -1,0 +1,212 @@
+"""Over REST and over gRPC a served model answers as its folder does; what goes wrong is said in one line."""
+
+import http.server
+import json
+import socket
+import subprocess
+import sys
+import threading
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from tflm.errors import UsageError, UserError
+from tflm.serving import connect
+from tflm.serving.client import RestModel
+from tflm.serving.grpc_client import GrpcModel
+from tflm.serving.local import LocalModel
+from tflm.serving.remote import ServerError
+
+SMALL = {"uint8": [255], "bool": [True]}
+TEXTS = ["Hello", "你好，世界", "😀👩‍👩‍👧", 'a\x00b\x1f\x7f\u2028"\\/', "", b"\xff\xfe", "\ud800", "é" * 5000]
+
+
+@pytest.fixture(scope="module")
+def folder(server):
+    return LocalModel(str(server.config.parent / "probe" / "2"))
+
+
+@pytest.fixture(scope="module", params=["http", "grpc"])
+def served(request, server):
+    url = f"{server.url}/v1/models/probe" if request.param == "http" else f"grpc://{server.grpc}/probe"
+    return connect(url)
+
+
+def same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        assert found[name].shape == array.shape
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_the_signatures_are_those_of_the_folder(served, folder):
+    assert served.signatures == folder.signatures
+    assert (served.config, served.card) == ({}, "")
+
+
+@pytest.mark.parametrize(
+    "signature, inputs",
+    [
+        ("joined", {"words": [[text] for text in TEXTS]}),
+        ("joined", {"words": [["a", "你"], ["b", ""]]}),
+        ("raw", {"code": list(range(256))}),
+        ("linear", {"x": np.arange(6).reshape(2, 3), "n": [1, -2]}),
+        ("floats", {"x": [0.1, 1 / 3, np.nan, np.inf, -np.inf, 3e38, -0.0, 1e-45]}),
+        (
+            "types",
+            {
+                "float32": [1],
+                "float64": [1e300],
+                "int32": [-1],
+                "int64": [2**62 + 1],
+                "uint8": [255],
+                "bool": [True],
+            },
+        ),
+        ("total", {"x": [1.0, 2.5]}),
+    ],
+)
+def test_answers_are_the_same_to_the_byte(served, folder, signature, inputs):
+    same(served.predict(signature, inputs), folder.predict(signature, inputs))
+
+
+def test_in_batches_as_one_by_one(served):
+    texts = ["ÄB", "你好", "C"]
+    together = served.predict("serving_default", {"text": texts})["text"].tolist()
+    assert together == [served.predict("serving_default", {"text": [text]})["text"][0] for text in texts]
+
+
+def test_versions_and_labels(server):
+    for end, version in (("", 2), ("/versions/1", 1), ("/labels/stable", 1)):
+        for url in (f"{server.url}/v1/models/probe{end}", f"grpc://{server.grpc}/probe{end}"):
+            assert connect(url).predict("which", {"text": [""]})["version"].tolist() == [version]
+
+
+def test_requests_are_checked_before_they_are_sent(served):
+    with pytest.raises(UserError, match=r"no signature 'score'. It has: classify, floats,"):
+        served.predict("score", {})
+    with pytest.raises(UserError, match=r"takes text \(string\). Missing: \['text'\]; unknown: \['x'\]"):
+        served.predict("serving_default", {"x": [1]})
+    with pytest.raises(UserError, match=r"input 'x' takes float32 \[any, 3\]; got the shape \[1, 2\]"):
+        served.predict("linear", {"x": [[1, 2]], "n": [1]})
+    with pytest.raises(UserError, match=r'have 1 to 2 values. Make them equally long, with "" at the end'):
+        served.predict("joined", {"words": [["a"], ["b", "c"]]})
+
+
+def test_what_the_server_refuses_comes_in_its_words(served, server):
+    words = r"probe: Matrix size-incompatible: .* \((HTTP 400|INVALID_ARGUMENT)\)"
+    with pytest.raises(UserError, match=words) as caught:
+        served.predict("product", {"x": [[1.0, 2.0, 3.0]]})
+    assert not isinstance(caught.value, ServerError)
+    for url in (f"{server.url}/v1/models/none", f"grpc://{server.grpc}/none"):
+        words = r"none: Servable not found for request: Latest\(none\) \((HTTP 404|NOT_FOUND)\)"
+        with pytest.raises(UserError, match=words):
+            connect(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h", "http://h:1/v1/models/", "http://h:x/v1/models/m", "ftp://h/v1/models/m", "grpc://h:1/", "grpc:///m",
+     "http://h/v1/models/m:predict", "grpc://h:1/m/versions/x"],
+)  # fmt: skip
+def test_urls_of_another_form(url):
+    with pytest.raises(UsageError, match=r"names no served model. Expected (http|grpc)://host:port/"):
+        connect(url)
+
+
+def test_nobody_listens():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but not listening
+        port = taken.getsockname()[1]
+        with pytest.raises(ServerError, match=r"/m: no server answers there"):
+            RestModel(f"http://127.0.0.1:{port}/v1/models/m", retries=1)
+        with pytest.raises(ServerError, match=r"/m: no server answers there"):
+            GrpcModel(f"grpc://127.0.0.1:{port}/m", retries=1)
+
+
+def test_a_slow_answer_is_given_up(server):
+    for model in (
+        RestModel(f"{server.url}/v1/models/probe", timeout=0.4),
+        GrpcModel(f"grpc://{server.grpc}/probe", timeout=0.4),
+    ):
+        with pytest.raises(ServerError, match=r"no answer within 0.4 seconds; the request was given up"):
+            model.predict("wait", {"seconds": [20.0]})
+
+
+class Scripted(http.server.BaseHTTPRequestHandler):
+    """Answers from a list of (status, body); None closes the connection without a word."""
+
+    answers: ClassVar[list] = []
+    asked = 0
+
+    def do_GET(self):
+        type(self).asked += 1
+        answer = self.answers.pop(0)
+        if answer is not None:
+            self.send_response(answer[0])
+            self.send_header("Content-Length", str(len(answer[1])))
+            self.end_headers()
+            self.wfile.write(answer[1])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def scripted():
+    """`scripted(answers)` is the URL of a model whose server gives them in turn."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+
+    def start(*answers):
+        Scripted.answers, Scripted.asked = list(answers), 0
+        return f"http://127.0.0.1:{server.server_port}/v1/models/m"
+
+    yield start
+    server.shutdown()
+    server.server_close()
+
+
+EMPTY = json.dumps({"metadata": {"signature_def": {"signature_def": {}}}}).encode()
+BUSY = (503, b'{"error": "The batch scheduling queue is full"}')
+
+
+def test_unavailable_is_tried_again(scripted):
+    assert RestModel(scripted(BUSY, BUSY, (200, EMPTY))).signatures == {}
+    with pytest.raises(ServerError, match=r"queue is full \(HTTP 503\)"):
+        RestModel(scripted(BUSY, BUSY), retries=1)
+    assert Scripted.asked == 2
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (None, "the server went away before it had answered"),
+        ((500, b'{"error": "kernel\xff"}'), r"kernel. \(HTTP 500\)"),
+        ((504, b'{"error": "Timed out"}'), r"Timed out \(HTTP 504\)"),
+        ((200, b"<html>"), "not a model server's answer: '<html>'"),
+        ((200, b"{}"), "not a model server's metadata"),
+        ((302, b""), "not a model server's answer"),
+    ],
+)
+def test_other_failures_are_not_tried_again(scripted, answer, words):
+    with pytest.raises(ServerError, match=words) as caught:
+        RestModel(scripted(answer, (200, EMPTY)))
+    assert "\n" not in str(caught.value)
+    assert Scripted.asked == 1
+
+
+def test_without_tensorflow(server):
+    script = """
+import sys
+from tflm.serving import connect
+for url in sys.argv[1:]:
+    print(connect(url).predict("serving_default", {"text": ["ÄB"]})["text"][0].decode())
+print([name for name in ("tensorflow", "keras", "tensorflow_serving") if name in sys.modules])
+"""
+    urls = [f"{server.url}/v1/models/probe", f"grpc://{server.grpc}/probe"]
+    command = [sys.executable, "-X", "utf8", "-c", script, *urls]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.splitlines() == ["äb", "äb", "[]"]

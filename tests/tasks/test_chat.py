@@ -1,0 +1,199 @@
+"""Chat: it learns to answer with what was said before, in English and Chinese; and forgets what is not sent."""
+
+import itertools
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tflm.data import build_store
+from tflm.decoding import DecodingConfig
+from tflm.errors import UserError
+from tflm.models import TransformerDecoderConfig, build_model
+from tflm.tasks import Chat, ChatConfig
+from tflm.tasks.conversations import ROLES
+from tflm.text import TokenizerConfig, train_tokenizer
+
+NAMES = ["Ann", "Bo", "Cy", "李", "王", "张"]
+LENGTH = 64
+
+
+def conversation(name):
+    """Tells a name, then asks for it: what was said before decides the answer."""
+    return [("user", name), ("assistant", "ok"), ("user", "?"), ("assistant", name)]
+
+
+def as_example(messages):
+    return json.dumps([{"role": role, "content": text} for role, text in messages])
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    config = TokenizerConfig(kind="byte", special_tokens=("separator", *ROLES))
+    return train_tokenizer(config, [])
+
+
+def make_task(tokenizer, max_length=LENGTH, **settings):
+    return Chat(
+        ChatConfig(**settings), tokenizer, max_length, DecodingConfig(temperature=0.0, max_new_tokens=12)
+    )
+
+
+def ask(signature, conversations, **changes):
+    """The outputs of `chat` for lists of (role, text)."""
+    count = len(conversations)
+    width = max(map(len, conversations))
+    padded = [[*each, *[("", "")] * (width - len(each))] for each in conversations]
+    inputs = {
+        "roles": [[m[0] for m in each] for each in padded],
+        "messages": [[m[1] for m in each] for each in padded],
+    }
+    plain = dict(seed=0, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0)
+    plain |= {"min_new_tokens": 0, "max_new_tokens": 12, **changes}
+    inputs |= {name: [value] * count for name, value in plain.items()}
+    specs = signature.input_signature
+    return {
+        k: v.numpy() for k, v in signature(*(tf.constant(inputs[s.name], s.dtype) for s in specs)).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tokenizer, tmp_path_factory, train_for):
+    task = make_task(tokenizer)
+    examples = [{"messages": as_example(conversation(name))} for name in NAMES]
+    store = build_store(examples, task.encode, str(tmp_path_factory.mktemp("store")), "x")
+    keras.utils.set_random_seed(0)
+    model = build_model(
+        TransformerDecoderConfig(
+            vocab_size=tokenizer.vocab_size, num_layers=2, hidden_dim=32, num_heads=2, max_length=LENGTH
+        )
+    )
+    losses = train_for(220, task, model, store, batch_size=6)
+    assert losses[0] == pytest.approx(np.log(tokenizer.vocab_size), rel=0.1) and losses[-1] < 0.05, losses[-1]
+    return task, model, task.signatures(model)
+
+
+def test_it_remembers_what_was_said_and_nothing_else(trained):
+    chat = trained[2]["chat"]
+    for name in NAMES:
+        assert ask(chat, [conversation(name)[:3]])["text"][0].decode() == name
+    told = [ask(chat, [conversation(name)[:3]])["log_probability"][0] for name in NAMES]
+    assert min(told) > np.log(0.7)
+    unknown = {ask(chat, [[("user", "?")]])["text"][0] for _ in NAMES}
+    assert len(unknown) == 1, "without the history all names are the same"
+
+
+def test_batched_equals_single(trained):
+    conversations = [conversation("Ann")[:3], conversation("李")[:1], [("user", "?")], [("user", "")]]
+    together = ask(trained[2]["chat"], conversations)
+    for row, each in enumerate(conversations):
+        alone = ask(trained[2]["chat"], [each])
+        assert alone["text"][0] == together["text"][row]
+        assert alone["log_probability"][0] == pytest.approx(together["log_probability"][row], abs=1e-4)
+
+
+def test_one_message_is_a_conversation_of_one(trained):
+    signatures = trained[2]
+    for text in ("Ann", "王", "", "x" * 200):
+        short = signatures["serving_default"](tf.constant([text]))["text"].numpy()
+        assert short == ask(signatures["chat"], [[("user", text)]])["text"]
+
+
+def test_streamed_equals_unstreamed(trained):
+    from tests.tasks.test_streaming import run, stream
+
+    _, _, signatures = trained
+    request = trained[0].example_requests()["prefill"][1]
+    pieces, _ = stream(signatures, request, 2)
+    assert [b"".join(row) for row in pieces] == run(signatures["chat"], request)["text"].tolist()
+
+
+def test_what_is_left_out_is_counted(trained):
+    long = [("user", "a" * 20), ("assistant", "b" * 20), ("user", "c"), ("assistant", "d"), ("user", "?")]
+    outputs = ask(trained[2]["chat"], [long, [("user", "?")]])
+    assert outputs["num_left_out"].tolist() == [2, 0]
+    assert outputs["text"][0] == ask(trained[2]["chat"], [long[2:]])["text"][0]
+
+
+def test_the_score_is_what_generation_says(trained):
+    _, _, signatures = trained
+    found = ask(signatures["chat"], [[("user", "Ann")]])
+    score = signatures["score"](tf.constant(["Ann"]), tf.constant([found["text"][0]]))
+    assert float(score["log_probability"][0]) == pytest.approx(float(found["log_probability"][0]), abs=1e-3)
+    assert int(score["num_tokens"][0]) == int(found["num_tokens"][0]) + 1  # and the end
+
+
+def test_pairs_are_conversations_of_two(tokenizer):
+    task = make_task(tokenizer)
+    pair = task.encode({"source": tf.constant(["ab"]), "target": tf.constant(["好"])})
+    messages = task.encode({"messages": tf.constant([as_example([("user", "ab"), ("assistant", "好")])])})
+    for name in pair:
+        assert tf.reduce_all(tf.equal(pair[name], messages[name])), name
+    ids = pair["token_ids"].to_list()[0]
+    special, end = tokenizer.special_tokens, tokenizer.end_id
+    assert [ids[0], ids[1], ids[4], ids[5], ids[-1]] == [
+        tokenizer.start_id,
+        special["user"],
+        end,
+        special["assistant"],
+        end,
+    ]
+    assert sum(pair["learnt"].to_list()[0]) == len("好".encode()) + 1
+
+
+def test_history_is_put_before_rows(tokenizer, tmp_path):
+    """Each row of a batch ends as it did alone, and what stands before it are whole conversations of the batch."""
+    task = make_task(tokenizer, max_length=30, max_history=2)
+    texts = ["a", "bb", "ccc", "dddd", "你"]
+    examples = [{"source": text, "target": text.upper()} for text in texts]
+    store = build_store(examples, task.encode, str(tmp_path), "x")
+    alone = {
+        tuple(row[1:]): learnt[1:]
+        for row, learnt in zip(*(_rows(store, name) for name in ("token_ids", "learnt")))
+    }
+    counts = set()
+    for batch in task.batches(store, 5, 0, training=True).dataset().take(20):
+        assert batch["token_ids"].shape[1] % 16 == 0
+        for row, learnt in zip(batch["token_ids"].numpy(), batch["learnt"].numpy(), strict=True):
+            length = np.count_nonzero(row)
+            assert row[0] == tokenizer.start_id and length <= 31 and not row[length:].any()
+            rest, flags, count = row[1:length].tolist(), learnt[1:length].tolist(), 0
+            while rest:
+                body = next(each for each in alone if tuple(rest[: len(each)]) == each)
+                assert flags[: len(body)] == alone[body]
+                rest, flags, count = rest[len(body) :], flags[len(body) :], count + 1
+            counts.add(count)
+    assert counts == {1, 2, 3}
+    [batch] = task.batches(store, 5, 0, training=False).dataset()
+    assert {tuple(row[1 : np.count_nonzero(row)].tolist()) for row in batch["token_ids"].numpy()} == set(
+        alone
+    )
+
+
+def _rows(store, name):
+    values, offsets = store.values(name), store.offsets(name)
+    return [values[a:b].tolist() for a, b in itertools.pairwise(offsets)]
+
+
+def test_a_tokenizer_without_roles_is_refused():
+    tokenizer = train_tokenizer(TokenizerConfig(kind="byte", special_tokens=("separator", "user")), [])
+    with pytest.raises(
+        UserError, match=r"it lacks system, assistant\. Train one with tokenizer\.special_tokens=system,"
+    ):
+        make_task(tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"measure": "x"}, "measure is rouge or bleu"), ({"max_history": -1}, "0 or more; got -1")],
+)
+def test_wrong_settings_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        ChatConfig(**settings)
+
+
+def test_a_short_context_is_refused(tokenizer):
+    with pytest.raises(UserError, match="max_length of 16 or more; got 8"):
+        make_task(tokenizer, max_length=8)

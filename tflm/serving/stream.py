@@ -1,0 +1,41 @@
+"""The text of an exported model as it comes: an iterator over its `prefill` and `decode` signatures."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tflm.serving.model import Model
+
+
+def can_stream(model: Model) -> bool:
+    """Whether the model has `prefill` and `decode`."""
+    return {"prefill", "decode"} <= set(model.signatures)
+
+
+def stream(
+    model: Model, request: Mapping[str, Any], tokens_a_piece: int = 4
+) -> Iterator[dict[str, np.ndarray]]:
+    """The outputs of `prefill` and then of `decode`, until every row has finished.
+
+    >>> "".join(outputs["piece"][0].decode() for outputs in stream(model, {"text": ["Once"], **settings}))
+    'upon a time'
+
+    The pieces of a row joined are the text that `generate` gives, and no character is ever parted. The state of the
+    texts travels with each request, so any server may answer the next one. Whoever stops to iterate stops the writing.
+
+    Args:
+        model: from `connect`.
+        request: what `prefill` takes, [B] each.
+        tokens_a_piece: tokens of a row in one request.
+    Yields:
+        `piece` string [B], `finished` bool [B], `num_tokens` int32 [B], `log_probability` float32 [B] and the state.
+    """
+    takes = set(model.signatures["decode"].inputs)
+    outputs = model.predict("prefill", request)
+    yield outputs
+    while not outputs["finished"].all():
+        state = {name: value for name, value in outputs.items() if name in takes}
+        num_tokens = np.full(len(outputs["finished"]), tokens_a_piece, np.int32)
+        outputs = model.predict("decode", {**state, "num_tokens": num_tokens})
+        yield outputs

@@ -1,0 +1,221 @@
+"""Chat: answer the last message of a conversation, with a decoder alone."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from tflm.data import Batches, MappedBatches, RowBatches, TokenStore
+from tflm.decoding import DecodingConfig, settings_specs
+from tflm.errors import UserError
+from tflm.models import LanguageModel
+from tflm.tasks.conversations import ROLES, Conversations
+from tflm.tasks.rows import join, keep_first
+from tflm.tasks.sequence_to_sequence import next_token_batch
+from tflm.tasks.task import Batch
+from tflm.tasks.text_task import TextTask
+from tflm.text import Tokenizer
+
+_WIDTH = 16  # batches with a history are padded to a multiple of it, so that there are few shapes
+
+
+@dataclasses.dataclass(frozen=True)
+class ChatConfig:
+    """Settings of `Chat`."""
+
+    kind: str = "chat"
+    system: str = ""
+    """The system text of a conversation that brings none."""
+    max_history: int = 0
+    """In training, up to so many other conversations of the batch stand before each, so that a model that learns from
+    single questions keeps its bearings after a few. For data that has long conversations of its own, 0."""
+    label_smoothing: float = 0.0
+    """How much of a target's weight is spread over the vocabulary in training (Szegedy et al., 2016)."""
+    measure: str = "rouge"
+    """What `apps.evaluate` compares texts by: rouge, or bleu (with chrF)."""
+
+    def __post_init__(self) -> None:
+        if self.measure not in ("rouge", "bleu"):
+            raise ValueError(f"measure is rouge or bleu; got {self.measure!r}.")
+        if self.max_history < 0:
+            raise ValueError(f"max_history is 0 or more; got {self.max_history}.")
+
+
+class Chat(TextTask):
+    """Rows of a start token, the messages and the answer; see `Conversations`. What the assistant says counts.
+
+    `serving_default` and `generate` answer one message, `text`. `chat` takes the whole conversation, oldest message
+    first: `roles` and `messages`, string [B, N] each, both "" where a row has fewer than N.
+    """
+
+    compact_loss = True
+    score_inputs = (tf.TensorSpec([None], tf.string, "text"), tf.TensorSpec([None], tf.string, "target"))
+    request_inputs = (
+        tf.TensorSpec([None, None], tf.string, "roles"),
+        tf.TensorSpec([None, None], tf.string, "messages"),
+    )
+
+    def __init__(
+        self, config: ChatConfig, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig
+    ) -> None:
+        super().__init__(tokenizer, max_length, decoding)
+        self.config, self.label_smoothing = config, config.label_smoothing
+        if missing := [role for role in ROLES if role not in tokenizer.special_tokens]:
+            raise UserError(
+                f"chat needs a tokenizer with the special tokens {', '.join(ROLES)}; it lacks {', '.join(missing)}. "
+                f"Train one with tokenizer.special_tokens={','.join(ROLES)}."
+            )
+        if max_length < 16:
+            raise UserError(f"chat needs model.max_length of 16 or more; got {max_length}.")
+        self.conversations = Conversations(tokenizer, config.system)
+
+    def encode(self, examples: dict[str, tf.Tensor]) -> dict[str, tf.RaggedTensor | tf.Tensor]:
+        """Conversations to rows and what counts in them. An example is `messages`, JSON as `tflm.data` gives it, or
+        `source` and `target`: a question and its answer.
+
+        `{"source": ["ab"], "target": ["c"]}` to `{"token_ids": [[start, user, a, b, end, assistant, c, end]],
+        "learnt": [[0, 0, 0, 0, 0, 0, 1, 1]]}`.
+        """
+        roles, messages = self._messages(examples)
+        room = tf.fill([tf.shape(roles)[0]], self.max_length)
+        rows = self.conversations.rows(roles, messages, room)
+        return {
+            "token_ids": join(self.tokenizer.start_id, rows.token_ids),
+            "learnt": join(0, rows.learnt),
+            "num_left_out": rows.num_left_out,
+        }
+
+    def batches(self, store: TokenStore, batch_size: int, seed: int, training: bool) -> Batches:
+        """Conversations of like length together, in training with others before them. Logs how many are cut."""
+        cut = int((store.values("num_left_out") > 0).sum())
+        if cut:
+            logging.warning("%d of %d conversations lose their first messages", cut, store.num_rows)
+        limits = dict.fromkeys(("token_ids", "learnt"), self.max_length + 1)
+        batches = RowBatches(store, batch_size, limits, seed, training)
+        if not training or not self.config.max_history:
+            return batches
+        open_spec = tf.TensorSpec([batch_size, None], tf.int32)
+        spec = {**batches.element_spec, "token_ids": open_spec, "learnt": open_spec}
+        return MappedBatches(batches, self._with_history, spec)
+
+    def loss(self, model: LanguageModel, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Summed cross entropy of what the assistant says, and the number of its tokens: float32 scalars."""
+        batch = next_token_batch(batch)
+        counts = tf.cast(batch["learnt"][:, 1:], tf.float32)
+        return super().loss(model, {**batch, "loss_weights": batch["loss_weights"] * counts}, training)
+
+    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
+        """The conversation of one message of the user."""
+        one = text[:, None]
+        inputs = {"roles": tf.fill(tf.shape(one), "user"), "messages": one}
+        return self.request_prompts(inputs, max_new_tokens)[0]
+
+    def request_prompts(
+        self, inputs: dict[str, tf.Tensor], max_new_tokens: tf.Tensor
+    ) -> tuple[tf.RaggedTensor, dict[str, tf.Tensor]]:
+        """The conversation up to where the assistant begins to speak, and `num_left_out` int32 [B]."""
+        # Half of the context is for the conversation, however long the answer may become.
+        room = tf.maximum(self.max_length - max_new_tokens, self.max_length // 2) - 2
+        rows = self.conversations.rows(inputs["roles"], inputs["messages"], room)
+        tokenizer = self.tokenizer
+        prompts = join(tokenizer.start_id, rows.token_ids, tokenizer.special_tokens["assistant"])
+        return prompts, {"num_left_out": rows.num_left_out}
+
+    def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """A message and its answer; all up to the answer is given."""
+        prompts = self.prompts(inputs["text"], tf.fill([tf.size(inputs["text"])], self.max_length // 2))
+        targets = self.tokenizer.tokenize(inputs["target"])
+        room = self.max_length + 1 - tf.cast(prompts.row_lengths(), tf.int32) - 1
+        rows = join(prompts, keep_first(targets, room), self.tokenizer.end_id)
+        return rows, tf.cast(prompts.row_lengths(), tf.int32)
+
+    def signatures(self, model: LanguageModel) -> dict[str, Callable[..., Any]]:
+        """Those of every text task, and `chat`: as `generate`, with `num_left_out` int32 [B], how many of the oldest
+        messages did not fit."""
+        specs = [*self.request_inputs, *settings_specs().values()]
+
+        @tf.function(input_signature=specs, autograph=False)
+        def chat(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            named = {spec.name: value for spec, value in zip(specs, inputs, strict=True)}
+            settings = {name: named[name] for name in settings_specs()}
+            prompts, told = self.request_prompts(named, settings["max_new_tokens"])
+            outputs, token_ids = self._write(model, prompts, settings)
+            return {**outputs, **told, "text": self.tokenizer.detokenize(token_ids)}
+
+        return {**super().signatures(model), "chat": chat}
+
+    def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
+        """Those of every text task; conversations of one message and of several."""
+        requests = super().example_requests()
+        conversations = [
+            ([["user"]], [["What is a language model?"]]),
+            (
+                [["user", "assistant", "user"], ["system", "user", ""], ["user", "", ""], ["user", "", ""]],
+                [
+                    ["你好", "你好！", "你是谁？"],
+                    ["Be brief.", "Hello", ""],
+                    ["", "", ""],
+                    ["中文 mixed 😀", "", ""],
+                ],
+            ),
+        ]
+        requests["chat"] = [
+            {
+                **{name: value for name, value in request.items() if name != "text"},
+                "roles": roles,
+                "messages": texts,
+            }
+            for request, (roles, texts) in zip(requests["generate"], conversations, strict=True)
+        ]
+        requests["prefill"] = [dict(request) for request in requests["chat"]]
+        return requests
+
+    def _messages(self, examples: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """`roles` and `messages` string [B, N] of examples."""
+        if "source" in examples:
+            messages = tf.stack([examples["source"], examples["target"]], axis=1)
+            return tf.broadcast_to(["user", "assistant"], tf.shape(messages)), messages
+        read = [json.loads(text) for text in examples["messages"].numpy()]
+        columns = [[[message[key] for message in each] for each in read] for key in ("role", "content")]
+        roles, messages = (
+            tf.ragged.constant(column, tf.string, ragged_rank=1).to_tensor("") for column in columns
+        )
+        return roles, messages
+
+    def _with_history(self, batch: Batch, seed: tf.Tensor) -> Batch:
+        """Before each row the conversations of rows above it, a random number of them and as many as there is room
+        for. With max_history=1, for the row that draws 1 while the other draws 0:
+
+            1 u a e A b e 0     ->  1 u a e A b e 0 0 0 0 0 0
+            1 u c e A d e 0         1 u a e A b e u c e A d e
+        """
+        count = self.config.max_history
+        token_ids, learnt = batch["token_ids"], batch["learnt"]
+        lengths = tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32)
+        drawn = tf.random.stateless_uniform(tf.shape(lengths), seed, 0, count + 1, tf.int32)
+        bodies = [tf.roll(lengths - 1, shift, axis=0) for shift in range(count + 1)]
+        ends = (
+            tf.cumsum(tf.stack(bodies, axis=1), axis=1) + 1
+        )  # of the row with 0, 1, ... before it: int32 [B, 1 + H]
+        fits = (tf.range(count + 1) <= drawn[:, None]) & (ends <= self.max_length + 1)
+        fits = fits | (tf.range(count + 1) == 0)[None]  # a row itself always stays
+
+        def joined(values: tf.Tensor) -> tf.Tensor:
+            rows = tf.RaggedTensor.from_tensor(values, lengths=tf.cast(lengths, tf.int64))
+            parts = [
+                keep_first(_rolled(rows[:, 1:], shift), tf.where(fits[:, shift], bodies[shift], 0))
+                for shift in reversed(range(count + 1))
+            ]
+            dense = tf.concat([rows[:, :1], *parts], axis=1).to_tensor(0)
+            return tf.pad(dense, [[0, 0], [0, -tf.shape(dense)[1] % _WIDTH]])
+
+        return {**batch, "token_ids": joined(token_ids), "learnt": joined(learnt)}
+
+
+def _rolled(rows: tf.RaggedTensor, shift: int) -> tf.RaggedTensor:
+    """Every row `shift` places further down, the last ones first."""
+    count = tf.cast(rows.nrows(), tf.int32)
+    return tf.gather(rows, (tf.range(count) - shift) % count)

@@ -18,6 +18,7 @@ An export answers through its signatures alone, by the data that its own config 
 same figures.
 """
 
+import dataclasses
 import itertools
 import sys
 from collections.abc import Sequence
@@ -131,9 +132,12 @@ def _report(flag_values: flags.FlagValues, measured: Measured, data: Any, split:
     task = measured.config.task
     signature, keys, report_fn = REPORTS[task.kind]
     examples = list(itertools.islice(_readable(data, split, measured), flag_values.limit or None))
-    signatures = Signatures(measured.find_fn, flag_values.batch_size)
+    settings = dataclasses.asdict(measured.config.decoding)
+    signatures = Signatures(measured.find_fn, flag_values.batch_size, settings)
     report = report_fn(signatures, examples, task)
-    report["texts_per_second"] = signatures(signature).rows_per_second
+    # Conversations go through another signature than single questions.
+    asked = signatures(signature if signatures(signature).num_rows else "chat")
+    report["texts_per_second"] = asked.rows_per_second
     has_regression = task.kind == "classification" and not task.label_separator
     if flag_values.baseline and has_regression and not flag_values.data:
         report |= regression_beside(report, list(read_examples(data, "train")))

@@ -12,7 +12,7 @@ from tflm.presets import load_preset
 
 ROOT = pathlib.Path(__file__).parents[1]
 READMES = [path for path in (ROOT / "README.md", ROOT / "README.zh-CN.md") if path.exists()]
-PAGES = [*READMES, *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [*READMES, *sorted(ROOT.glob("docs/**/*.md"))]
 RUNNING = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
 POEM = "床前明月光\n疑是地上霜\n举头望明月\n低头思故乡\n" * 40
 

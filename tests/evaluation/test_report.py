@@ -56,14 +56,29 @@ def test_reports_ask_for_the_signatures_of_their_task():
         assert set(keys) & set(report["texts"][0])
 
 
-def test_of_a_conversation_the_last_exchange():
-    messages = [("user", "Hi"), ("assistant", "Hello."), ("user", "你好"), ("assistant", "你好！")]
-    example = {"messages": json.dumps([{"role": role, "content": text} for role, text in messages])}
-    outputs = {"log_probability": [-1.0], "num_tokens": [2], "text": ["你好！"]}
-    signatures = Signatures(
-        lambda name: lambda columns: {key: np.array(value) for key, value in outputs.items()}
+def test_a_conversation_is_asked_with_all_that_was_said_before():
+    long = [("user", "Hi"), ("assistant", "Hello."), ("user", "你好"), ("assistant", "你好！")]
+    talks = [long, [("user", "谁？"), ("assistant", "我。")]]
+    examples = [
+        {"messages": json.dumps([{"role": role, "content": text} for role, text in talk])} for talk in talks
+    ]
+    asked = {}
+
+    def find(name):
+        def answer(columns):
+            for row, roles in enumerate(columns["roles"]):
+                asked[tuple(roles)] = columns["messages"][row], columns["temperature"][row], name
+            return {"text": np.array(["你好！" if "Hi" in each else "我。" for each in columns["messages"]])}
+
+        return answer
+
+    report = REPORTS["chat"].report_fn(
+        Signatures(find, settings={"temperature": 0.5}), examples, types.SimpleNamespace(measure="rouge")
     )
-    report = REPORTS["chat"].report_fn(signatures, [example], types.SimpleNamespace(measure="rouge"))
-    (text,) = report["texts"]
-    assert (text["source"], text["target"], text["answer"]) == ("你好", "你好！", "你好！")
-    assert report["this model"]["rougeL"] == 100.0
+    assert asked == {
+        ("user", "assistant", "user"): (["Hi", "Hello.", "你好"], 0.5, "chat"),
+        ("user", "", ""): (["谁？", "", ""], 0.5, "chat"),
+    }
+    assert [text["answer"] for text in report["texts"]] == ["你好！", "我。"]
+    assert report["texts"][0]["source"] == "user: Hi\nassistant: Hello.\nuser: 你好"
+    assert report["this model"]["rougeL"] == 100.0 and "perplexity" not in report["this model"]

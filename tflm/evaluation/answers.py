@@ -12,16 +12,18 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-Columns = Mapping[str, Sequence[str]]
+Columns = Mapping[str, Sequence[Any]]
 AnswerFn = Callable[[Columns], Mapping[str, np.ndarray]]
-"""Input name to N texts -> output name to an array [N, ...]."""
+"""Input name to N texts, numbers or lists of texts -> output name to an array [N, ...]."""
 
 
 def signature_fn(function: Callable[..., Mapping[str, tf.Tensor]]) -> AnswerFn:
     """A `tf.function` with an input signature, as `Task.signatures` gives, as an `AnswerFn`; columns in its order."""
 
     def answer(columns: Columns) -> dict[str, np.ndarray]:
-        outputs = function(*(tf.constant(list(column), tf.string) for column in columns.values()))
+        specs = function.input_signature  # type: ignore[attr-defined]
+        columns_of_specs = zip(specs, columns.values(), strict=True)
+        outputs = function(*(tf.constant(list(column), spec.dtype) for spec, column in columns_of_specs))
         return {name: value.numpy() for name, value in outputs.items()}
 
     return answer
@@ -54,7 +56,8 @@ class BatchedAnswers:
     def __call__(self, columns: Columns) -> dict[str, np.ndarray]:
         """Answers in order; none at all for no rows."""
         texts = list(columns.values())
-        order = sorted(range(len(texts[0])), key=lambda row: sum(len(column[row]) for column in texts))
+        sized = [column for column in texts if not isinstance(column[0], int | float)] if texts[0] else texts
+        order = sorted(range(len(texts[0])), key=lambda row: sum(len(column[row]) for column in sized))
         found: dict[str, list[Any]] = {}
         with tqdm(total=len(order), unit="text", desc="answering", delay=2) as bar:
             for begin in range(0, len(order), self.batch_size):

@@ -6,7 +6,7 @@ REPORTS["pairs"].report_fn(fns, examples, config.task)
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tflm.evaluation.answers import AnswerFn, BatchedAnswers
@@ -27,10 +27,16 @@ class Signatures:
     Args:
         find_fn: the name of a signature to its `AnswerFn`.
         batch_size: rows in one request; `score` gets 8 at most.
+        settings: the model's own settings of generation, for signatures that take them.
     """
 
-    def __init__(self, find_fn: Callable[[str], AnswerFn], batch_size: int = 64) -> None:
-        self.find_fn, self.batch_size = find_fn, batch_size
+    def __init__(
+        self,
+        find_fn: Callable[[str], AnswerFn],
+        batch_size: int = 64,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.find_fn, self.batch_size, self.settings = find_fn, batch_size, settings or {}
         self._found: dict[str, BatchedAnswers] = {}
 
     def __call__(self, name: str) -> BatchedAnswers:
@@ -54,9 +60,20 @@ class TaskReport(NamedTuple):
 
 
 def _report_chat(fns: Signatures, examples: Sequence[dict[str, str]], task: Any) -> dict[str, Any]:
-    """Of a conversation its last question and the answer to it, without what came before."""
-    pairs = [_last_exchange(example) for example in examples]
-    return report_texts(fns("serving_default"), fns("score"), pairs, task.measure)
+    """What the model says where the last answer of a conversation stands, after all that came before it."""
+    if "messages" not in examples[0]:
+        return report_texts(fns("serving_default"), fns("score"), examples, task.measure)
+    talks = [json.loads(example["messages"]) for example in examples]
+    width = max(len(talk) for talk in talks) - 1
+
+    def column(key: str) -> list[list[str]]:
+        said = [[message[key] for message in talk[:-1]] for talk in talks]
+        return [[*each, *[""] * (width - len(each))] for each in said]
+
+    settings = {name: [value] * len(talks) for name, value in fns.settings.items()}
+    request = {"roles": column("role"), "messages": column("content"), **settings}
+    pairs = [{"source": _transcript(talk[:-1]), "target": talk[-1]["content"]} for talk in talks]
+    return report_texts(lambda _: fns("chat")(request), None, pairs, task.measure)
 
 
 def _language(examples: Sequence[dict[str, str]]) -> str:
@@ -64,19 +81,12 @@ def _language(examples: Sequence[dict[str, str]]) -> str:
     return "chinese" if written_in_characters(example["question"] for example in examples) else "english"
 
 
-def _last_exchange(example: dict[str, str]) -> dict[str, str]:
+def _transcript(messages: Sequence[dict[str, str]]) -> str:
     """
-    >>> _last_exchange({"messages": '[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]'})
-    {'source': 'Hi', 'target': 'Hello.'}
+    >>> _transcript([{"role": "user", "content": "Hi"}])
+    'user: Hi'
     """
-    if "messages" not in example:
-        return example
-    messages = json.loads(example["messages"])
-    sides = (("source", "user"), ("target", "assistant"))
-    return {
-        side: next((each["content"] for each in reversed(messages) if each["role"] == role), "")
-        for side, role in sides
-    }
+    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
 REPORTS: dict[str, TaskReport] = {
@@ -97,9 +107,9 @@ REPORTS: dict[str, TaskReport] = {
         lambda fns, examples, task: report_labels(fns("classify"), examples, task.label_separator),
     ),
     "question_answering": TaskReport(
-        "answer",
+        "serving_default",
         ("question", "context", "answers"),
-        lambda fns, examples, task: report_answers(fns("answer"), examples, _language(examples)),
+        lambda fns, examples, task: report_answers(fns("serving_default"), examples, _language(examples)),
     ),
     "tagging": TaskReport(
         "tag", ("text", "spans"), lambda fns, examples, task: report_spans(fns("tag"), examples)

@@ -14,13 +14,13 @@ Examples = Sequence[dict[str, str]]
 
 
 def report_texts(
-    write_fn: AnswerFn, score_fn: AnswerFn, examples: Examples, measure: str = "rouge"
+    write_fn: AnswerFn, score_fn: AnswerFn | None, examples: Examples, measure: str = "rouge"
 ) -> dict[str, Any]:
     """What the model writes for sources, and how likely it finds the targets.
 
     Args:
         write_fn: answers `text` to `text`.
-        score_fn: answers `log_probability` and `num_tokens` to `text` and `target`.
+        score_fn: answers `log_probability` and `num_tokens` to `text` and `target`; None for no perplexity.
         examples: {"source", "target"}.
         measure: rouge or bleu.
     Returns:
@@ -31,9 +31,9 @@ def report_texts(
     """
     sources, targets = ([example[key] for example in examples] for key in ("source", "target"))
     written = write_fn({"text": sources})["text"].tolist()
-    losses, _ = document_losses(score_fn, {"text": sources, "target": targets})
     report = _by_bleu(targets, written) if measure == "bleu" else _by_rouge(sources, targets, written)
-    report["this model"] |= losses
+    if score_fn:
+        report["this model"] |= document_losses(score_fn, {"text": sources, "target": targets})[0]
     values = report.pop("scores")
     name = "chrf" if measure == "bleu" else "rougeL"
     report["texts"] = [

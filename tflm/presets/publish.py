@@ -33,7 +33,7 @@ def publish(experiment: Experiment, output: str, step: int | None = None) -> str
         signatures,
         [model, task.tokenizer],
         output,
-        requests={**task.example_requests(), **task.follow_up_requests(signatures)},
+        requests=task.requests(signatures),
         card={
             "What it is": f"A model of the kind {config.model.kind} with {model.num_parameters():,} parameters, "
             f"for the task {config.task.kind}, from the recipe `{config.name}`, after {found} steps.",

@@ -12,8 +12,8 @@ def docstring_questions_small() -> ExperimentConfig:
     """What a parameter is, of which type, and by default: a span of its function's docstring, or none. By the body of
     bert_small; after it with `--init_from=runs/bert_small`.
 
-    Cost: 2,000 steps, not measured yet, some minutes.
-    Result: not measured yet.
+    Cost: 2,000 steps, 12 minutes beside other work on two cores; 2.5M parameters.
+    Result: after bert_small exact match 48.1% [45.0, 51.2] and F1 54.1% on 1,000 questions of the test side.
     Command: python -m apps.train --preset=docstring_questions_small --workdir=runs/questions
     """
     config = bert_small()

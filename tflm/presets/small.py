@@ -126,8 +126,9 @@ def similarity_small() -> ExperimentConfig:
     """The body of a docstring near its summary, by the body of bert_small; after it with `--init_from=runs/bert_small`.
     What `apps.embed --query` and `apps.answer --documents` search with.
 
-    Cost: 1,500 steps, not measured yet.
-    Result: not measured yet.
+    Cost: 1,500 steps, 18 minutes beside other work on two cores; 2.5M parameters.
+    Result: after bert_small 53.2% of 604 held-out bodies find their own summary first among 546, 83.0% among the first
+        ten.
     Command: python -m apps.train --preset=similarity_small --workdir=runs/similarity
     """
     config = bert_small()
@@ -144,8 +145,8 @@ def tagging_small() -> ExperimentConfig:
     """Keywords, numbers, strings and comments in lines of Python code, character by character; docs/tagging.md makes
     the data, of the standard library.
 
-    Cost: 1,500 steps, not measured yet.
-    Result: not measured yet.
+    Cost: 1,500 steps, 3 minutes beside other work on two cores; 0.6M parameters.
+    Result: of the spans in held-out lines F1 99.7% [99.4, 99.9].
     Command: python -m apps.train --preset=tagging_small --workdir=runs/tagging --set data.path=code.jsonl
     """
     return dataclasses.replace(

@@ -47,10 +47,11 @@ class Task(abc.ABC):
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """Requests for each signature, to check an export with and to warm a server up."""
 
-    def follow_up_requests(self, signatures: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-        """Requests for signatures that take what another gave; beside those of `example_requests`."""
+    def requests(self, signatures: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """`example_requests`, and those of signatures that take what another gave: a request for each of `signatures`,
+        which are this task's own."""
         del signatures
-        return {}
+        return self.example_requests()
 
     def tokenize_signature(self) -> Callable[..., Any]:
         """`text` string [B] to `token_ids` int32 [B, T], padded with 0, and `lengths` int32 [B]."""

@@ -148,16 +148,15 @@ class TextTask(Task):
         plain = [{"text": list(batch)} for batch in batches]
         return {"serving_default": plain, "tokenize": plain, **requests}
 
-    def follow_up_requests(self, signatures: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-        """A request of `decode` with the state that the example of `prefill` leaves."""
-        if "decode" not in signatures:
-            return {}
-        requests = []
-        for request in self.example_requests()["prefill"]:
+    def requests(self, signatures: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """Those of every task, and `decode` with the states that the examples of `prefill` leave."""
+        requests: dict[str, list[dict[str, Any]]] = self.example_requests()
+        for request in requests.get("prefill", []):
             specs = signatures["prefill"].input_signature
             outputs = signatures["prefill"](*(tf.constant(request[spec.name], spec.dtype) for spec in specs))
-            requests.append(decode_request({name: value.numpy() for name, value in outputs.items()}, 4))
-        return {"decode": requests}
+            arrays = {name: value.numpy() for name, value in outputs.items()}
+            requests.setdefault("decode", []).append(decode_request(arrays, 4))
+        return requests
 
     def _special_ids(self) -> dict[str, Any]:
         tokenizer = self.tokenizer

@@ -73,7 +73,10 @@ class _Reader:
 
     def __init__(self, flag_values: flags.FlagValues) -> None:
         self.model = open_model(flag_values, "answer")
-        self.count, self.threshold = flag_values.num_answers, flag_values.threshold
+        self.count, threshold = flag_values.num_answers, flag_values.threshold
+        if threshold is None:
+            threshold = float(self.model.config.get("task", {}).get("threshold", 0.0))
+        self.threshold = threshold
 
     def answer(self, items: list[Fields]) -> Iterator[list[Record]]:
         """A record for each question and its text."""
@@ -105,11 +108,7 @@ class _Reader:
         columns = {
             name: [re.sub(r"[\ud800-\udfff]", "\ufffd", item[name]) for item in items] for name in _FIELDS
         }
-        # `serving_default` has the model's own threshold, which a server does not tell.
-        signature, more = "serving_default", {}
-        if self.threshold is not None:
-            signature, more = "answer", {"threshold": [self.threshold] * len(items)}
-        outputs = self.model.predict(signature, {**columns, **more})
+        outputs = self.model.predict("answer", {**columns, "threshold": [self.threshold] * len(items)})
         if self.count > (most := outputs["answers"].shape[1]):
             raise UsageError(f"--num_answers={self.count}: this model gives {most} at most.")
         fields = [{name: column[row] for name, column in columns.items()} for row in range(len(items))]

@@ -21,7 +21,7 @@ from apps.command_line import note, run_app
 from apps.conversation import Conversation
 from apps.items import Item, Printer, answer_items, define_items, read_items
 from apps.text_generation import Generator, define_generation
-from tflm.errors import UserError
+from tflm.errors import UsageError, UserError
 
 FLAGS = flags.FlagValues()
 _FIELDS = {"text": "A question."}
@@ -49,6 +49,10 @@ def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
     generator = Generator(flag_values)
     if flag_values.text is not None or flag_values.input not in (None, "-"):
+        if flag_values.system:
+            raise UsageError(
+                "--system is for a conversation: leave out --text and --input, and type or pipe the lines."
+            )
         _answer_each(generator, flag_values)
         return
     at_terminal = sys.stdin is not None and sys.stdin.isatty()
@@ -137,7 +141,7 @@ class _Talk:
         try:
             self._carry_out(line)
         except UserError as error:
-            self.problems.append(f"{item.place}: {error}")
+            self.problems.append(f"{item.place}: {str(error).splitlines()[0]}")
             note(f"error: {error}")
 
     def _carry_out(self, line: str) -> None:
@@ -163,7 +167,7 @@ class _Talk:
         elif name == "/help":
             note(_HELP)
         else:
-            raise UserError(f"no command {line.strip()!r}; /help lists what there is.")
+            raise UserError(f"no command {line.strip()!r}; /help lists what there is.\n{_HELP}")
 
 
 def _typed() -> Iterator[Item]:

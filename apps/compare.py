@@ -23,6 +23,7 @@ from typing import Any
 from absl import flags
 
 from apps.command_line import load_tensorflow, note, run_app
+from apps.report_files import read_report
 from tflm.errors import UsageError, UserError
 
 FLAGS = flags.FlagValues()
@@ -113,7 +114,7 @@ class _Run:
     @property
     def writes_text(self) -> bool:
         """Whether its loss is of the tokens of a text."""
-        return self.task_kind in ("language_modeling", "pairs")
+        return self.task_kind in ("language_modeling", "pairs", "chat")
 
     @functools.cached_property
     def trained(self) -> tuple[Any, int]:
@@ -189,14 +190,11 @@ class _Run:
         from tflm.evaluation import reported_measures
 
         path = os.path.join(self.folder, "report.json")
-        report: dict[str, Any] = {}
-        if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                report = json.load(file)
+        report: dict[str, Any] = read_report(path) if os.path.exists(path) else {}
         if report.get("step") == step:
             return reported_measures(report)
         if report or not self.writes_text:
-            found = f"report.json is of step {report['step']}" if report else "there is no report.json"
+            found = f"report.json is of step {report.get('step')}" if report else "there is no report.json"
             command = f"apps.evaluate --workdir={self.folder}"
             self.notes.append(f"{self.name}: {found}; `{command}` measures step {step}.")
         return {}

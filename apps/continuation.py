@@ -17,7 +17,7 @@ def continue_texts(
         first 80 new tokens; of it the model reads as much of the end as it has room for.
 
     One request has `max_new_tokens` at most, and no more than half of the model's length, so that the other half sees
-    what came before; where a server does not tell that length, so many as are asked for. The first request has a row's
+    what came before; where a model does not tell that length, so many as are asked for. The first request has a row's
     own seed, each later one a seed made of that and of its number. A character of which a request has only the first
     bytes is left to the next request.
 

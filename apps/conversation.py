@@ -104,7 +104,6 @@ class Conversation:
         yield outputs["text"][0].decode("utf-8")
 
     def _request(self) -> dict[str, Any]:
-        self.generator.note_untold()
         settings = {name: [value] for name, value in self.generator.settings.items()}
         if not self.remembers:
             return {**settings, "text": [self.messages[-1]["content"]]}

@@ -72,7 +72,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def continues_texts(model: "Model") -> bool:
-    """Whether a model continues texts. A server tells no config; but only of pairs does `score` take a target."""
+    """Whether a model continues texts. Some tell no config; but only of pairs does `score` take a target."""
     kind = model.config.get("task", {}).get("kind")
     if kind:
         return kind == "language_modeling"

@@ -15,6 +15,7 @@ from absl import flags
 from tqdm import tqdm
 
 from tflm.errors import UsageError, UserError
+from tflm.serving.remote import ServerError
 
 Fields = dict[str, str]
 Record = dict[str, Any]
@@ -94,7 +95,9 @@ def read_items(flag_values: flags.FlagValues, names: Sequence[str]) -> Iterator[
     path = flag_values.input or "-"
     if path == "-":
         if sys.stdin is None:
-            raise UserError(f"standard input is closed, and there is no --{names[0]} and no --input: give one.")
+            raise UserError(
+                f"standard input is closed, and there is no --{names[0]} and no --input: give one."
+            )
         yield from itertools.islice(_lines(sys.stdin.buffer, "standard input", columns), begin, end)
         return
     try:
@@ -119,24 +122,31 @@ def answer_items(
         show_fn: a record as text.
     Raises:
         UserError: lines were bad; after all others were answered.
+        ServerError: the server is gone; says how many lines were answered, and how to go on.
     """
     printer, items = Printer(flag_values.format, show_fn), read_items(flag_values, names)
     at_terminal = flag_values.input in (None, "-") and sys.stdin is not None and sys.stdin.isatty()
     size = 1 if at_terminal else flag_values.batch_size
     num_items, bad = 0, []
-    with _progress() as bar:
-        for batch in _batched(items, size):
-            good = [item.fields for item in batch if not item.problem]
-            results = iter(answer_fn(good)) if good else iter(())
-            for item in batch:
-                num_items += 1
-                if item.problem:
-                    bad.append(item)
-                    printer.mark(item)
-                    continue
-                for result in next(results):
-                    printer.show(result)
-            bar.update(len(batch))
+    try:
+        with _progress() as bar:
+            for batch in _batched(items, size):
+                good = [item.fields for item in batch if not item.problem]
+                results = iter(answer_fn(good)) if good else iter(())
+                for item in batch:
+                    if item.problem:
+                        bad.append(item)
+                        printer.mark(item)
+                    else:
+                        for result in next(results):
+                            printer.show(result)
+                    num_items += 1
+                bar.update(len(batch))
+    except ServerError as error:
+        if not num_items:
+            raise
+        go_on = f"{num_items} lines are done; go on with --offset={flag_values.offset + num_items}."
+        raise ServerError(f"{str(error).removesuffix('.')}. {go_on}") from error
     if bad:
         raise UserError(
             f"{len(bad)} of {num_items} lines could not be read and are marked in the output; the first is "

@@ -82,5 +82,6 @@ def _check_config(model: "Model") -> None:
         sections += [config.get(name, {}) for name in ("task", "model", "decoding")]
     if not all(isinstance(section, dict) for section in sections):
         raise UserError(
-            f"{model.path!r}: config.json is not as tflm writes it: its sections are JSON objects. Export the run again."
+            f"{model.path!r}: config.json is not as tflm writes it: it and its sections are JSON objects. Export the "
+            "run again."
         )

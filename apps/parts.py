@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable, Sequence
 
-# What ends a sentence stays with it: its quotes and brackets, and the space after it. Chinese marks need no space. Marks
-# are looked at from the first of a row on alone, or a row of a hundred thousand dots would take minutes.
+# What ends a sentence stays with it: its quotes and brackets, and the space after it. Chinese marks need no space.
+# Marks are looked at from the first of a row on alone, or a row of a hundred thousand dots would take minutes.
 _SENTENCE = re.compile(
     r".+?(?:(?<![.!?])[.!?]+[\"'”’)\]]*\s+|[。！？；…]+[”’」』）】》\"]*\s*|\n\s*\n\s*|$)", re.DOTALL
 )

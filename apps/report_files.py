@@ -22,6 +22,25 @@ def print_examples(report: Report, keys: tuple[str, ...], number: int) -> None:
         print("\n" + "\n".join(lines))
 
 
+def read_report(path: str) -> Report:
+    """What `write_report` left.
+
+    Raises:
+        UserError: the file cannot be read, or is no report.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            report = json.load(file)
+        texts = report.get("texts", []) if isinstance(report, dict) else None
+        if not isinstance(texts, list) or not all(isinstance(text, dict) for text in texts):
+            raise ValueError("an object with a list of texts was expected")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path!r} is no report: {error}. Measure that one again by apps.evaluate."
+        ) from error
+    return report
+
+
 def compare_with(report: Report, path: str, ending: str) -> dict[str, Any]:
     """The difference to another report, printed on the way.
 
@@ -34,15 +53,11 @@ def compare_with(report: Report, path: str, ending: str) -> dict[str, Any]:
     from tflm.evaluation import compare_reports
 
     file_path = path if path.endswith(".json") else os.path.join(path, f"report{ending}.json")
-    try:
-        with open(file_path, encoding="utf-8") as file:
-            other = json.load(file)
-    except FileNotFoundError as error:
+    if not os.path.exists(file_path):
         raise UserError(
             f"--against={path}: there is no {file_path!r}. Measure that one first, by the same command."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"--against={path}: {file_path!r} is no report: {error}.") from error
+        )
+    other = read_report(file_path)
     found = {"run": path, **compare_reports(report, other)}
     low, high = found["difference_interval"]
     print(

@@ -9,7 +9,7 @@ One summary a line, in the order of the texts. A text of several lines goes into
 
 A text that is longer than the model reads is cut at the ends of sentences into parts that it reads whole; each is
 summarized, and then the summaries together are, again by parts if they are still too long. With --parts=off the model
-reads a long text as far as it can and no further; so it does behind a server, which does not tell how far that is.
+reads a long text as far as it can and no further.
 --show_parts prints the parts' summaries below; as JSON, the parts too.
 """
 
@@ -50,7 +50,7 @@ def main(flag_values: flags.FlagValues) -> None:
         limit = 0
 
     def summarize(texts: Sequence[str]) -> list[str]:
-        return [one_line(answer) for answer in generator.answers(texts)]
+        return [one_line(record["text"]) for record in generator(texts)]
 
     def count(texts: Sequence[str]) -> list[int]:
         return generator.model.predict("tokenize", {"text": list(texts)})["lengths"].tolist()

@@ -5,7 +5,6 @@ from typing import Any
 
 from absl import flags
 
-from apps.command_line import note
 from apps.model_flag import define_model, open_model
 from tflm.errors import UsageError, UserError
 
@@ -22,8 +21,7 @@ _SETTINGS: dict[str, tuple[type, str]] = {
 
 
 def define_generation(flag_values: flags.FlagValues) -> None:
-    """--model, and the settings of generation; what is not given is as the export says, or where a server does not tell
-    that, as `DecodingConfig` has it."""
+    """--model, and the settings of generation; what is not given is as the export says."""
     define_model(flag_values)
     for name, (kind, help_text) in _SETTINGS.items():
         define = flags.DEFINE_integer if kind is int else flags.DEFINE_float
@@ -41,9 +39,12 @@ class Generator:
     def __init__(self, flag_values: flags.FlagValues) -> None:
         self.model = open_model(flag_values, "generate")
         given = {name: flag_values[name].value for name in _SETTINGS if flag_values[name].value is not None}
-        own = self.model.config.get("decoding")
-        self.settings = _checked({**(own or {}), **given})
-        self._untold = [] if own else [name for name in _SETTINGS if name not in given]
+        own = self.model.config.get("decoding", {})
+        try:
+            _checked(own)
+        except UsageError as error:
+            raise UserError(f"{self.model.path!r} is damaged: of its own settings {error}") from error
+        self.settings = _checked({**own, **given})
 
     def change(self, name: str, value: Any) -> None:
         """Sets one setting for the answers to come.
@@ -63,7 +64,6 @@ class Generator:
             changes: settings of this call alone, such as `max_new_tokens=10`.
         """
         settings = {**self.settings, **changes}
-        self.note_untold()
         inputs: dict[str, Any] = {name: [value] * len(texts) for name, value in settings.items()}
         if seeds is not None:
             inputs["seed"] = list(seeds)
@@ -78,21 +78,6 @@ class Generator:
                 outputs["text"], outputs["num_tokens"], outputs["log_probability"], strict=True
             )
         ]
-
-    def answers(self, texts: Sequence[str]) -> list[str]:
-        """What the model writes for each text. Where no setting is given, by its own, which `serving_default` has also
-        behind a server."""
-        if len(self._untold) < len(_SETTINGS):
-            return [record["text"] for record in self(texts)]
-        outputs = self.model.predict("serving_default", {"text": list(texts)})
-        return [text.decode("utf-8") for text in outputs["text"]]
-
-    def note_untold(self) -> None:
-        """Says once with which settings it goes on, if some of the model's own are not told."""
-        if self._untold:
-            shown = " ".join(f"--{name}={self.settings[name]}" for name in self._untold)
-            note(f"the model's own settings are not told; these are used: {shown}")
-        self._untold = []
 
 
 def one_line(text: str) -> str:

@@ -28,8 +28,8 @@ def main(flag_values: flags.FlagValues) -> None:
 
     def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
         texts = [item["text"] for item in items]
-        for text, answer in zip(texts, generator.answers(texts), strict=True):
-            yield [{"text": text, "translation": one_line(answer)}]
+        for text, record in zip(texts, generator(texts), strict=True):
+            yield [{"text": text, "translation": one_line(record["text"])}]
 
     answer_items(flag_values, tuple(_FIELDS), answer, lambda record: record["translation"])
 

@@ -72,8 +72,10 @@ def load_json(cls: type[Config], path: str) -> Config:
             mapping = json.load(file)
     except OSError as error:
         raise UserError(f"cannot read the config {path!r}: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path!r} is not JSON: {error}.") from error
+    if not isinstance(mapping, dict):
+        raise UserError(f"{path!r} is no config: it holds no JSON object.")
     return from_dict(cls, mapping)
 
 

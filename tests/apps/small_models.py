@@ -13,6 +13,16 @@ import tensorflow as tf
 from tflm.decoding.config import DecodingConfig, settings_specs
 
 LABELS = ["good", "坏"]
+# App that answers single texts -> the model of `save_all` that it asks.
+APPS = {
+    "classify": "labels",
+    "tag": "spans",
+    "embed": "vectors",
+    "generate": "writer",
+    "chat": "talker",
+    "summarize": "pairs",
+    "translate": "pairs",
+}
 
 
 def spec(name: str, dtype: tf.DType = tf.string, rank: int = 1) -> tf.TensorSpec:

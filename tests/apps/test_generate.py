@@ -63,7 +63,10 @@ def test_samples_have_seeds_that_count_up(decoder, call):
     records = [json.loads(line) for line in three.lines]
     assert [record["seed"] for record in records] == [5, 6, 7]
     assert len({record["text"] for record in records}) > 1
-    assert call("generate", *arguments, "--seed=6").lines == [three.lines[1]]
+    alone = json.loads(call("generate", *arguments, "--seed=6").out)
+    # A row alone goes through other kernels than one of three: the sum may differ in its last bits.
+    assert alone.pop("log_probability") == pytest.approx(records[1].pop("log_probability"), rel=1e-5)
+    assert alone == records[1]
 
 
 def test_same_seed_same_text_and_another_seed_another(decoder, call):

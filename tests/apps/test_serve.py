@@ -133,7 +133,7 @@ def test_help_shows_how(call):
 
 
 def test_an_app_prints_the_same_for_a_url(call, lstm):
-    """Settings are given: a server does not tell those of the model's own config."""
+    """Sampled with settings of the command line."""
     from tflm.serving.server import ModelConfig, ModelManager, Server
 
     manager = ModelManager([ModelConfig("lstm", os.path.dirname(lstm.version), versions=(5,))])

@@ -91,7 +91,7 @@ def test_refusals(monkeypatch):
     with pytest.raises(UserError, match=r"0 labels and 0 predictions"):
         classification([], [])
     with pytest.raises(
-        UserError, match=r"the label 'c' is not among the names a, b. Give all names, or none"
+        UserError, match=r"the label 'c' is not among the names a, b. Correct these rows, or leave them out"
     ):
         classification(["a"], ["c"], names=["a", "b"])
     with pytest.raises(UserError, match=r"scores have the shape \[1, 3\]; expected .*: \[1, 2\]"):

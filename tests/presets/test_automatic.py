@@ -11,6 +11,12 @@ from tflm.presets import Experiment
 from tflm.presets.automatic import TASKS, automatic
 
 ROWS = [("很好，下次再来", "good"), ("fine film", "good"), ("太差了", "bad"), ("bad film", "bad")] * 60
+TALK = json.dumps(
+    {"id": 7, "messages": [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "好"}]}
+)
+SQUAD = json.dumps(
+    {"data": [{"paragraphs": [{"context": "It is Anna.", "qas": [{"question": "Who?", "answers": []}]}]}]}
+)
 
 
 @pytest.fixture
@@ -67,6 +73,16 @@ def test_columns_by_their_names(write, text, label):
             json.dumps({"text": "EU", "spans": [[0, 2, "ORG"]]}),
             {"text": "text", "spans": "spans"},
         ),
+        (
+            "question_answering",
+            "a.jsonl",
+            json.dumps({"id": 1, "query": "Who?", "passage": "Anna.", "answers": ["Anna"]}),
+            {"question": "query", "context": "passage", "answer": "answers"},
+        ),
+        ("question_answering", "a.json", SQUAD, {}),
+        ("chat", "a.jsonl", TALK, {"messages": "messages"}),
+        ("chat", "a.jsonl", '{"问题": "你好", "回答": "好"}', {"source": "问题", "target": "回答"}),
+        ("chat", "a.tsv", table(["prompt", "reply"], [("a", "b")]), {"source": "prompt", "target": "reply"}),
         ("tagging", "a.conll", "EU B-ORG\n", {}),
         ("tagging", "a.txt", "我 爱 北京\n", {}),
         ("language_modeling", "a.txt", "床前明月光\n", {}),
@@ -108,6 +124,22 @@ def test_a_column_that_must_be_asked_for(write):
     assert config.data.columns == {"text": "review", "label": "stars"}
 
 
+def test_columns_of_a_chat_that_must_be_named(write):
+    path = write("a.jsonl", json.dumps({"turns": json.loads(TALK)["messages"]}))
+    settings = ["data.eval_fraction=0", "data.messages_column=turns"]
+    assert automatic("chat", path, settings=settings).data.columns == {"messages": "turns"}
+    path = write("b.jsonl", '{"turns": "a", "said": "b"}')
+    settings = ["data.eval_fraction=0", "data.source_column=turns", "data.target_column=said"]
+    assert automatic("chat", path, settings=settings).data.columns == {"source": "turns", "target": "said"}
+
+
+def test_the_writing_decides_the_tokenizer(write):
+    rows = [(text, label) for text, label in ROWS if not text.isascii()]
+    for name, some, kind in (("a.tsv", rows, "character"), ("b.tsv", ROWS, "sentencepiece")):
+        config = automatic("classification", write(name, table(["text", "label"], some)))
+        assert config.tokenizer.kind == kind
+
+
 def test_without_a_header(write):
     path = write("a.tsv", table(["好", "1"], [("差", "0"), ("bad", "0")]))
     settings = ["data.text_column=0", "data.label_column=1", "data.eval_fraction=0"]
@@ -124,6 +156,27 @@ def test_without_a_header(write):
             "x",
             UsageError,
             r"is plain text, and --task=classification needs columns",
+        ),
+        (
+            "question_answering",
+            "a.tsv",
+            "x",
+            UsageError,
+            r"for --task=question_answering it should end in \.json, \.jsonl, \.ndjson\. .*data\.source=squad",
+        ),
+        (
+            "question_answering",
+            "a.jsonl",
+            '{"question": "a", "text": "b"}',
+            UsageError,
+            r"which column is the answer\? They are question, text\.",
+        ),
+        (
+            "chat",
+            "a.jsonl",
+            '{"turns": []}',
+            UsageError,
+            r"which column is the messages\? They are turns\. Say it: --set data.messages_column=NAME\.",
         ),
         ("classification", "a.tsv", "", UserError, "is empty"),
         ("classification", "a.jsonl", "[1", UserError, "its first line is no JSON object"),

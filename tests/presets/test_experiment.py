@@ -71,7 +71,21 @@ def test_another_config_is_refused_and_the_fields_are_named(trained, config, ass
     assert Experiment.open(trained.workdir).config == config
 
 
+def test_a_try_that_failed_at_its_data_binds_nobody(config, tmp_path):
+    wrong = override(config, [f"data.path={tmp_path}/nowhere.txt"])
+    with pytest.raises(UserError, match="nowhere"):
+        _ = Experiment.create(wrong, str(tmp_path / "run")).tokenizer
+    assert Experiment.create(config, str(tmp_path / "run")).tokenizer.vocab_size > 0
+
+
+def test_damaged_labels_are_named(config, tmp_path):
+    (tmp_path / "labels.json").write_text("[", encoding="utf-8")
+    with pytest.raises(UserError, match=r"labels.json' is damaged: .* Remove it, and it is made anew"):
+        _ = Experiment(config, str(tmp_path)).labels
+
+
 def test_another_kind_of_model_is_refused(experiment, config):
+    assert experiment.tokenizer.vocab_size > 0, "the run has begun"
     other = ExperimentConfig(**{**vars(config), "model": TransformerDecoderConfig()})
     with pytest.raises(UserError, match=r"model.kind was 'lstm', is 'transformer_decoder'"):
         Experiment.create(other, experiment.workdir)

@@ -55,6 +55,9 @@ def read_table(
         yield from _read_cells(file, counter, cells, columns)
 
 
+csv.field_size_limit(2**31 - 1)  # of a cell; Python's own limit is 131,072 characters
+
+
 class _Counter:
     """Counts the lines that the csv reader takes, which also counts on after a csv.Error."""
 
@@ -121,8 +124,10 @@ def read_records(
                 continue
             try:
                 record = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                problem = f"malformed JSON ({getattr(error, 'msg', 'nested too deeply')})"
+            except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits, too
+                problem = (
+                    f"malformed JSON ({getattr(error, 'msg', 'nested too deeply, or a number too long')})"
+                )
                 yield file, number, Row(file, number, {}, problem)
                 continue
             if not isinstance(record, dict):

@@ -105,6 +105,7 @@ def _indicators(sets: Sequence[set[str]], names: Sequence[str]) -> np.ndarray:
     unknown = set().union(*sets) - set(names)
     if unknown:
         raise UserError(
-            f"the label {min(unknown)!r} is not among the names {', '.join(names[:20])}. Give all names, or none."
+            f"the label {min(unknown)!r} is not among the names {', '.join(names[:20])}. Correct these rows, or leave "
+            "them out."
         )
     return np.array([[name in labels for name in names] for labels in sets])

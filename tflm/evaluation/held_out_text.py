@@ -23,14 +23,15 @@ class HeldOutText(NamedTuple):
 
 
 def held_out_text(store: TokenStore, tokenizer: Tokenizer) -> HeldOutText:
-    """All rows of `token_ids` as text; of a pair without its source, which is not predicted.
+    """All rows of `token_ids` as text; of a pair without its source, and of a conversation
+    without what others than the assistant say: they are not predicted.
 
     For a byte tokenizer and the rows `[start, a, separator, 你, end]`, `[start, b, separator, c, end]` with
     prefix_length 3: the texts 你 and c, 4 bytes and 2 characters. A tokenizer that loses something, such as case,
     is measured by what it keeps.
 
     Args:
-        store: of language modelling or of pairs.
+        store: of language modelling, of pairs or of chat.
         tokenizer: the one that filled it.
     """
     values, offsets = store.values("token_ids"), store.offsets("token_ids")
@@ -41,6 +42,8 @@ def held_out_text(store: TokenStore, tokenizer: Tokenizer) -> HeldOutText:
             places < np.repeat(store.values("prefix_length"), lengths), tokenizer.pad_id, values
         )
     num_bytes, num_characters, digest = 0, 0, hashlib.sha256()
+    if "learnt" in store.features:
+        values = np.where(store.values("learnt") > 0, values, tokenizer.pad_id)
     for begin in range(0, store.num_rows, _ROWS):
         splits = offsets[begin : begin + _ROWS + 1]
         flat = tf.constant(values[splits[0] : splits[-1]], tf.int32)

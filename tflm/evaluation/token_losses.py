@@ -6,8 +6,6 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tflm.tasks.sequence_to_sequence import next_token_batch
-
 
 def token_losses(task: Any, model: Any, batches: Any) -> np.ndarray:
     """-ln p of each token that counts, in the order of the batches; their mean is `task.metrics`'s `loss`.
@@ -24,7 +22,7 @@ def token_losses(task: Any, model: Any, batches: Any) -> np.ndarray:
 
     @tf.function(reduce_retracing=True)
     def step(batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        batch = batch if "targets" in batch else next_token_batch(batch)
+        batch = task.predicted(batch)
         states = model.hidden_states(batch["token_ids"], training=False, **task.features(batch))
         counted = tf.where(batch["loss_weights"] > 0)
         logits = model.logits(tf.gather_nd(states, counted))

@@ -33,7 +33,10 @@ def read_meta_graph(path: str) -> meta_graph_pb2.MetaGraphDef:
     saved_model = saved_model_pb2.SavedModel()
     try:
         with open(file_path, "rb") as file:
-            saved_model.ParseFromString(file.read())
+            content = file.read()
+        saved_model.ParseFromString(content)
+        if not saved_model.meta_graphs:
+            raise ValueError("it has no graph" if content else "it is empty")
         return saved_model.meta_graphs[0]
     except OSError as error:
         raise UserError(

@@ -58,7 +58,9 @@ class Experiment:
                 a new run is to begin with is not there or does not fit.
         """
         path = os.path.join(workdir, "config.json")
-        is_there = os.path.exists(path) and not overwrite
+        # A first try that failed before it had read its data leaves its config alone, and binds nobody.
+        begun = os.path.exists(path) and os.listdir(workdir) != ["config.json"]
+        is_there = begun and not overwrite
         if config.init_from and config.word_vectors:
             raise UserError(
                 f"init_from={config.init_from!r} and word_vectors={config.word_vectors!r} both say what the embedding "
@@ -130,8 +132,11 @@ class Experiment:
             with open(f"{path}.tmp", "w", encoding="utf-8") as file:
                 json.dump(labels, file, ensure_ascii=False)
             os.replace(f"{path}.tmp", path)
-        with open(path, encoding="utf-8") as file:
-            return tuple(json.load(file))
+        try:
+            with open(path, encoding="utf-8") as file:
+                return tuple(json.load(file))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{path!r} is damaged: {error}. Remove it, and it is made anew.") from error
 
     def batches(self, split: str, training: bool) -> Batches:
         """Batches of the split "train", "eval" or "test"."""

@@ -30,6 +30,7 @@ from tflm.training import TrainingConfig
 Example = dict[str, str]
 
 _BATCH = 64
+_MOST = 0.9  # of the texts
 _ENCODER = TransformerEncoderConfig(num_layers=2, hidden_dim=128, num_heads=4, max_length=128, dropout=0.2)
 
 
@@ -72,21 +73,21 @@ def task_recipe(
 
 
 def tokenizer_for(examples: Sequence[Example]) -> TokenizerConfig:
-    """Characters where every part of the examples is written in characters, as Chinese is; else SentencePiece.
+    """Characters where every part of nearly all examples is written in them, as Chinese is; else SentencePiece.
 
     A character says about as much as a word, and on data of this size models of single characters overfit less and
     meet fewer unknown words than those of words (Li et al., 2019, "Is Word Segmentation Necessary for Deep Learning of
     Chinese Representations?"). A part in words, such as the target of a translation into English, would become several
     times as long.
     """
-    parts: dict[str, list[str]] = {}
+    parts: dict[str, list[bool]] = {}
     for example in examples:
         for name, text in example.items():
             if name == "messages":
                 text = " ".join(message["content"] for message in json.loads(text))
             if name not in ("label", "spans", "answers"):
-                parts.setdefault(name, []).append(text)
-    by_character = bool(parts) and all(written_in_characters(texts) for texts in parts.values())
+                parts.setdefault(name, []).append(written_in_characters([text]))
+    by_character = bool(parts) and all(sum(each) >= _MOST * len(each) for each in parts.values())
     return TokenizerConfig(
         kind="character" if by_character else "sentencepiece", vocab_size=8000, soft_vocab_limit=True
     )

@@ -138,8 +138,9 @@ class RestModel:
                 f"{self.path}: no answer within {self._timeout:g} seconds; the request was given up."
             ) from error
         except (OSError, http.client.HTTPException) as error:
+            reason = one_line(str(error)) or type(error).__name__
             raise ServerError(
-                f"{self.path}: the server went away before it had answered ({error or type(error).__name__})."
+                f"{self.path}: the server went away before it had answered ({reason})."
             ) from error
         finally:
             connection.close()
@@ -163,13 +164,13 @@ class RestModel:
 
 
 def _split(url: str) -> urllib.parse.SplitResult:
-    """The parts of a URL; none if it has a port that is no number."""
-    parts = urllib.parse.urlsplit(url)
+    """The parts of a URL; none if its host or its port cannot be one."""
     try:
+        parts = urllib.parse.urlsplit(url)
         _ = parts.port
     except ValueError:
         return urllib.parse.urlsplit("")
-    return parts
+    return urllib.parse.urlsplit("") if set(parts.netloc) & set(" \t") else parts
 
 
 def signatures_from(metadata: Mapping[str, Any], url: str) -> dict[str, Signature]:

@@ -45,7 +45,7 @@ class LocalModel:
             )
             self.card: str = _read_text(os.path.join(self.path, "model_card.md"))
             self._loaded = tf.saved_model.load(self.path)
-        except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
+        except (OSError, ValueError, IndexError, RecursionError, tf.errors.OpError) as error:
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
                 f"{self.path!r} is damaged: {first_line}. `tflm.export.verify_checksums` names the files that "

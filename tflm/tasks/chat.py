@@ -101,11 +101,11 @@ class Chat(TextTask):
         spec = {**batches.element_spec, "token_ids": open_spec, "learnt": open_spec}
         return MappedBatches(batches, self._with_history, spec)
 
-    def loss(self, model: LanguageModel, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """Summed cross entropy of what the assistant says, and the number of its tokens: float32 scalars."""
+    def predicted(self, batch: Batch) -> Batch:
+        """What the assistant says, with the end of each message."""
         batch = next_token_batch(batch)
-        counts = tf.cast(batch["learnt"][:, 1:], tf.float32)
-        return super().loss(model, {**batch, "loss_weights": batch["loss_weights"] * counts}, training)
+        learnt = tf.cast(batch["learnt"][:, 1:], tf.float32)
+        return {**batch, "loss_weights": batch["loss_weights"] * learnt}
 
     def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
         """The conversation of one message of the user."""

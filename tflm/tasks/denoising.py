@@ -11,7 +11,6 @@ from tflm.data import Batches, PackedBatches, TokenStore
 from tflm.data.mapped_batches import MappedBatches
 from tflm.decoding import DecodingConfig
 from tflm.errors import UserError
-from tflm.models import LanguageModel
 from tflm.tasks.blanks import BLANK, fill_blanks, fillings_with_spaces, split_at_blanks, tokens_with_marks
 from tflm.tasks.prefix_split import split_prefix
 from tflm.tasks.rows import join, keep_first, keep_last
@@ -98,9 +97,9 @@ class Denoising(TextTask):
         )
         return {"source_ids": sources, "token_ids": targets * tf.cast(lengths > 0, tf.int32)[:, None]}
 
-    def loss(self, model: LanguageModel, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """Summed cross entropy of what the decoder writes, and the number of its tokens: float32 scalars."""
-        return super().loss(model, next_token_batch(batch), training)
+    def predicted(self, batch: Batch) -> Batch:
+        """All that the decoder writes."""
+        return next_token_batch(batch)
 
     def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
         """The start token."""

@@ -5,7 +5,6 @@ import tensorflow as tf
 from tflm.data import Batches, RowBatches, TokenStore
 from tflm.decoding import DecodingConfig
 from tflm.errors import UserError
-from tflm.models import LanguageModel
 from tflm.tasks.pairs import PairsConfig
 from tflm.tasks.rows import join, keep_first, keep_last
 from tflm.tasks.task import TEXT, Batch
@@ -50,9 +49,9 @@ class SequenceToSequence(TextTask):
         }
         return RowBatches(store, batch_size, lengths, seed, training)
 
-    def loss(self, model: LanguageModel, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """Summed cross entropy of the targets, and their number: float32 scalars."""
-        return super().loss(model, next_token_batch(batch), training)
+    def predicted(self, batch: Batch) -> Batch:
+        """Every token of the target, and its end."""
+        return next_token_batch(batch)
 
     def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
         """The start token."""

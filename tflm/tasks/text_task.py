@@ -74,12 +74,17 @@ class TextTask(Task):
         del text
         return self.tokenizer.detokenize(token_ids)
 
+    def predicted(self, batch: Batch) -> Batch:
+        """A batch with `token_ids`, `targets` int32 [B, T] and `loss_weights` float32 [B, T], what counts of them."""
+        return batch
+
     def features(self, batch: Batch) -> dict[str, tf.Tensor]:
         """What the model reads of a batch beside its `token_ids`."""
         return {"source_ids": batch["source_ids"]} if "source_ids" in batch else {}
 
     def loss(self, model: LanguageModel, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Summed cross entropy of the targets that count, and their number: float32 scalars."""
+        batch = self.predicted(batch)
         states = model.hidden_states(batch["token_ids"], training=training, **self.features(batch))
         return token_cross_entropy(
             model,

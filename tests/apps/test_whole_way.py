@@ -1,0 +1,147 @@
+"""Each application the whole way, by its commands alone: a small file in English and Chinese, trained until it is known
+by heart, measured, exported, asked as a folder and as a server."""
+
+import concurrent.futures
+import json
+import multiprocessing
+import pathlib
+import re
+import subprocess
+import sys
+import types
+
+import pytest
+
+from tests.apps.whole_way_data import WAYS, make
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where everything is."""
+    return tmp_path_factory.mktemp("ways")
+
+
+@pytest.fixture(scope="module")
+def made(folder):
+    """made(NAME): the run `workdir`, the export `model` and the app's `input` of a way. Two are made at a time."""
+    # Processes of their own: an app's output is that of its process.
+    with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        problems = {name: pool.submit(make, name, folder) for name in WAYS}
+
+        def wait(name):
+            assert not (problem := problems[name].result()), problem
+            typed = folder / name / "typed.txt"
+            typed.write_text("\n".join(WAYS[name].typed) + "\n", encoding="utf-8")
+            return types.SimpleNamespace(
+                workdir=f"{folder}/{name}/run", model=f"{folder}/models/{name}", input=typed
+            )
+
+        yield wait
+
+
+@pytest.fixture(scope="module")
+def ask(call, made):
+    """ask(NAME, URL or folder, *arguments): what the app says."""
+
+    def run(name, model, *arguments):
+        way, stdin = WAYS[name], b""
+        more = [*way.arguments, *arguments]
+        if way.app == "chat":
+            stdin = made(name).input.read_bytes()
+        else:
+            more.append(f"--input={made(name).input}")
+        done = call(way.app, f"--model={model}", *more, stdin=stdin)
+        assert done.code == 0, done.err
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def starting(made, folder):
+    """One server of all models, a process of its own; it may not be ready yet."""
+    entries = [f'config {{ name: "{name}" base_path: "{made(name).model}" }}' for name in WAYS]
+    (folder / "models.config").write_text(f"model_config_list {{ {' '.join(entries)} }}", encoding="utf-8")
+    command = [sys.executable, "-m", "apps.serve", f"--model_config_file={folder}/models.config"]
+    with open(folder / "server.log", "w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            [*command, "--rest_api_port=0", "--port=0"],
+            cwd=pathlib.Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            encoding="utf-8",
+        )
+    yield process
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def server(starting, folder):
+    """server(NAME, "http" or "grpc"): the URL of a way's model."""
+    ready = starting.stdout.readline()
+    assert ready, (folder / "server.log").read_text(encoding="utf-8")
+    first = next(iter(WAYS))
+    prefixes = {kind: re.search(rf"{kind}://\S+/(?={first}[ ;])", ready)[0] for kind in ("http", "grpc")}
+    return lambda name, kind: prefixes[kind] + name
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_the_app_says_what_was_learned(name, made, ask):
+    way = WAYS[name]
+    lines = ask(name, made(name).model).lines
+    found = lines if way.column is None else [line.split("\t")[way.column] for line in lines]
+    assert found == way.expected
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_run_and_its_export_get_the_same_figures(name, made, call, folder, starting):
+    del starting  # the server loads meanwhile
+    reports = []
+    for which in (f"--workdir={made(name).workdir}", f"--model={made(name).model}"):
+        output = folder / "reports" / name / which[2:7]
+        done = call("evaluate", which, f"--output={output}", "--nobaseline", "--examples=0")
+        assert done.code == 0, done.err
+        reports.append(json.loads((output / "report.json").read_text(encoding="utf-8")))
+    assert reports[0]["this model"] == reports[1]["this model"]
+    assert reports[0]["texts"] == reports[1]["texts"]
+    for measure, value in WAYS[name].measures.items():
+        assert reports[0]["this model"][measure] == pytest.approx(value), measure
+
+
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("kind", ["http", "grpc"])
+def test_a_server_says_the_same(name, kind, made, ask, server):
+    url, path = server(name, kind), made(name).model
+    assert ask(name, url).out == ask(name, path).out
+    assert ask(name, url, "--format=json").out == ask(name, path, "--format=json").out
+
+
+@pytest.mark.parametrize("kind", ["http", "grpc"])
+def test_a_streamed_conversation_is_the_same(kind, made, ask, server):
+    expected = ask("chat", made("chat").model)
+    assert ask("chat", made("chat").model, "--stream").out == expected.out
+    assert ask("chat", server("chat", kind), "--stream").out == expected.out
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_its_page_shows_the_four_commands_that_ran_here(name):
+    way, run = WAYS[name], "runs/"
+    page = pathlib.Path(__file__).parents[2] / "docs" / "apps" / f"{way.app}.md"
+    text = page.read_text(encoding="utf-8").partition("Four commands:")[2]
+    shown = [line.split()[2:] for line in re.findall(r"^ {4}(python -m apps.*)$", text, re.MULTILINE)[:4]]
+    train, evaluate, export, ask = (dict(_flag(word) for word in words[1:]) for words in shown)
+    assert [words[0] for words in shown] == [
+        f"apps.{app}" for app in ("train", "evaluate", "export", way.app)
+    ]
+    assert train == {"--task": way.task, "--data": way.data, "--workdir": train["--workdir"]}
+    assert train["--workdir"].startswith(run) and evaluate == {"--workdir": train["--workdir"]}
+    assert export["--workdir"] == train["--workdir"] and ask["--model"] == export["--output"]
+    assert way.app == "chat" or ask["--input"] == "typed.txt"
+
+
+def _flag(word):
+    name, _, value = word.partition("=")
+    return name, value

@@ -143,7 +143,7 @@ def test_refusals(lstm, chat, call, tmp_path):
         (
             [chat.workdir, lstm.workdir, "--ngram=3"],
             1,
-            "is 'pairs'. Leave it out, or name a run of language_modeling",
+            "is 'chat'. Leave it out, or name a run of language_modeling",
         ),
         ([lstm.workdir, "--quick", f"--output={tmp_path}/file/x"], 1, "cannot write into --output="),
     ):

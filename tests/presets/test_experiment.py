@@ -74,8 +74,23 @@ def test_another_config_is_refused_and_the_fields_are_named(trained, config, ass
 def test_a_try_that_failed_at_its_data_binds_nobody(config, tmp_path):
     wrong = override(config, [f"data.path={tmp_path}/nowhere.txt"])
     with pytest.raises(UserError, match="nowhere"):
-        _ = Experiment.create(wrong, str(tmp_path / "run")).tokenizer
-    assert Experiment.create(config, str(tmp_path / "run")).tokenizer.vocab_size > 0
+        Experiment.create(wrong, str(tmp_path / "run")).store("train")
+    assert Experiment.create(config, str(tmp_path / "run")).store("train").num_rows > 0
+
+
+def test_what_is_not_a_beginning_stays(config, tmp_path):
+    """Neither the config of another program nor a run's folder with a file of the user's is removed."""
+    for name, content in (("theirs", '{"architectures": ["BertModel"]}'), ("ours", None)):
+        folder = tmp_path / name
+        if content is None:
+            Experiment.create(config, str(folder))
+        else:
+            folder.mkdir()
+            (folder / "config.json").write_text(content, encoding="utf-8")
+        (folder / "notes.txt").write_text("mine", encoding="utf-8")
+        with pytest.raises(UserError):
+            Experiment.create(override(config, ["training.seed=9"]), str(folder))
+        assert (folder / "notes.txt").exists() and (folder / "config.json").exists()
 
 
 def test_damaged_labels_are_named(config, tmp_path):
@@ -85,7 +100,7 @@ def test_damaged_labels_are_named(config, tmp_path):
 
 
 def test_another_kind_of_model_is_refused(experiment, config):
-    assert experiment.tokenizer.vocab_size > 0, "the run has begun"
+    assert experiment.store("train").num_rows > 0, "the run has begun"
     other = ExperimentConfig(**{**vars(config), "model": TransformerDecoderConfig()})
     with pytest.raises(UserError, match=r"model.kind was 'lstm', is 'transformer_decoder'"):
         Experiment.create(other, experiment.workdir)

@@ -79,9 +79,9 @@ def report_answers(answer_fn: AnswerFn, examples: Sequence[dict[str, str]], lang
         examples: {"question", "context", "answers"}.
         language: "english" or "chinese", see `answer_scores`.
     Returns:
-        `this model`: `exact_match` and `f1`, from 0 to 100, each with `NAME_interval`, the ends of its 95% interval;
-        where some questions have no answer and others have, also `answerable_exact_match`, `answerable_f1` and
-        `unanswerable_accuracy`. `best threshold`: the `threshold` with the best F1 and what both measures are with it;
+        `this model`: `exact_match` and `f1`, from 0 to 100; where some questions have no answer and others have, also
+        `answerable_exact_match`, `answerable_f1` and `unanswerable_accuracy`; each with `NAME_interval`, the ends of
+        its 95% interval. `best threshold`: the `threshold` with the best F1 and what both measures are with it;
         it is chosen on these very examples, so to measure it others are needed. `texts`: each example with its
         `answer`, `score`, `margin`, `exact_match` and `f1`, from 0 to 1.
     Raises:
@@ -106,15 +106,16 @@ def report_answers(answer_fn: AnswerFn, examples: Sequence[dict[str, str]], lang
             f1.tolist(),
         )
     ]
-    measures: dict[str, Any] = {}
-    for name, values in (("exact_match", exact), ("f1", f1)):
-        interval = bootstrap(100 * values)
-        measures |= {name: interval.mean, f"{name}_interval": [interval.low, interval.high]}
+    measured = {"exact_match": exact, "f1": f1}
     answerable = np.array([bool(each) for each in wanted])
     if answerable.any() and not answerable.all():
-        measures["answerable_exact_match"] = 100 * float(exact[answerable].mean())
-        measures["answerable_f1"] = 100 * float(f1[answerable].mean())
-        measures["unanswerable_accuracy"] = 100 * float(exact[~answerable].mean())
+        measured["answerable_exact_match"] = exact[answerable]
+        measured["answerable_f1"] = f1[answerable]
+        measured["unanswerable_accuracy"] = exact[~answerable]
+    measures: dict[str, Any] = {}
+    for name, values in measured.items():
+        interval = bootstrap(100 * values)
+        measures |= {name: interval.mean, f"{name}_interval": [interval.low, interval.high]}
     always = _both(wanted, spans, language)
     never = _both(wanted, [""] * len(wanted), language)
     best = best_threshold(outputs["margin"], always, never)

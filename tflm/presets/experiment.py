@@ -35,6 +35,13 @@ from tflm.training.low_rank import add_adapters, merged_weights
 
 # Fields of `training` that a run may change when it is taken up again: they do not enter what is computed.
 _FREE = ("log_every", "eval_every", "checkpoint_every", "keep_checkpoints", "max_eval_batches")
+_BEGINNINGS = {
+    "config.json",
+    "tokenizer",
+    "tokenizer.tmp",
+    "labels.json",
+    "data",
+}  # of a run without data yet
 _NO_TEXT = ("label", "spans", "answers")  # parts of an example that no vocabulary is learned from
 
 
@@ -58,9 +65,9 @@ class Experiment:
                 a new run is to begin with is not there or does not fit.
         """
         path = os.path.join(workdir, "config.json")
-        # A first try that failed before it had read its data leaves its config alone, and binds nobody.
-        begun = os.path.exists(path) and os.listdir(workdir) != ["config.json"]
-        is_there = begun and not overwrite
+        is_there = os.path.exists(path) and not overwrite
+        if is_there:
+            is_there = _is_taken_up(path, config)
         if config.init_from and config.word_vectors:
             raise UserError(
                 f"init_from={config.init_from!r} and word_vectors={config.word_vectors!r} both say what the embedding "
@@ -75,9 +82,7 @@ class Experiment:
                     f"init_from={config.init_from!r} is in the run's own folder. Give another --workdir."
                 )
             check_fits(open_source(config.init_from), config.model)
-        if is_there:
-            _check_same(load_json(ExperimentConfig, path), config, workdir)
-        elif os.path.isdir(workdir) and os.listdir(workdir):
+        if not is_there and os.path.isdir(workdir) and os.listdir(workdir):
             if not os.path.exists(path):
                 raise UserError(f"{workdir!r} is not empty and holds no run. Give a folder of its own.")
             shutil.rmtree(workdir)
@@ -252,6 +257,26 @@ class Experiment:
             with open(path, "rb") as file:
                 parts.append(hashlib.sha256(file.read()).hexdigest())
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _is_taken_up(path: str, config: ExperimentConfig) -> bool:
+    """Whether the run whose config is in `path` goes on. One that has not yet read its data, such as a first try with a
+    wrong path, binds nobody: with another config it is begun anew. Nothing but its own beginnings may be there.
+
+    Raises:
+        UserError: another config, of a run that has begun; or no config.
+    """
+    workdir = os.path.dirname(path)
+    old = load_json(ExperimentConfig, path)
+    try:
+        _check_same(old, config, workdir)
+    except UserError:
+        data = os.path.join(workdir, "data")
+        has_data = os.path.isdir(data) and bool(os.listdir(data))
+        if has_data or not set(os.listdir(workdir)) <= _BEGINNINGS:
+            raise
+        return False
+    return True
 
 
 def _check_same(old: ExperimentConfig, new: ExperimentConfig, workdir: str) -> None:

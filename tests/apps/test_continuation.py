@@ -120,5 +120,7 @@ def test_by_command(decoder, call):
     assert [record["seed"] for record in records] == [3, 4]
     assert all(60 <= record["num_tokens"] <= 150 for record in records)
     assert records[0]["text"] != records[1]["text"]
-    alone = call(*arguments, "--length=150", "--max_new_tokens=60", "--seed=4")
-    assert alone.lines == done.lines[1:]
+    alone = json.loads(call(*arguments, "--length=150", "--max_new_tokens=60", "--seed=4").out)
+    # A row alone goes through other kernels than one of two: the sum may differ in its last bits.
+    assert alone.pop("log_probability") == pytest.approx(records[1].pop("log_probability"), rel=1e-5)
+    assert alone == records[1]

@@ -5,6 +5,7 @@ from typing import Any
 
 from absl import flags
 
+from apps.command_line import load_tensorflow
 from apps.model_flag import define_model, open_model
 from tflm.errors import UsageError, UserError
 
@@ -91,6 +92,7 @@ def one_line(text: str) -> str:
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     """All settings, with the defaults of those that are not given."""
+    load_tensorflow()  # behind a URL nothing else has loaded it, and `tflm.decoding` does
     from tflm.config import from_dict, to_dict
     from tflm.decoding import DecodingConfig
 

@@ -192,7 +192,10 @@ class _Run:
         path = os.path.join(self.folder, "report.json")
         report: dict[str, Any] = read_report(path) if os.path.exists(path) else {}
         if report.get("step") == step:
-            return reported_measures(report)
+            measures = reported_measures(report)
+            # A report takes texts one by one, the log and this table the tokens of all.
+            by_text = ("loss", "perplexity") if self.writes_text else ()
+            return {name: value for name, value in measures.items() if name not in by_text}
         if report or not self.writes_text:
             found = f"report.json is of step {report.get('step')}" if report else "there is no report.json"
             command = f"apps.evaluate --workdir={self.folder}"

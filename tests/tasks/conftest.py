@@ -77,29 +77,6 @@ def pairs():
 
 
 @pytest.fixture(scope="session")
-def train_for():
-    """train_for(num_steps, task, model, store, batch_size, learning_rate) -> the loss of each step."""
-
-    def train_for(num_steps, task, model, store, batch_size, learning_rate=5e-3):
-        optimizer = keras.optimizers.Adam(learning_rate)
-        optimizer.build(model.trainable_variables)
-
-        @tf.function(reduce_retracing=True, autograph=False)
-        def train(batch):
-            with tf.GradientTape() as tape:
-                total, weight = task.loss(model, batch, training=True)
-            values = [variable.value for variable in model.trainable_variables]
-            gradients = [tf.convert_to_tensor(g) / weight for g in tape.gradient(total, values)]
-            optimizer.apply(gradients, model.trainable_variables)
-            return total / weight
-
-        batches = task.batches(store, batch_size, seed=0, training=True)
-        return [float(train(batch)) for batch in batches.dataset().take(num_steps)]
-
-    return train_for
-
-
-@pytest.fixture(scope="session")
 def score_slowly():
     """Sum of the log-softmax of one row's tokens from number `num_given` on, in NumPy over one forward pass."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tasks.train_for import train_for
 from tflm.data import build_store
 from tflm.decoding import DecodingConfig
 from tflm.errors import UserError
@@ -60,7 +61,7 @@ def ask(signature, conversations, **changes):
 
 
 @pytest.fixture(scope="module")
-def trained(tokenizer, tmp_path_factory, train_for):
+def trained(tokenizer, tmp_path_factory):
     task = make_task(tokenizer)
     examples = [{"messages": as_example(conversation(name))} for name in NAMES]
     store = build_store(examples, task.encode, str(tmp_path_factory.mktemp("store")), "x")

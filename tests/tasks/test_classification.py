@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tasks.train_for import train_for
 from tflm.data import build_store
 from tflm.errors import UserError
 from tflm.models import TransformerDecoderConfig, TransformerEncoderConfig, build_model
@@ -44,21 +45,7 @@ def train_on(task, examples, folder, kind=TransformerEncoderConfig, num_steps=80
     )
     keras.utils.set_random_seed(1)
     model = task.model_for(build_model(config))
-    optimizer = keras.optimizers.Adam(1e-2)
-    optimizer.build(model.trainable_variables)
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def train(batch):
-        with tf.GradientTape() as tape:
-            total, weight = task.loss(model, batch, training=True)
-        values = [variable.value for variable in model.trainable_variables]
-        unused = tf.UnconnectedGradients.ZERO  # of the parts that only write words
-        gradients = tape.gradient(total, values, unconnected_gradients=unused)
-        optimizer.apply([tf.convert_to_tensor(g) / weight for g in gradients], model.trainable_variables)
-        return total / weight
-
-    batches = task.batches(store, len(examples), seed=0, training=True)
-    losses = [float(train(batch)) for batch in batches.dataset().take(num_steps)]
+    losses = train_for(num_steps, task, model, store, len(examples), 1e-2)
     assert losses[-1] < 0.1
     return model, task.signatures(model), store, losses
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tasks.train_for import train_for
 from tflm.data import build_store
 from tflm.errors import UserError
 from tflm.models import TransformerEncoderConfig, build_model
@@ -190,20 +191,7 @@ def train(task, body, folder, num_steps):
     store = build_store(EXAMPLES, task.encode, folder / "store", "a")
     keras.utils.set_random_seed(1)
     model = task.model_for(build_model(body))
-    optimizer = keras.optimizers.Adam(5e-3)
-    optimizer.build(model.trainable_variables)
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def step(batch):
-        with tf.GradientTape() as tape:
-            total, weight = task.loss(model, batch, training=True)
-        values = [variable.value for variable in model.trainable_variables]
-        gradients = tape.gradient(total, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        optimizer.apply([tf.convert_to_tensor(g) / weight for g in gradients], model.trainable_variables)
-        return total / weight
-
-    batches = task.batches(store, 8, seed=0, training=True)
-    losses = [float(step(batch)) for batch in batches.dataset().take(num_steps)]
+    losses = train_for(num_steps, task, model, store, 8, 5e-3)
     assert losses[-1] < 0.05, losses[::10]
     return model, store
 

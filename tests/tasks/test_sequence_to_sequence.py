@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tasks.train_for import train_for
 from tflm.data import build_store
 from tflm.decoding import DecodingConfig
 from tflm.errors import UserError
@@ -49,7 +50,7 @@ def test_a_length_that_does_not_fit(tokenizers):
 
 
 @pytest.fixture(scope="module")
-def trained(tokenizers, tmp_path_factory, train_for):
+def trained(tokenizers, tmp_path_factory):
     """A model that has learned four pairs by heart; its loss went through store and batches."""
     tokenizer = tokenizers["byte"]
     task = make_task(tokenizer)

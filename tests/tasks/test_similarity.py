@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tasks.train_for import train_for
 from tflm.data import build_store
 from tflm.errors import UserError
 from tflm.models import TransformerDecoderConfig, TransformerEncoderConfig, build_model
@@ -157,20 +158,7 @@ def test_dropout_tells_a_text_from_itself(tokenizers, tmp_path):
 def learn(task, model, pairs, folder, num_steps):
     """The loss before each step."""
     store = build_store(examples(pairs), task.encode, folder / "store", "a")
-    optimizer = keras.optimizers.Adam(1e-2)
-    optimizer.build(model.trainable_variables)
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def train(batch):
-        with tf.GradientTape() as tape:
-            total, weight = task.loss(model, batch, training=True)
-        values = [variable.value for variable in model.trainable_variables]
-        gradients = tape.gradient(total, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        optimizer.apply([tf.convert_to_tensor(g) / weight for g in gradients], model.trainable_variables)
-        return total / weight
-
-    batches = task.batches(store, len(pairs), seed=0, training=True)
-    return [float(train(batch)) for batch in batches.dataset().take(num_steps)]
+    return train_for(num_steps, task, model, store, len(pairs), 1e-2)
 
 
 @pytest.mark.parametrize("kind", [TransformerEncoderConfig, TransformerDecoderConfig])

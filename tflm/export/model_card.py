@@ -54,7 +54,7 @@ def _signatures(signatures: Mapping[str, Signature]) -> str:
         f"| `{name}` | {_fields(signature.inputs)} | {_fields(signature.outputs)} |"
         for name, signature in signatures.items()
     ]
-    head = "Every input has one value a row; the first axis of every output is the row."
+    head = "The first axis of every input and output is the row."
     return "\n".join([head, "", "| name | in | out |", "|---|---|---|", *rows])
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from tflm.errors import UsageError, UserError
 from tflm.serving.about import read_config
 from tflm.serving.remote import Deadline, ServerError, TryAgain, one_line, try_again
-from tflm.serving.signature import Shape, Signature, numpy_dtype
+from tflm.serving.signature import Shape, Signature, find_signature, numpy_dtype
 
 _PATH = re.compile(r"(?P<prefix>.*)/v1/models/(?P<name>[^/:]+)(/versions/\d+|/labels/[^/:]+)?/?")
 _UNAVAILABLE = 503
@@ -83,11 +83,7 @@ class RestModel:
                 that found it.
             ServerError: the server is not there, went away, took too long or failed.
         """
-        if signature not in self.signatures:
-            raise UserError(
-                f"{self.path!r} has no signature {signature!r}. It has: {', '.join(self.signatures)}."
-            )
-        declared = self.signatures[signature]
+        declared = find_signature(self.signatures, signature, self.path)
         arrays = declared.arrays(signature, inputs)
         values = {name: _plain(array) for name, array in arrays.items()}
         body = json.dumps({"signature_name": signature, "inputs": values}).encode("ascii")

@@ -13,7 +13,7 @@ from tflm.errors import UsageError, UserError
 from tflm.serving.about import read_config
 from tflm.serving.grpc_messages import DTYPES, MESSAGES
 from tflm.serving.remote import Deadline, ServerError, TryAgain, one_line, try_again
-from tflm.serving.signature import Shape, Signature, numpy_dtype
+from tflm.serving.signature import Shape, Signature, find_signature, numpy_dtype
 
 _SERVICE = "/tensorflow.serving.PredictionService"
 _PATH = re.compile(r"/(?P<name>[^/:]+)(/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?/?")
@@ -99,11 +99,7 @@ class GrpcModel:
                 that found it.
             ServerError: the server is not there, went away, took too long or failed.
         """
-        if signature not in self.signatures:
-            raise UserError(
-                f"{self.path!r} has no signature {signature!r}. It has: {', '.join(self.signatures)}."
-            )
-        declared = self.signatures[signature]
+        declared = find_signature(self.signatures, signature, self.path)
         request = MESSAGES["PredictRequest"](model_spec=self._spec)
         request.model_spec.signature_name = signature
         for name, array in declared.arrays(signature, inputs).items():

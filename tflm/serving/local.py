@@ -12,7 +12,7 @@ from tensorflow.core.framework import tensor_shape_pb2
 from tflm.errors import UserError
 from tflm.export import load_text_ops, text_ops_in, version_numbers
 from tflm.export.signatures import read_meta_graph, user_signatures
-from tflm.serving.signature import Shape, Signature
+from tflm.serving.signature import Shape, Signature, find_signature
 
 
 class LocalModel:
@@ -65,11 +65,7 @@ class LocalModel:
             UserError: unknown signature, missing or unknown inputs, values of the wrong type or shape,
                 unequal numbers of rows.
         """
-        if signature not in self.signatures:
-            raise UserError(
-                f"{self.path!r} has no signature {signature!r}. It has: {', '.join(self.signatures)}."
-            )
-        arrays = self.signatures[signature].arrays(signature, inputs)
+        arrays = find_signature(self.signatures, signature, self.path).arrays(signature, inputs)
         outputs = self._loaded.signatures[signature](
             **{name: tf.constant(array) for name, array in arrays.items()}
         )

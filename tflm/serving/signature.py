@@ -57,6 +57,17 @@ class Signature:
         return arrays
 
 
+def find_signature(signatures: Mapping[str, Signature], name: str, path: str) -> Signature:
+    """The signature of that name of the model at `path`.
+
+    Raises:
+        UserError: it has none; says which it has.
+    """
+    if name not in signatures:
+        raise UserError(f"{path!r} has no signature {name!r}. It has: {', '.join(signatures)}.")
+    return signatures[name]
+
+
 def to_array(name: str, values: Any, dtype: str, shape: Shape = (None,)) -> np.ndarray:
     """The values of one input as an array of the dtype and shape that the signature takes.
 

@@ -76,14 +76,12 @@ def trained(tokenizer, tmp_path_factory):
     return task, model, task.signatures(model)
 
 
-def test_it_remembers_what_was_said_and_nothing_else(trained):
+def test_what_was_said_before_decides_the_answer(trained):
     chat = trained[2]["chat"]
     for name in NAMES:
         assert ask(chat, [conversation(name)[:3]])["text"][0].decode() == name
     told = [ask(chat, [conversation(name)[:3]])["log_probability"][0] for name in NAMES]
     assert min(told) > np.log(0.7)
-    unknown = {ask(chat, [[("user", "?")]])["text"][0] for _ in NAMES}
-    assert len(unknown) == 1, "without the history all names are the same"
 
 
 def test_batched_equals_single(trained):

@@ -151,7 +151,7 @@ class _Talk:
             note("\n".join(f"{key}={value}" for key, value in conversation.generator.settings.items()))
         elif name == "/set" and "=" in rest:
             key, _, value = rest.partition("=")
-            conversation.generator.change(key.strip(), _number(value.strip()))
+            conversation.generator.change(key.strip(), value.strip())
         elif name == "/system":
             conversation.set_system(rest)
         elif name == "/history":
@@ -182,14 +182,6 @@ def _typed() -> Iterator[Item]:
         except EOFError:
             print()
             return
-
-
-def _number(text: str) -> int | float | str:
-    """`text` as a number where it is one; a setting refuses what it cannot take."""
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 from apps.text_generation import Generator
 from tflm.errors import UserError
-from tflm.serving.stream import can_stream, stream
+from tflm.serving.stream import can_stream, state_for, stream, stream_on
 
 _ROLES = ("system", "user", "assistant")
 Message = dict[str, str]
@@ -28,6 +28,8 @@ class Conversation:
         self.remembers = "chat" in generator.model.signatures
         self.num_left_out = 0
         """How many of the oldest messages did not fit into the last request."""
+        self._kept: tuple[list[Message], dict[str, Any]] | None = None
+        """A conversation, and the model's state after it."""
         if system:
             self.set_system(system)
 
@@ -92,23 +94,46 @@ class Conversation:
         self.messages = messages
 
     def _pieces(self, in_pieces: bool) -> Iterator[str]:
-        model, request = self.generator.model, self._request()
-        if in_pieces and can_stream(model):
-            for outputs in stream(model, request):
-                self._count(outputs)
-                if piece := outputs["piece"][0].decode("utf-8"):
-                    yield piece
+        model = self.generator.model
+        if not (in_pieces and can_stream(model)):
+            outputs = model.predict("chat" if self.remembers else "generate", self._request())
+            self._count(outputs)
+            yield outputs["text"][0].decode("utf-8")
             return
-        outputs = model.predict("chat" if self.remembers else "generate", request)
-        self._count(outputs)
-        yield outputs["text"][0].decode("utf-8")
+        said, outputs = "", {}
+        for outputs in self._outputs():
+            self._count(outputs)
+            if piece := outputs["piece"][0].decode("utf-8"):
+                said += piece
+                yield piece
+        # What the model has read stays with it, for the question that comes after this answer.
+        self._kept = ([*self.messages, _message("assistant", said)], outputs)
+
+    def _outputs(self) -> Iterator[dict[str, Any]]:
+        """Of the answer to the last message. Where the state of the conversation before it is at hand, only that
+        message is read."""
+        model, kept, last = self.generator.model, self._kept, self.messages[-1]
+        if kept is not None and kept[0] == self.messages[:-1] and "resume" in model.signatures:
+            request = {
+                **self._settings("resume"),
+                **state_for(model, "resume", kept[1]),
+                "roles": [[last["role"]]],
+                "messages": [[last["content"]]],
+            }
+            first = model.predict("resume", request)
+            if first["fits"].all():
+                yield from stream_on(model, first)
+                return
+        yield from stream(model, self._request())
+
+    def _settings(self, signature: str) -> dict[str, Any]:
+        return self.generator.inputs(1, signature)
 
     def _request(self) -> dict[str, Any]:
-        settings = {name: [value] for name, value in self.generator.settings.items()}
         if not self.remembers:
-            return {**settings, "text": [self.messages[-1]["content"]]}
+            return {**self._settings("generate"), "text": [self.messages[-1]["content"]]}
         roles, texts = ([message[key] for message in self.messages] for key in ("role", "content"))
-        return {**settings, "roles": [roles], "messages": [texts]}
+        return {**self._settings("chat"), "roles": [roles], "messages": [texts]}
 
     def _count(self, outputs: dict[str, Any]) -> None:
         if "num_left_out" in outputs:

@@ -2,6 +2,7 @@
 
   python -m apps.evaluate --workdir=runs/tiny
   python -m apps.evaluate --workdir=runs/summarizer --limit=200 --examples=5
+  python -m apps.evaluate --workdir=runs/en_de --output=reports/beams --beam_size=4
   python -m apps.evaluate --workdir=runs/sst2 --split=test --against=runs/sst2_lstm
   python -m apps.evaluate --model=saved_models/sst2 --output=reports/sst2
   python -m apps.evaluate --model=saved_models/sst2 --data=reviews.tsv --output=reports/reviews --against=runs/sst2
@@ -15,13 +16,13 @@ examples, speed and size; for labels also confusion.png and reliability.png. Of 
 report_test.json and so on.
 
 An export answers through its signatures alone, by the data that its own config names; a run and its export get the
-same figures.
+same figures. What a model writes is by its own settings; with --beam_size by beam search.
 """
 
 import dataclasses
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
@@ -60,6 +61,13 @@ flags.DEFINE_string(
     "test.",
     flag_values=FLAGS,
 )
+flags.DEFINE_integer(
+    "beam_size",
+    0,
+    "Of a task of pairs: what the model writes is by beam search, with so many beams. 0 is by its own settings.",
+    lower_bound=0,
+    flag_values=FLAGS,
+)
 flags.DEFINE_boolean("baseline", True, "Train and measure the baseline too.", flag_values=FLAGS)
 
 
@@ -75,6 +83,9 @@ def main(flag_values: flags.FlagValues) -> None:
     data, split = find_data(config, flag_values.data, flag_values.split, flag_values.set)
     side = "data" if flag_values.data else split
     report: dict[str, Any] = {"name": config.name, "step": measured.step, "split": side, **measured.facts}
+    if flag_values.beam_size:
+        report["beam_size"] = flag_values.beam_size
+        measured = dataclasses.replace(measured, find_fn=by_beams(measured, flag_values.beam_size))
     if is_run and not flag_values.data:
         report.update(_held_out(flag_values, measured))
     else:
@@ -106,8 +117,11 @@ def _check_flags(flag_values: flags.FlagValues) -> None:
         raise UsageError(
             "--step is for --workdir; a version of an export is --model=saved_models/NAME/VERSION."
         )
-    if flag_values.data and flag_values.workdir and not flag_values.output:
-        raise UsageError("--output is needed beside --data, so that the run's own report stays as it is.")
+    for name in ("data", "beam_size"):
+        if flag_values[name].value and flag_values.workdir and not flag_values.output:
+            raise UsageError(
+                f"--output is needed beside --{name}, so that the run's own report stays as it is."
+            )
 
 
 def _held_out(flag_values: flags.FlagValues, measured: Measured) -> dict[str, Any]:
@@ -127,12 +141,13 @@ def _held_out(flag_values: flags.FlagValues, measured: Measured) -> dict[str, An
 def _report(flag_values: flags.FlagValues, measured: Measured, data: Any, split: str) -> dict[str, Any]:
     """What the model answers, measured; printed on the way."""
     from tflm.data import read_examples
+    from tflm.decoding import settings_lists
     from tflm.evaluation import REPORTS, Signatures, regression_beside
 
     task = measured.config.task
     signature, keys, report_fn = REPORTS[task.kind]
     examples = list(itertools.islice(_readable(data, split, measured), flag_values.limit or None))
-    settings = dataclasses.asdict(measured.config.decoding)
+    settings = {name: value[0] for name, value in settings_lists(measured.config.decoding, 1).items()}
     signatures = Signatures(measured.find_fn, flag_values.batch_size, settings)
     report = report_fn(signatures, examples, task)
     # Conversations go through another signature than single questions.
@@ -144,6 +159,44 @@ def _report(flag_values: flags.FlagValues, measured: Measured, data: Any, split:
     print_report(task.kind, report)
     print_examples(report, keys, flag_values.examples)
     return report
+
+
+def by_beams(measured: Measured, beam_size: int) -> Callable[[str], Any]:
+    """The name of a signature to its `AnswerFn`, but texts are those of beam search, of the model's own settings.
+
+    Raises:
+        UsageError: the model does not write one text for one, or there may not be so many beams.
+    """
+    from tflm.decoding import settings_lists
+    from tflm.decoding.beam_config import BeamConfig, beam_settings_lists
+
+    config = measured.config
+    if config.task.kind not in ("pairs", "chat"):
+        raise UsageError(
+            f"--beam_size is for tasks of pairs; this model's is {config.task.kind}: leave it out."
+        )
+    try:
+        beams = BeamConfig(beam_size)
+    except UserError as error:
+        raise UsageError(str(error)) from error
+
+    def find(name: str) -> Any:
+        if name == "chat":
+            raise UsageError("--beam_size is for single questions; these are conversations: leave it out.")
+        if name != "serving_default":
+            return measured.find_fn(name)
+        search = measured.find_fn("beam")
+
+        def answer(columns: dict[str, Any]) -> dict[str, Any]:
+            num_rows = len(columns["text"])
+            texts = settings_lists(config.decoding, num_rows)
+            settings = beam_settings_lists(beams, config.decoding, num_rows)
+            request = {**columns, **settings, "stop": texts["stop"], "choices": texts["choices"]}
+            return {"text": search(request)["text"][:, 0]}
+
+        return answer
+
+    return find
 
 
 def _readable(data: Any, split: str, measured: Measured) -> Any:

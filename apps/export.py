@@ -3,6 +3,8 @@
   python -m apps.export --workdir=runs/tiny --output=saved_models/tiny
   python -m apps.export --workdir=runs/tiny --output=saved_models/tiny/7
   python -m apps.export --workdir=runs/tiny --output=saved_models/tiny --step=250
+  python -m apps.export --workdir=runs/tiny --output=saved_models/tiny --draft=runs/tinier --contrastive
+  python -m apps.export --workdir=runs/tiny --output=saved_models/tiny --xla --signatures=serving_default,generate
   python -m apps.export --workdir=runs/vectors --output=saved_models/vectors --word_vectors=vectors.txt
 
 The folder gets the next free version number, or the one asked for. It appears under its number only after its
@@ -32,6 +34,30 @@ flags.DEFINE_string(
     flag_values=FLAGS,
 )
 
+flags.DEFINE_string(
+    "draft",
+    None,
+    "A run of a smaller model of the same task with the same tokenizer: adds the signature speculative, which writes "
+    "as generate does, with drafts of this model.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_list(
+    "signatures",
+    [],
+    "Leave out all others, as --signatures=serving_default,generate: a smaller graph is exported and loaded sooner.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "contrastive", False, "Adds the signature contrastive, contrastive search.", flag_values=FLAGS
+)
+flags.DEFINE_bool(
+    "xla",
+    False,
+    "Adds the signature generate_xla: generate with its steps compiled by XLA. For apps.serve, and for servers that "
+    "are started with --xla_cpu_compilation_enabled.",
+    flag_values=FLAGS,
+)
+
 
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
@@ -39,10 +65,28 @@ def main(flag_values: flags.FlagValues) -> None:
         if not flag_values[name].value:
             raise UsageError(f"--{name} is needed.")
     load_tensorflow()
-    export(flag_values.workdir, flag_values.output, flag_values.step, flag_values.word_vectors)
+    export(
+        flag_values.workdir,
+        flag_values.output,
+        flag_values.step,
+        flag_values.word_vectors,
+        flag_values.draft,
+        flag_values.contrastive,
+        flag_values.xla,
+        flag_values.signatures,
+    )
 
 
-def export(workdir: str, output: str, step: int | None = None, word_vectors: str | None = None) -> None:
+def export(
+    workdir: str,
+    output: str,
+    step: int | None = None,
+    word_vectors: str | None = None,
+    draft: str | None = None,
+    contrastive: bool = False,
+    xla: bool = False,
+    only: Sequence[str] = (),
+) -> None:
     """Exports, verifies and says where."""
     from tflm.presets import Experiment
     from tflm.presets.publish import publish
@@ -51,7 +95,8 @@ def export(workdir: str, output: str, step: int | None = None, word_vectors: str
     if word_vectors:
         _write_vectors(experiment, step, word_vectors)
     note(f"exporting {workdir}; verifying in a process of its own takes some seconds.")
-    path = publish(experiment, output, step)
+    small = Experiment.open(draft) if draft else None
+    path = publish(experiment, output, step, small, contrastive, xla, only)
     print(f"exported and verified: {path}")
 
 

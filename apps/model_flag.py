@@ -1,5 +1,6 @@
 """The flag --model, and the model behind it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -21,7 +22,16 @@ _APPS = {
 }
 _OUTPUTS = {  # that the apps read
     "generate": ("text", "num_tokens", "log_probability"),
+    "beam": ("text", "num_tokens", "log_probability", "score"),
+    "alternatives": (
+        "tokens",
+        "log_probabilities",
+        "alternatives",
+        "alternative_log_probabilities",
+        "num_tokens",
+    ),
     "classify": ("label", "labels", "scores"),
+    "choose": ("choice", "probabilities"),
     "tag": ("start", "end", "label", "score", "num_spans"),
     "answer": ("answers", "starts", "ends", "scores", "start", "score", "margin"),
     "embed": ("embedding",),
@@ -39,11 +49,12 @@ def define_model(flag_values: flags.FlagValues) -> None:
     )
 
 
-def open_model(flag_values: flags.FlagValues, signature: str) -> "Model":
+def open_model(flag_values: flags.FlagValues, signature: str, other: str | None = None) -> "Model":
     """The model that --model names.
 
     Args:
         signature: what the app needs.
+        other: what it can do with in its place.
     Raises:
         UsageError: no --model.
         UserError: no SavedModel there, or one without that signature; says which app it is for. Or what a signature of
@@ -58,21 +69,37 @@ def open_model(flag_values: flags.FlagValues, signature: str) -> "Model":
 
     with quiet_libraries():
         model = connect(flag_values.model)
-    if signature not in model.signatures:
+    found = [name for name in (signature, other) if name in model.signatures]
+    if not found:
         apps = sorted({_APPS[name] for name in model.signatures if name in _APPS})
         hint = f" Try {' or '.join(apps)}." if apps else ""
         raise UserError(
             f"{flag_values.model!r} has no signature {signature!r}, which this app needs; it has "
             f"{', '.join(model.signatures)}.{hint}"
         )
-    given = model.signatures[signature].outputs
-    if missing := [name for name in _OUTPUTS.get(signature, ()) if name not in given]:
-        raise UserError(
-            f"{flag_values.model!r}: its signature {signature!r} gives {', '.join(given)}; this app needs "
-            f"{', '.join(missing)} too. Give an export of apps.export."
-        )
+    check_outputs(model, str(found[0]))
     _check_config(model)
     return model
+
+
+def check_signature(model: "Model", signature: str, flag: str) -> None:
+    """Raises UserError unless a model has the signature that a flag, as "--beam_size", needs, as tflm exports it."""
+    if signature not in model.signatures:
+        raise UserError(
+            f"{model.path!r} has no signature {signature!r}, which {flag} needs; it has "
+            f"{', '.join(model.signatures)}. Export its run again, if it is a model that writes text."
+        )
+    check_outputs(model, signature)
+
+
+def check_outputs(model: "Model", signature: str, names: Sequence[str] = ()) -> None:
+    """Raises UserError unless a signature that a model has gives those, and what apps read of one of that name."""
+    given = model.signatures[signature].outputs
+    if missing := [name for name in (*_OUTPUTS.get(signature, ()), *names) if name not in given]:
+        raise UserError(
+            f"{model.path!r}: its signature {signature!r} gives {', '.join(given)}; this app needs "
+            f"{', '.join(missing)} too. Give an export of apps.export."
+        )
 
 
 def _check_config(model: "Model") -> None:

@@ -3,6 +3,7 @@
   python -m apps.summarize --model=saved_models/summarizer --text="Args: path: the file to read. Raises ..."
   python -m apps.summarize --model=saved_models/summarizer --input=texts.jsonl --format=json
   python -m apps.summarize --model=saved_models/summarizer --input=reports.jsonl --show_parts
+  python -m apps.summarize --model=saved_models/summarizer --input=reports.jsonl --beam_size=4 --num_best=2
   cat texts.txt | python -m apps.summarize --model=saved_models/summarizer > summaries.txt
 
 One summary a line, in the order of the texts. A text of several lines goes into JSONL, as {"text": "..."}.
@@ -11,6 +12,9 @@ A text that is longer than the model reads is cut at the ends of sentences into 
 summarized, and then the summaries together are, again by parts if they are still too long. With --parts=off the model
 reads a long text as far as it can and no further.
 --show_parts prints the parts' summaries below; as JSON, the parts too.
+
+--beam_size looks for the likeliest summary by beam search; --num_best prints the best so many of each text, each after
+its score and a tab, the best first.
 """
 
 import itertools
@@ -23,11 +27,20 @@ from absl import flags
 from apps.command_line import run_app
 from apps.items import answer_items, define_items
 from apps.parts import CountFn, cut_into_parts
-from apps.text_generation import Generator, define_generation, one_line
+from apps.text_generation import (
+    Generator,
+    Record,
+    define_beams,
+    define_generation,
+    one_line,
+    scores_of,
+    with_score,
+)
 
 FLAGS = flags.FlagValues()
 _FIELDS = {"text": "A text to summarize."}
 define_generation(FLAGS)
+define_beams(FLAGS)
 define_items(FLAGS, _FIELDS)
 flags.DEFINE_enum(
     "parts",
@@ -49,19 +62,26 @@ def main(flag_values: flags.FlagValues) -> None:
     if flag_values.parts == "off" or "tokenize" not in generator.model.signatures:
         limit = 0
 
+    found: dict[str, list[Record]] = {}  # what the model was given, to its summaries
+
     def summarize(texts: Sequence[str]) -> list[str]:
-        return [one_line(record["text"]) for record in generator(texts)]
+        found.update(zip(texts, generator.best(texts), strict=True))
+        return [one_line(found[text][0]["text"]) for text in texts]
 
     def count(texts: Sequence[str]) -> list[int]:
         return generator.model.predict("tokenize", {"text": list(texts)})["lengths"].tolist()
 
     def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, Any]]]:
         texts = [item["text"] for item in items]
-        for text, (summary, parts) in zip(texts, by_parts(texts, summarize, count, limit), strict=True):
-            record: dict[str, Any] = {"text": text, "summary": summary}
-            yield [{**record, "parts": parts} if flag_values.show_parts else record]
+        found.clear()
+        for text, (_, parts) in zip(texts, by_parts(texts, summarize, count, limit), strict=True):
+            shown = {"parts": parts} if flag_values.show_parts else {}
+            yield [
+                {"text": text, "summary": one_line(record["text"]), **scores_of(record), **shown}
+                for record in found[last_read(text, parts)]
+            ]
 
-    answer_items(flag_values, tuple(_FIELDS), answer, _shown)
+    answer_items(flag_values, tuple(_FIELDS), answer, lambda record: _shown(record, generator.num_best))
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -90,8 +110,6 @@ def by_parts(
         For each text its summary and its parts, `{"round": 1, "text": ..., "summary": ...}`; none where the model read
         it whole.
     """
-    from tflm.evaluation.scripts import written_in_characters
-
     found: list[tuple[str, Parts]] = [("", []) for _ in texts]
     waiting = dict(enumerate(texts))
     lengths = dict(enumerate(count_fn(texts) if limit else [0] * len(texts)))
@@ -112,18 +130,32 @@ def by_parts(
                 continue
             pairs = zip(parts, answers, strict=True)
             shown += [{"round": number, "text": part.strip(), "summary": answer} for part, answer in pairs]
-            waiting[row] = ("" if written_in_characters(answers) else " ").join(answers)
+            waiting[row] = _joined(answers)
         counts = count_fn(list(waiting.values())) if waiting else []
         for row, count in zip(waiting, counts, strict=True):
             lengths[row] = count if count < lengths[row] else 0  # no shorter: the next round is the last
     return found
 
 
-def _shown(record: dict[str, Any]) -> str:
+def last_read(text: str, parts: Parts) -> str:
+    """What the model read to write the summary that `by_parts` gave with these parts: the text itself, or the summaries
+    of the last round."""
+    if not parts:
+        return text
+    return _joined([part["summary"] for part in parts if part["round"] == parts[-1]["round"]])
+
+
+def _joined(texts: Sequence[str]) -> str:
+    from tflm.evaluation.scripts import written_in_characters
+
+    return ("" if written_in_characters(texts) else " ").join(texts)
+
+
+def _shown(record: dict[str, Any], num_best: int) -> str:
     """The summary; below it, a little to the right, those of the parts."""
     parts = record.get("parts", [])
     lines = [f"  round {part['round']}, part {n}: {part['summary']}" for n, part in enumerate(parts, start=1)]
-    return "\n".join([record["summary"], *lines])
+    return "\n".join([with_score(record, record["summary"], num_best), *lines])
 
 
 if __name__ == "__main__":

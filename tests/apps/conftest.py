@@ -5,14 +5,19 @@ import functools
 import importlib
 import io
 import os
+import pathlib
+import pickle
 import sys
+import time
 import types
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.decoding import DecodingConfig
+from tflm.decoding import DecodingConfig, settings_lists, settings_specs
 from tflm.presets import Experiment
 from tflm.serving import connect
 
@@ -43,9 +48,10 @@ def call(name: str, *arguments: str, stdin: bytes = b"", at_terminal: bool = Fal
 
 @pytest.fixture(name="call", scope="session")
 def call_fixture():
-    """`call(NAME, *arguments, stdin=b"", at_terminal=False)`. A model is loaded once for all calls, to save time."""
+    """`call(NAME, *arguments, stdin=b"", at_terminal=False)`. A model is loaded once for calls that follow each other,
+    to save time; and no more than two, since each takes some hundred megabytes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tflm.serving.connect", functools.cache(connect))
+        patch.setattr("tflm.serving.connect", functools.lru_cache(maxsize=2)(connect))
         yield call
 
 
@@ -72,10 +78,7 @@ class Trained:
 
     def in_memory(self, texts: list[str], **settings) -> list[str]:
         """What the model of the run answers, never exported."""
-        values = rows(settings, len(texts)).items()
-        outputs = self.signatures["generate"](
-            tf.constant(texts), *(tf.constant(v, DTYPES.get(k)) for k, v in values)
-        )
+        outputs = self.signatures["generate"](tf.constant(texts), *tensors(settings, len(texts)))
         return [text.decode("utf-8") for text in outputs["text"].numpy()]
 
     def in_memory_chat(self, conversations: list[list[tuple[str, str]]], **settings) -> list[str]:
@@ -83,8 +86,8 @@ class Trained:
         width = max(map(len, conversations))
         padded = [[*each, *[("", "")] * (width - len(each))] for each in conversations]
         inputs = [tf.constant([[message[i] for message in each] for each in padded]) for i in (0, 1)]
-        values = rows({"temperature": 0.0, **settings}, len(padded)).items()
-        outputs = self.signatures["chat"](*inputs, *(tf.constant(v, DTYPES.get(k)) for k, v in values))
+        settings = {"temperature": 0.0, **settings}
+        outputs = self.signatures["chat"](*inputs, *tensors(settings, len(padded)))
         return [text.decode("utf-8") for text in outputs["text"].numpy()]
 
     @functools.cached_property
@@ -94,55 +97,90 @@ class Trained:
         return experiment.task.signatures(experiment.trained_model()[0])
 
 
-DTYPES = {"seed": tf.int64, "top_k": tf.int32, "min_new_tokens": tf.int32, "max_new_tokens": tf.int32}
-
-
 def rows(settings: dict, num_rows: int) -> dict[str, list]:
     """Every setting of generation, one value for each row."""
-    full = {**vars(DecodingConfig(max_new_tokens=12)), **settings}
-    return {name: np.broadcast_to(value, [num_rows]).tolist() for name, value in full.items()}
+    given = {name: np.broadcast_to(value, [num_rows]).tolist() for name, value in settings.items()}
+    return {**settings_lists(DecodingConfig(max_new_tokens=12), num_rows), **given}
+
+
+def tensors(settings: dict, num_rows: int) -> list[tf.Tensor]:
+    """`rows` in the order of the signatures."""
+    values = rows(settings, num_rows)
+    return [tf.constant(values[name], spec.dtype) for name, spec in settings_specs().items()]
+
+
+def built_once(factory: pytest.TempPathFactory, name: str, build_fn: Callable[[pathlib.Path], Any]) -> Any:
+    """What `build_fn` makes in a new folder, once for all test processes: the others wait for the first."""
+    common = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder, made = common / name, common / f"{name}.made"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        end = time.monotonic() + 900
+        while not made.exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        found = pickle.loads(made.read_bytes())
+        if found is None:
+            pytest.fail(f"another test process could not build {name}")
+        return found
+    found = None
+    try:
+        found = build_fn(folder)
+        return found
+    finally:
+        aside = common / f"{name}.aside"
+        aside.write_bytes(pickle.dumps(found))
+        aside.rename(made)
 
 
 @pytest.fixture(scope="session")
 def chat(tmp_path_factory):
     """Questions and answers in English and Chinese, SentencePiece, a Transformer."""
-    return Trained(str(tmp_path_factory.mktemp("chat")), "tiny_chat", "training.checkpoint_every=8")
+    return built_once(
+        tmp_path_factory, "chat", lambda path: Trained(str(path), "tiny_chat", "training.checkpoint_every=8")
+    )
 
 
 @pytest.fixture(scope="session")
 def decoder(tmp_path_factory):
     """Python code by bytes, a Transformer."""
-    return Trained(str(tmp_path_factory.mktemp("decoder")), "tiny_decoder")
+    return built_once(tmp_path_factory, "decoder", lambda path: Trained(str(path), "tiny_decoder"))
 
 
 @pytest.fixture(scope="session")
 def pairs(call, tmp_path_factory):
     """An encoder-decoder that reads 24 bytes of a source, after two steps: `workdir` of its run, `model` of its
     export."""
-    folder = tmp_path_factory.mktemp("pairs")
-    rows = ["source\ttarget", *(f"What is {n}? 你好。\tAn answer {n}. 再见" for n in range(9))]
-    (folder / "pairs.tsv").write_text("\n".join(rows), encoding="utf-8")
-    settings = ["training.num_steps=2", "training.warmup_steps=1", "training.global_batch_size=8"]
-    settings += ["tokenizer.kind=byte", "task.max_source_length=24", f"data.eval_path={folder}/pairs.tsv"]
-    settings += ["model.hidden_dim=32", "model.num_heads=2", "model.intermediate_dim=32"]
-    settings += ["model.num_layers=1", "model.num_decoder_layers=1"]
-    changes = [f"--set={setting}" for setting in settings]
-    for arguments in (
-        ("train", "--task=pairs", f"--data={folder}/pairs.tsv", f"--workdir={folder}/run", *changes),
-        ("export", f"--workdir={folder}/run", f"--output={folder}/model"),
-    ):
-        done = call(*arguments)
-        assert done.code == 0, done.err
-    return types.SimpleNamespace(workdir=f"{folder}/run", model=f"{folder}/model")
+
+    def build(folder: pathlib.Path) -> types.SimpleNamespace:
+        rows = ["source\ttarget", *(f"What is {n}? 你好。\tAn answer {n}. 再见" for n in range(9))]
+        (folder / "pairs.tsv").write_text("\n".join(rows), encoding="utf-8")
+        settings = ["training.num_steps=2", "training.warmup_steps=1", "training.global_batch_size=8"]
+        settings += ["tokenizer.kind=byte", "task.max_source_length=24", f"data.eval_path={folder}/pairs.tsv"]
+        settings += ["model.hidden_dim=32", "model.num_heads=2", "model.intermediate_dim=32"]
+        settings += ["model.num_layers=1", "model.num_decoder_layers=1"]
+        changes = [f"--set={setting}" for setting in settings]
+        for arguments in (
+            ("train", "--task=pairs", f"--data={folder}/pairs.tsv", f"--workdir={folder}/run", *changes),
+            ("export", f"--workdir={folder}/run", f"--output={folder}/model"),
+        ):
+            done = call(*arguments)
+            assert done.code == 0, done.err
+        return types.SimpleNamespace(workdir=f"{folder}/run", model=f"{folder}/model")
+
+    return built_once(tmp_path_factory, "pairs", build)
 
 
 @pytest.fixture(scope="session")
 def lstm(tmp_path_factory):
     """Python code by bytes, an LSTM. Its versions 1 and 4 are taken, and others look as if they were."""
-    folder = tmp_path_factory.mktemp("lstm")
-    for name in ("1", "4", "007", "9.tmp", "notes"):
-        (folder / "models/tiny_lstm" / name).mkdir(parents=True)
-    return Trained(str(folder), "tiny_lstm", version=5)
+
+    def build(folder: pathlib.Path) -> Trained:
+        for name in ("1", "4", "007", "9.tmp", "notes"):
+            (folder / "models/tiny_lstm" / name).mkdir(parents=True)
+        return Trained(str(folder), "tiny_lstm", version=5)
+
+    return built_once(tmp_path_factory, "lstm", build)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflm.decoding.config import DecodingConfig, settings_specs
+from tflm.decoding import DecodingConfig, settings_specs
+from tflm.decoding.beam_settings import beam_settings_specs
 
 LABELS = ["good", "坏"]
 # App that answers single texts -> the model of `save_all` that it asks.
@@ -33,6 +34,13 @@ TEXT = [spec("text")]
 PAIR = [spec("text"), spec("text_pair")]
 ITEM = [spec("question"), spec("context")]
 SETTINGS = list(settings_specs().values())
+WRITTEN = [
+    *TEXT,
+    spec("token_ids", tf.int32, 2),
+    spec("max_new_tokens", tf.int32),
+    spec("num_alternatives", tf.int32),
+]
+BEAMS = [*beam_settings_specs().values(), spec("stop", rank=2), spec("choices", rank=2)]
 TALK = [spec("roles", rank=2), spec("messages", rank=2), *SETTINGS]
 
 
@@ -47,6 +55,52 @@ class Small(tf.Module):
     @tf.function(input_signature=TEXT)
     def write(self, text):
         return {"text": "<" + clean(text) + ">"}
+
+    @tf.function(input_signature=[*TEXT, *SETTINGS])
+    def repeat(self, text, *settings):
+        """The text itself, its characters as tokens, and 0 as the end."""
+        letters = tf.strings.unicode_decode(clean(text), "UTF-8")
+        ids = tf.concat([letters, tf.zeros([tf.size(text), 1], tf.int32)], 1)
+        return {**self.generate(text, *settings), "text": clean(text), "token_ids": ids.to_tensor(-1)}
+
+    @tf.function(input_signature=[*TEXT, *BEAMS])
+    def beam(self, text, beam_size, *others):
+        """The text, and the text with 1, 2, ... behind it; that with 3 and what comes after was not found. Of "" there
+        is nothing at all."""
+        places = tf.repeat(tf.range(tf.reduce_max(beam_size))[None], tf.size(text), 0)
+        found = (places < 3) & (text != "")[:, None]
+        texts = clean(text)[:, None] + tf.where(places > 0, tf.strings.as_string(places), "")
+        score = tf.where(found, -float32(places) - 0.5, float("-inf"))
+        return {
+            "text": tf.where(found, texts, ""),
+            "num_tokens": tf.where(found, tf.strings.length(texts), 0),
+            "log_probability": 4.0 * score,
+            "score": score,
+            "truncated": text == "",
+        }
+
+    @tf.function(input_signature=WRITTEN)
+    def alternatives(self, text, token_ids, max_new_tokens, num_alternatives):
+        """The first is what was written by `repeat`, with 1/2, the others "好", with 1/8."""
+        flat = tf.reshape(token_ids, [-1, 1])
+        tokens = tf.where(flat[:, 0] > 0, tf.strings.unicode_encode(tf.maximum(flat, 1), "UTF-8"), "")
+        tokens = tf.reshape(tokens, tf.shape(token_ids))[:, :, None]
+        others = tf.fill(tf.concat([tf.shape(token_ids), [tf.reduce_max(num_alternatives) - 1]], 0), "好")
+        shares = [tf.fill(tf.shape(x), tf.math.log(share)) for x, share in ((tokens, 0.5), (others, 0.125))]
+        return {
+            "tokens": tokens[:, :, 0],
+            "log_probabilities": shares[0][:, :, 0],
+            "alternatives": tf.concat([tokens, others], 2),
+            "alternative_log_probabilities": tf.concat(shares, 2),
+            "num_tokens": tf.math.count_nonzero(token_ids >= 0, 1, dtype=tf.int32),
+        }
+
+    @tf.function(input_signature=[*TEXT, spec("choices", rank=2)])
+    def choose(self, text, choices):
+        """The first choice, with 3/4; the second with 1/4."""
+        shape = tf.shape(choices)
+        probabilities = tf.fill([shape[0], 1], 1.0) * tf.one_hot(0, shape[1]) * 0.5 + 0.25
+        return {"choice": choices[:, 0], "probabilities": probabilities}
 
     @tf.function(input_signature=TEXT)
     def score(self, text):
@@ -178,4 +232,15 @@ def save_all(folder: pathlib.Path) -> dict[str, str]:
             embed="write",
             answer="embed",
         ),
+    }
+
+
+def save_writers(folder: pathlib.Path) -> dict[str, str]:
+    """Models that continue texts: one with all signatures, one as older exports are, one that answers too little."""
+    several = ("beam", "alternatives", "choose")
+    kind = "language_modeling"
+    return {
+        "complete": save(folder / "complete", kind, *several, generate="repeat"),
+        "older": save(folder / "older", kind, "generate", "score"),
+        "too_little": save(folder / "too_little", kind, "generate", **dict.fromkeys(several, "write")),
     }

@@ -197,9 +197,10 @@ def test_in_a_terminal(terminal, chat):
         assert terminal.say(line) == ""
     settings = terminal.say("/settings")
     assert "temperature=0.7\n" in settings and "seed=4\n" in settings
-    assert [terminal.say(question) for question in QUESTIONS] == said(
-        chat, *QUESTIONS, temperature=0.7, seed=4
-    )
+    for question in QUESTIONS:
+        # One by one: a second turn goes on from the tokens as they were drawn, `said` from those that spell their text.
+        assert [terminal.say(question)] == said(chat, question, temperature=0.7, seed=4)
+        assert terminal.say("/reset") == ""
     assert terminal.say("/set temprature=1").endswith("Did you mean temperature?")
     assert terminal.say("/set top_p=7") == (
         "error: top_p is 7.0, expected a number from 0 to 1 (off). Set another top_p."

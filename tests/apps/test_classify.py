@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from tflm.serving import connect
+from tests.apps import small_models
+from tests.apps.refusals import check
+from tflm import serving
 
 ROWS = [("fine film", "good"), ("很好看", "good"), ("bad film", "bad"), ("不好看", "bad")] * 3
 FEW = ["training.num_steps=3", "data.source=tsv", "data.eval_fraction=0", "tokenizer.kind=byte"]
@@ -49,7 +52,7 @@ def file(tmp_path):
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_label_and_its_probability_a_line_in_order(call, single, file, batch_size):
-    found = connect(single).predict("classify", {"text": TEXTS})
+    found = serving.connect(single).predict("classify", {"text": TEXTS})
     done = call("classify", f"--model={single}", f"--input={file}", f"--batch_size={batch_size}")
     assert done.code == 0, done.err
     expected = [
@@ -98,8 +101,76 @@ def test_a_pair_for_a_model_of_single_texts(call, single):
     assert "--text_pair is for a model of pairs;" in done.err
 
 
-def test_a_model_that_does_not_classify(call, lstm, single):
-    done = call("classify", f"--model={lstm.model}", "--text=a")
+@pytest.mark.parametrize("name", ["chat", "decoder"])
+def test_labels_of_a_model_that_writes(request, call, file, name):
+    """Their probabilities are those that `choose` gives the prompts; and of a chat those by which `score` has them."""
+    model = request.getfixturevalue(name).model
+    choices = ["good", "不好", "so so"]
+    arguments = ("classify", f"--model={model}", f"--input={file}", *(f"--choices={x}" for x in choices))
+    done = call(*arguments, "--format=json", "--prompt=Text: {text}\\n情感:")
+    assert done.code == 0, done.err
+    prompts = [f"Text: {text}\n情感:" for text in TEXTS]
+    records = [json.loads(line) for line in done.lines]
+    assert [record["text"] for record in records] == TEXTS
+    found = serving.connect(model).predict("choose", {"text": prompts, "choices": [choices] * len(TEXTS)})
+    for record, probabilities in zip(records, found["probabilities"].tolist(), strict=True):
+        assert record["scores"] == dict(zip(choices, probabilities, strict=True))
+        assert sum(record["scores"].values()) == pytest.approx(1.0, abs=1e-5)
+        assert record["label"] == max(record["scores"], key=record["scores"].get)
+    lines = call(*arguments, "--prompt=Text: {text}\\n情感:", "--batch_size=1").lines
+    assert lines == [f"{record['label']}\t{max(record['scores'].values()):.4f}" for record in records]
+    table = call(*arguments, "--format=tsv").lines
+    assert table[0] == "text\tlabel\tscores.good\tscores.不好\tscores.so so"
+    if name == "chat":
+        pairs = {"text": [TEXTS[0]] * 3, "target": choices}
+        logarithms = serving.connect(model).predict("score", pairs)["log_probability"]
+        expected = np.exp(logarithms) / np.exp(logarithms).sum()
+        record = json.loads(call(*arguments, "--format=json").lines[0])
+        assert list(record["scores"].values()) == pytest.approx(expected.tolist(), rel=1e-3)
+
+
+def test_the_likeliest_of_given_labels(call, tmp_path):
+    model = small_models.save(tmp_path, "language_modeling", "generate", "choose")
+    arguments = ("classify", f"--model={model}", "--text=很好看", "--choices=好", "--choices=bad")
+    assert call(*arguments).out == "好\t0.7500\n"
+    assert call(*arguments, "--top=2").out == "好\t0.7500\tbad\t0.2500\n"
+
+
+def test_labels_that_cannot_be_given(call, single, chat, tmp_path):
+    two = ("--choices=a", "--choices=b")
+    for model, arguments, words in (
+        (
+            chat.model,
+            (),
+            "has learned no labels, it writes: name them, as --choices=good --choices=bad. Or try",
+        ),
+        (
+            chat.model,
+            ("--prompt={text}",),
+            "--prompt is for a model that writes: give --choices=LABEL for each",
+        ),
+        (
+            chat.model,
+            ("--prompt={texts}", *two),
+            "--prompt='{texts}' has no place for the text: write {text}",
+        ),
+        (chat.model, ("--choices=a",), "--choices are two labels or more, each once; got a."),
+        (chat.model, (*two, "--choices=a"), "--choices are two labels or more, each once; got a, b, a."),
+        (chat.model, (*two, "--choices="), "--choices= is empty, and no label: give a text."),
+        (chat.model, (*two, "--text_pair=b"), "--text_pair is for a model of pairs;"),
+        (single, two, "has labels of its own: leave out --choices."),
+    ):
+        done = call("classify", f"--model={model}", "--text=x", *arguments)
+        check(done, 2, words)
+        assert done.out == ""
+    model = small_models.save(tmp_path, "language_modeling", "generate", choose="write")
+    done = call("classify", f"--model={model}", "--text=x", *two)
+    check(done, 1, "its signature 'choose' gives text; this app needs choice, probabilities too.")
+
+
+def test_a_model_that_does_not_classify(call, single, tmp_path):
+    model = small_models.save(tmp_path, "language_modeling", "generate", "score")
+    done = call("classify", f"--model={model}", "--text=a")
     assert done.code == 1
     assert "has no signature 'classify', which this app needs; it has " in done.err
     assert done.err.endswith("Try apps.generate.\n")

@@ -13,6 +13,7 @@ import sys
 import numpy as np
 import pytest
 
+from tflm.decoding import DecodingConfig, settings_lists
 from tflm.export import audit_ops, text_op_libraries
 
 TEXTS = ["What is AI?", "你好", "def f(", "什么是 and 😀"]
@@ -26,7 +27,7 @@ SETTINGS = {  # two rows greedy, two sampled
     "min_new_tokens": [5] * 4,
     "max_new_tokens": [9] * 4,
 }
-REQUEST = {"text": TEXTS, **SETTINGS}
+REQUEST = {"text": TEXTS, **settings_lists(DecodingConfig(), 4), **SETTINGS}
 
 
 def run_through_c_api(*arguments):

@@ -8,6 +8,12 @@ import pytest
 import tensorflow as tf
 
 from apps.generate import continues_texts
+from tests.apps import small_models
+from tests.apps.conftest import rows
+from tests.apps.refusals import check
+from tflm import serving
+from tflm.decoding import DecodingConfig
+from tflm.decoding.beam_config import BeamConfig, beam_settings_lists
 from tflm.serving import connect
 
 SAMPLED = ("--temperature=1", "--min_new_tokens=4", "--max_new_tokens=8")
@@ -50,7 +56,15 @@ def test_json_goes_into_another_app(chat, call, tmp_path):
         "generate", f"--model={chat.model}", "--format=json", *SAMPLED, stdin="你好\nHello\n".encode()
     )
     record = json.loads(first.lines[0])
-    assert set(record) == {"prompt", "seed", "text", "num_tokens", "log_probability"}
+    assert set(record) == {
+        "prompt",
+        "seed",
+        "text",
+        "num_tokens",
+        "log_probability",
+        "finish_reason",
+        "truncated",
+    }
     assert record["num_tokens"] >= 4 and record["log_probability"] < 0
     (tmp_path / "answers.jsonl").write_text(first.out, encoding="utf-8")
     second = call("summarize", f"--model={chat.model}", f"--input={tmp_path}/answers.jsonl", "--format=json")
@@ -67,6 +81,101 @@ def test_samples_have_seeds_that_count_up(decoder, call):
     # A row alone goes through other kernels than one of three: the sum may differ in its last bits.
     assert alone.pop("log_probability") == pytest.approx(records[1].pop("log_probability"), rel=1e-5)
     assert alone == records[1]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Name to path of those of `save_writers`."""
+    return small_models.save_writers(tmp_path_factory.mktemp("models"))
+
+
+def test_the_best_texts_of_beams(models, call):
+    arguments = ("generate", f"--model={models['complete']}", "--input=-", "--beam_size=4")
+    stdin = "a\n你\n\n".encode()
+    assert call(*arguments, stdin=stdin).lines == ["aa", "你你", ""]
+    several = call(*arguments, "--num_best=2", stdin=stdin).lines
+    assert several == ["-0.5000\taa", "-1.5000\taa1", "-0.5000\t你你", "-1.5000\t你你1", "none\t"]
+    records = [json.loads(x) for x in call(*arguments, "--num_best=4", "--format=json", stdin=stdin).lines]
+    assert len(records) == 7, "three of four are found, and for the empty text none"
+    assert records[2] == {
+        "prompt": "a",
+        "text": "a2",
+        "num_tokens": 2,
+        "log_probability": -10.0,
+        "score": -2.5,
+    }
+    assert records[6] == {
+        "prompt": "",
+        "text": "",
+        "num_tokens": 0,
+        "log_probability": None,
+        "score": None,
+    }
+
+
+def test_beams_of_a_real_model(chat, call, tmp_path):
+    """What its `beam` answers to the flags; one beam is greedy, and a text alone as among others."""
+    texts = ["What is AI?", "你好"]
+    (tmp_path / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
+    arguments = (
+        f"--model={chat.model}",
+        f"--input={tmp_path}/texts.txt",
+        "--max_new_tokens=9",
+        "--format=json",
+    )
+    flags = ("--beam_size=4", "--length_penalty=0.6", "--length_offset=5", "--num_best=3")
+    flags += ("--num_groups=2", "--diversity_penalty=0.5", "--no_repeat_ngram_size=3", "--stop=的")
+    done = call("generate", *arguments, *flags)
+    assert done.code == 0, done.err
+    records = [json.loads(line) for line in done.lines]
+    model = serving.connect(chat.model)
+    own = DecodingConfig(**{**model.config["decoding"], "max_new_tokens": 9, "no_repeat_ngram_size": 3})
+    settings = beam_settings_lists(BeamConfig(4, 2, 0.5, 0.6, 5.0), own, 2)
+    outputs = model.predict("beam", {"text": texts, **settings, "stop": [["的"]] * 2, "choices": [[""]] * 2})
+    expected = [text.decode() for row in outputs["text"] for text in row[:3]]
+    assert [record["text"] for record in records] == expected
+    assert [record["prompt"] for record in records] == [text for text in texts for _ in range(3)]
+    assert [record["score"] for record in records] == outputs["score"][:, :3].ravel().tolist()
+    one = [json.loads(line)["text"] for line in call("generate", *arguments, "--beam_size=1").lines]
+    greedy = model.predict("generate", {"text": texts, **rows({"temperature": 0.0, "max_new_tokens": 9}, 2)})
+    assert one == [text.decode() for text in greedy["text"]]
+
+
+def test_a_stop_text_of_line_ends(decoder, call):
+    """They are typed as \\n."""
+    forced = [str(byte + 5) for byte in b"a\nb"]  # after pad, start, end, unk and the mark of this model
+    arguments = (f"--model={decoder.model}", "--text=x", "--max_new_tokens=3", "--format=json")
+    arguments += (f"--forced_ids={','.join(forced)}",)
+    assert json.loads(call("generate", *arguments).out)["text"] == "a\nb"
+    assert json.loads(call("generate", *arguments, "--stop=\\n").out)["text"] == "a"
+    assert json.loads(call("generate", *arguments, "--stop=\\\\n").out)["text"] == "a\nb"
+
+
+BAD_BEAMS = {
+    "--length_penalty=0.6": "--length_penalty is for beam search: give --beam_size=4 beside it.",
+    "--num_best=2": "--num_best is for beam search: give --beam_size=4 beside it.",
+    "--beam_size=0 --num_groups=2": "--num_groups is for beam search",
+    "--beam_size=4 --temperature=0": "--temperature has no part in beam search, which draws nothing",
+    "--beam_size=4 --top_k=5": "leave out --top_k or --beam_size.",
+    "--beam_size=4 --seed=5": "leave out --seed or --beam_size.",
+    "--beam_size=4 --slide": "leave out --slide or --beam_size.",
+    "--beam_size=-1": "beam_size is -1, expected a whole number from 1 to 64.",
+    "--beam_size=65": "beam_size is 65, expected a whole number from 1 to 64.",
+    "--beam_size=2 --num_groups=3": "num_groups is 3, expected a whole number from 1 to beam_size, which is 2.",
+    "--beam_size=2 --num_best=3": "--num_best=3: 2 beams give 2 texts at most. Raise --beam_size.",
+    "--beam_size=2 --num_samples=2": "--num_samples has no part in beam search, which draws nothing: give",
+    "--beam_size=2 --length=9": "--beam_size looks for whole texts, by one request: leave out --length.",
+}
+
+
+def test_bad_beams(models, call):
+    for arguments, words in BAD_BEAMS.items():
+        check(call("generate", f"--model={models['complete']}", "--text=a", *arguments.split()), 2, words)
+    for app in ("generate", "translate", "summarize"):
+        done = call(app, f"--model={models['older']}", "--text=a", "--beam_size=4")
+        check(done, 1, "has no signature 'beam', which --beam_size needs; it has generate, ")
+    done = call("generate", f"--model={models['too_little']}", "--text=a", "--beam_size=4")
+    check(done, 1, "its signature 'beam' gives text; this app needs num_tokens, log_probability, score too.")
 
 
 def test_same_seed_same_text_and_another_seed_another(decoder, call):
@@ -92,7 +201,15 @@ def test_a_file_is_continued(decoder, call, story):
     assert story.read_bytes() == before
     records = [json.loads(line) for line in call(*arguments, "--format=json", "--num_samples=2").lines]
     assert [record["seed"] for record in records] == [0, 1]
-    assert set(records[0]) == {"file", "seed", "text", "num_tokens", "log_probability"}
+    assert set(records[0]) == {
+        "file",
+        "seed",
+        "text",
+        "num_tokens",
+        "log_probability",
+        "finish_reason",
+        "truncated",
+    }
     assert records[0]["text"] == expected
     done = call(*arguments, "--append")
     assert (done.code, done.out) == (0, "")
@@ -115,6 +232,7 @@ def test_files_that_cannot_be_continued(decoder, chat, call, story):
     for arguments, code, words in (
         ((model, "--append"), 2, "--append writes to --file: name the file."),
         ((model, f"--file={story}", "--append", "--num_samples=2"), 2, "leave --num_samples at 1."),
+        ((model, f"--file={story}", "--append", "--beam_size=2", "--num_best=2"), 2, "--num_best at 1."),
         ((model, f"--file={story}", "--text=a"), 2, "--file and --text both say what to continue."),
         ((model, f"--file={story}.none"), 1, "cannot read --file="),
         ((model, f"--file={story.parent}/bad.txt"), 1, "is not UTF-8: invalid start byte at byte 1."),

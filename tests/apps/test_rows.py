@@ -102,7 +102,8 @@ def exports(folder, call):
         arguments = [f"--preset={row.preset}", f"--workdir={folder / name}", *(f"--set={s}" for s in sets)]
         trained = call("train", *arguments)
         assert trained.code == 0, trained.err
-        exported = call("export", f"--workdir={folder / name}", f"--output={folder / 'models' / name}")
+        output = f"--output={folder / 'models' / name}"
+        exported = call("export", f"--workdir={folder / name}", output, "--signatures=serving_default")
         assert exported.code == 0, exported.err
         paths[name] = f"{folder}/models/{name}/1"
     return paths

@@ -2,8 +2,9 @@
 
 import json
 
-from apps.summarize import by_parts
-from tflm.decoding import DecodingConfig
+from apps.summarize import by_parts, last_read
+from tests.apps import small_models
+from tests.apps.conftest import rows
 from tflm.serving import connect
 
 
@@ -35,6 +36,7 @@ def test_parts_then_the_summaries_together():
         ],
     )
     assert found[1:] == [("X.", []), (".", [])]
+    assert last_read(long, found[0][1]) == "A D. G J." and last_read(short, found[1][1]) == short
 
 
 def test_round_after_round_until_it_fits():
@@ -110,8 +112,7 @@ def test_a_long_text_by_a_real_model(pairs, call, tmp_path):
 
     def alone(text):
         settings = {"temperature": 0.0, "min_new_tokens": 6, "max_new_tokens": 6}
-        values = {name: [value] for name, value in {**vars(DecodingConfig()), **settings}.items()}
-        written = model.predict("generate", {"text": [text], **values})["text"][0]
+        written = model.predict("generate", {"text": [text], **rows(settings, 1)})["text"][0]
         return " ".join(written.decode().split())
 
     assert [part["summary"] for part in first] == [alone(part["text"]) for part in first]
@@ -120,6 +121,24 @@ def test_a_long_text_by_a_real_model(pairs, call, tmp_path):
     assert shown[1] == long["summary"] and shown[2] == f"  round 1, part 1: {first[0]['summary']}"
     off = call("summarize", *arguments, "--parts=off").lines
     assert off[1] == alone(LONG)
+    # By beams the parts are summarized anew, and the best of what was read last are told.
+    beams = (*arguments, "--beam_size=3", "--num_best=2", "--format=json")
+    found = [json.loads(line) for line in call("summarize", *beams, "--show_parts").lines]
+    assert [record["text"] for record in found] == [
+        text for text in ("你好", LONG, "Hello") for _ in range(2)
+    ]
+    last = last_read(LONG, found[2]["parts"])
+    again = [json.loads(x) for x in call("summarize", *beams, f"--text={last}", "--parts=off").lines]
+    assert [record["summary"] for record in again] == [record["summary"] for record in found[2:4]]
+    assert found[2]["score"] >= found[3]["score"]
+
+
+def test_the_best_summaries_of_beams(call, tmp_path):
+    model = small_models.save(tmp_path, "pairs", "generate", "beam")
+    arguments = ("summarize", f"--model={model}", "--text=你 好", "--beam_size=3", "--num_best=2")
+    assert call(*arguments).lines == ["-0.5000\t你 好", "-1.5000\t你 好1"]
+    first = json.loads(call(*arguments, "--format=json").lines[0])
+    assert first == {"text": "你 好", "summary": "你 好", "score": -0.5, "log_probability": -2.0}
 
 
 def test_one_line_for_each_text_in_order(chat, call, tmp_path):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tflm.export.verify import as_written
+
 PAD, START, END = 0, 1, 2
 VOCAB_SIZE, NUM_KEYS = 17, 29
 
@@ -128,3 +130,10 @@ def toy():
         filter_slowly=filter_slowly,
         chi_square_p_value=chi_square_p_value,
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_graph_optimizer():
+    """These graphs run a few times each: to optimise them takes longer than to run them."""
+    with as_written():
+        yield

@@ -1,26 +1,29 @@
-import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.decoding.choose import choose, sampled_logits
-from tflm.decoding.config import DecodingConfig, settings_tensors
-from tflm.decoding.uniforms import uniforms
+from tflm.decoding import DecodingConfig, settings_tensors
+from tflm.decoding.choose import choose
 
 NAN, INF = float("nan"), float("inf")
 END = 2
 
 
-def pick(logits, config=None, *, uniform=0.5, seen=(), suppressed=(), num_tokens=0, settings=None):
+def pick(
+    logits, config=None, *, uniform=0.5, prompt=(), produced=(), suppressed=(), choices=(-1,), settings=None
+):
+    """The token of each row; prompt, produced tokens and the one choice are the same in all."""
     logits = tf.constant(logits, tf.float32)
-    batch_size, vocab_size = logits.shape
-    is_listed = lambda ids: tf.constant([i in ids for i in range(vocab_size)])  # noqa: E731
+    batch_size = logits.shape[0]
+    in_all = lambda ids: tf.repeat(tf.constant([list(ids)], tf.int32), batch_size, axis=0)  # noqa: E731
     tokens = choose(
         logits,
         tf.fill([batch_size], tf.constant(uniform, tf.float64)),
         settings or settings_tensors(config, batch_size),
-        num_tokens=tf.fill([batch_size], num_tokens),
-        seen=tf.repeat(is_listed(seen)[None], batch_size, axis=0),
-        suppressed=is_listed(suppressed),
+        prompt_ids=in_all(prompt),
+        token_ids=in_all([*produced, -1]),
+        num_tokens=tf.fill([batch_size], len(produced)),
+        choice_ids=in_all(choices)[:, None],
+        suppressed_ids=suppressed,
         end_id=END,
     )
     return tokens.numpy().tolist()
@@ -33,14 +36,42 @@ def test_greedy_takes_the_first_of_the_likeliest():
     assert pick([[1, 3, 0, 3, 3], [0, 0, 0, 0, 0]], GREEDY) == [1, 0]
 
 
+def greedy(**settings):
+    return DecodingConfig(temperature=0, **settings)
+
+
 def test_greedy_heeds_what_is_impossible_and_penalized():
     logits = [[4.0, 3.0, 2.0, 1.0]]
     assert pick(logits, GREEDY, suppressed=[0]) == [1]
-    assert pick(logits, DecodingConfig(temperature=0, repetition_penalty=1.5), seen=[0]) == [1]
-    assert pick([[0.0, 0.0, 9.0, 1.0]], DecodingConfig(temperature=0, min_new_tokens=4), num_tokens=3) == [3]
-    assert pick([[0.0, 0.0, 9.0, 1.0]], DecodingConfig(temperature=0, min_new_tokens=4), num_tokens=4) == [
-        END
-    ]
+    assert pick(logits, greedy(repetition_penalty=1.5), prompt=[-1, 0]) == [1]
+    assert pick(logits, greedy(repetition_penalty=1.5), produced=[0]) == [1]
+    assert pick([[0.0, 0.0, 9.0, 1.0]], greedy(min_new_tokens=4), produced=[1, 1, 1]) == [3]
+    assert pick([[0.0, 0.0, 9.0, 1.0]], greedy(min_new_tokens=4), produced=[1, 1, 1, 1]) == [END]
+
+
+def test_only_what_was_produced_counts_for_frequency_and_presence():
+    logits = [[4.0, 3.0, 0.0, 3.5]]
+    assert pick(logits, greedy(presence_penalty=0.7), prompt=[0, 0, 0]) == [0]
+    assert pick(logits, greedy(presence_penalty=0.7), produced=[0]) == [3]
+    assert pick(logits, greedy(frequency_penalty=0.4), produced=[0]) == [0]
+    assert pick(logits, greedy(frequency_penalty=0.4), produced=[0, 0]) == [3]
+
+
+def test_ngrams_of_the_prompt_do_not_come_again():
+    logits = [[4.0, 3.0, 0.0, 3.5]]
+    assert pick(logits, greedy(no_repeat_ngram_size=2), prompt=[1, 0, 1]) == [3]
+    assert pick(logits, greedy(no_repeat_ngram_size=2), prompt=[-1, 1, 0], produced=[1]) == [3]
+    assert pick(logits, greedy(no_repeat_ngram_size=3), prompt=[1, 0, 1]) == [0]
+
+
+def test_what_is_forced_wins_over_all_else():
+    logits = [[4.0, 3.0, 0.0, 3.5]]
+    assert pick(logits, greedy(banned_ids=(0, 3))) == [1]
+    assert pick(logits, GREEDY, choices=[1, END]) == [1]
+    assert pick(logits, GREEDY, choices=[1, END], produced=[1]) == [END]
+    assert pick(logits, greedy(forced_ids=(3, 2)), choices=[1, END], suppressed=[3]) == [3]
+    assert pick(logits, greedy(forced_ids=(3, 2)), produced=[3]) == [2]
+    assert pick(logits, greedy(forced_ids=(3, 2)), produced=[3, 2]) == [0]
 
 
 def test_greedy_ignores_the_settings_of_sampling():
@@ -73,43 +104,8 @@ def test_settings_out_of_range_act_like_the_nearest_one_inside():
         name: tf.constant([odd[name]], value.dtype) if name in odd else value
         for name, value in settings.items()
     }
-    assert pick([[1, 2, 0, 3]], settings=strange, uniform=0.01, seen=[3]) == [3]
+    assert pick([[1, 2, 0, 3]], settings=strange, uniform=0.01, produced=[3]) == [3]
     nans = {
         name: tf.constant([NAN]) if value.dtype == tf.float32 else value for name, value in settings.items()
     }
-    assert pick([[1, 2, 0, 3]], settings=nans, uniform=0.01, seen=[3]) == [3]
-
-
-CONFIGS = [
-    DecodingConfig(temperature=0.7, top_k=8),
-    DecodingConfig(temperature=1.5, top_p=0.8),
-    DecodingConfig(temperature=2.0, min_p=0.2),
-    DecodingConfig(temperature=1.2, top_k=9, top_p=0.9, min_p=0.05),
-]
-
-
-@pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_filters_together_give_the_defined_distribution(config, toy):
-    logits = np.random.default_rng(3).normal(0, 2, [6, 20]).astype(np.float32)
-    result = tf.nn.softmax(sampled_logits(tf.constant(logits), settings_tensors(config, 6)))
-    expected = [toy.filter_slowly(row.astype(np.float64), vars(config)) for row in logits]
-    assert 1 < np.count_nonzero(expected) < expected[0].size * 6
-    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-7)
-
-
-@pytest.mark.parametrize("config", [DecodingConfig(), *CONFIGS], ids=str)
-def test_frequencies_match_the_distribution(config, toy):
-    """Chi-square over 6,000 seeds. Probability of a false alarm for an unlucky choice of seeds: 1e-4 each."""
-    logits = np.random.default_rng(5).normal(0, 1.0, [1, 12]).astype(np.float32)
-    num_draws = 6_000
-    tokens = choose(
-        tf.repeat(logits, num_draws, axis=0),
-        tf.function(uniforms)(tf.range(num_draws, dtype=tf.int64), tf.constant(0), tf.constant(1))[:, 0],
-        settings_tensors(config, num_draws),
-        num_tokens=tf.zeros([num_draws], tf.int32),
-        seen=tf.zeros([num_draws, 12], tf.bool),
-        suppressed=tf.zeros([12], tf.bool),
-        end_id=END,
-    )
-    expected = toy.filter_slowly(logits[0].astype(np.float64), vars(config))
-    assert toy.chi_square_p_value(np.bincount(tokens, minlength=12), expected) > 1e-4
+    assert pick([[1, 2, 0, 3]], settings=nans, uniform=0.01, produced=[3]) == [3]

@@ -1,8 +1,6 @@
 import pytest
-import tensorflow as tf
 
-from tflm.decoding import DecodingConfig, settings_specs, settings_tensors
-from tflm.decoding.config import check_settings
+from tflm.decoding import DecodingConfig, settings_lists
 from tflm.errors import UserError
 
 
@@ -17,6 +15,15 @@ from tflm.errors import UserError
         ("top_p", 1.5, r"top_p is 1.5, expected a number from 0 to 1 \(off\)"),
         ("min_p", 2.0, r"min_p is 2.0, expected a number from 0 \(off\) to 1"),
         ("repetition_penalty", 0.0, "repetition_penalty is 0.0, expected a positive number, 1 is off"),
+        ("typical_p", -0.5, r"typical_p is -0.5, expected a number from 0 to 1 \(off\)"),
+        ("frequency_penalty", float("inf"), "frequency_penalty is inf, expected a number, 0 is off"),
+        (
+            "no_repeat_ngram_size",
+            -1,
+            "no_repeat_ngram_size is -1, expected 0 \\(off\\) or a positive whole number",
+        ),
+        ("banned_ids", (3, -1), r"banned_ids is \(3, -1\), expected token ids, 0 and up"),
+        ("stop", ("a", ""), r"stop is \('a', ''\), expected texts that are not empty"),
         ("max_new_tokens", -1, "max_new_tokens is -1, expected 0 or a positive whole number"),
         (
             "min_new_tokens",
@@ -30,21 +37,7 @@ def test_a_value_out_of_range_is_refused(field, value, message):
         DecodingConfig(**{field: value})
 
 
-def test_tensors_repeat_the_config_and_fit_the_specs():
-    settings = settings_tensors(DecodingConfig(seed=-(2**40), top_k=40, top_p=0.5), batch_size=3)
-    specs = settings_specs()
-    assert list(settings) == list(specs)
-    for name, spec in specs.items():
-        assert spec.is_compatible_with(settings[name]) and spec.name == name
-    assert settings["seed"].numpy().tolist() == [-(2**40)] * 3
-    assert settings["top_k"].numpy().tolist() == [40] * 3
-    assert settings["top_p"].numpy().tolist() == [0.5] * 3
-    assert settings_tensors(DecodingConfig(), tf.constant(2))["max_new_tokens"].numpy().tolist() == [64, 64]
-
-
-def test_wrong_settings_are_refused():
-    settings = settings_tensors(DecodingConfig(), 1)
-    with pytest.raises(UserError, match=r"lack \['top_k'\] and have unknown \['topk'\]. Give exactly"):
-        check_settings({("topk" if name == "top_k" else name): value for name, value in settings.items()})
-    with pytest.raises(UserError, match=r"top_p is int32, expected float32 \[B\]. Cast it"):
-        check_settings({**settings, "top_p": tf.constant([1])})
+def test_lists_of_a_request_are_never_empty():
+    lists = settings_lists(DecodingConfig(top_k=40, stop=("\n", "。")), 2)
+    assert lists["top_k"] == [40, 40] and lists["stop"] == [["\n", "。"]] * 2
+    assert lists["banned_ids"] == [[-1]] * 2 and lists["choices"] == [[""]] * 2

@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tflm.decoding.repetition_penalty import add_seen, penalize_seen, prompt_tokens
+from tflm.decoding.repetition_penalty import penalize_seen
 
 
 def test_seen_tokens_are_penalized_row_by_row():
@@ -27,8 +27,11 @@ def test_a_penalty_that_is_not_positive_is_off_and_impossible_stays_impossible()
     np.testing.assert_array_equal(result, logits)
 
 
-def test_seen_is_the_prompt_and_every_token_since():
-    seen = prompt_tokens(tf.ragged.constant([[1, 3, 3], [0]], dtype=tf.int32), 5)
-    np.testing.assert_array_equal(seen, [[0, 1, 0, 1, 0], [1, 0, 0, 0, 0]])
-    seen = add_seen(add_seen(seen, tf.constant([4, 0])), tf.constant([3, 2]))
-    np.testing.assert_array_equal(seen, [[0, 1, 0, 1, 1], [1, 0, 1, 0, 0]])
+def test_extreme_penalties_stay_free_of_nan():
+    logits = tf.constant([[0.0, 1.0, -1.0, float("-inf")]] * 4)
+    penalty = tf.constant([float("inf"), 3e38, 1e-45, 1e-30])
+    result = penalize_seen(logits, tf.ones([4, 4], tf.bool), penalty).numpy()
+    np.testing.assert_array_equal(result[:, [0, 3]], [[0, float("-inf")]] * 4)
+    large, small = [1e-20, -1e20], [1e20, -1e-20]
+    np.testing.assert_allclose(result[:2, 1:3], [large, large], rtol=1e-6)
+    np.testing.assert_allclose(result[3, 1:3], small, rtol=1e-6)

@@ -26,6 +26,19 @@ def test_a_token_of_probability_zero_is_never_chosen():
     assert draw([-1e9, 0.0, -1e9], [0.0, NEARLY_ONE]) == [1, 1]
 
 
+def test_a_row_without_a_possible_token_gives_none():
+    assert draw([-INF, -INF, -INF], [0.0, 0.5]) == [3, 3]
+    assert draw([-INF], [0.5]) == [1]
+    assert draw([-1e30], [NEARLY_ONE]) == [0]
+
+
+def test_a_sum_that_rises_at_probability_zero_chooses_none_there(monkeypatch):
+    """As XLA's does: it adds in blocks, and rounds. The numbers are put just where it rises."""
+    sums = tf.constant([[2.0**-60, 1.0, 1.0 + 2.0**-52, 2.0 - 2.0**-52, 2.0]] * 3, tf.float64)
+    monkeypatch.setattr(tf, "cumsum", lambda *args, **kwargs: sums)
+    assert draw([-INF, 0.0, -INF, 0.0, -INF], [0.0, 0.5 + 2.0**-53, NEARLY_ONE]) == [1, 3, 3]
+
+
 def test_a_large_vocabulary_keeps_its_small_tokens():
     """One likely token and 200,000 that a float32 sum after it would not even notice."""
     logits = np.concatenate([[0.0], np.full(200_000, np.log(1e-9))])

@@ -22,5 +22,11 @@ def test_extreme_temperatures_stay_free_of_nan():
     )
 
 
+def test_nan_is_one():
+    logits = tf.constant([[3.0, 1.0, float("-inf")]])
+    result = scale_by_temperature(logits, tf.constant([float("nan")]))
+    np.testing.assert_array_equal(result, scale_by_temperature(logits, tf.constant([1.0])))
+
+
 def test_a_row_without_possible_tokens_stays_so():
     assert np.isneginf(scale_by_temperature(tf.fill([1, 3], float("-inf")), tf.constant([0.5]))).all()

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tflm.decoding.top_k import keep_top_k
@@ -26,3 +27,12 @@ def test_impossible_tokens_stay_impossible():
     np.testing.assert_array_equal(
         keep_top_k(tf.constant([[-INF, 0.0, -INF]]), tf.constant([2])), [[-INF, 0, -INF]]
     )
+
+
+@pytest.mark.parametrize("ks", [[1, 64, 5], [1, 65, 512], [600, 999, 1000], [0, 513, 2**31 - 1]], ids=str)
+def test_any_k_of_a_large_vocabulary(ks):
+    logits = np.random.default_rng(2).normal(0, 3, [3, 1000]).astype(np.float32)
+    result = keep_top_k(logits, tf.constant(ks)).numpy()
+    for row, k, kept in zip(logits, ks, result):
+        threshold = np.sort(row)[-min(k, 1000)] if k else -INF
+        np.testing.assert_array_equal(kept, np.where(row >= threshold, row, -INF))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.decoding.top_p import _HEAD, keep_top_p
+from tflm.decoding.top_p import keep_top_p
 
 INF = float("inf")
 
@@ -20,9 +20,9 @@ def nucleus(logits, top_p):
     return kept
 
 
-@pytest.mark.parametrize("vocab_size, spread", [(30, 2.0), (3 * _HEAD, 4.0), (3 * _HEAD, 0.01)])
+@pytest.mark.parametrize("vocab_size, spread", [(30, 2.0), (1500, 4.0), (1500, 2.0), (1500, 0.01)])
 def test_the_smallest_set_that_reaches_p_stays(vocab_size, spread):
-    """The last case is nearly uniform: the sorted head does not reach p and everything is sorted."""
+    """Found among the first 64 tokens, the first 512, and, in the last case, all."""
     logits = np.random.default_rng(1).normal(0, spread, [5, vocab_size]).astype(np.float32)
     top_p = np.array([0.0, 0.1, 0.5, 0.9, 0.97], np.float32)
     result = keep_top_p(logits, top_p).numpy()
@@ -46,3 +46,17 @@ def test_zero_keeps_the_likeliest_and_equals_stay_together():
 def test_impossible_tokens_stay_impossible():
     result = keep_top_p(tf.constant([[-INF, 0.0, -INF, 0.0]]), tf.constant([0.9999999]))
     np.testing.assert_array_equal(result, [[-INF, 0, -INF, 0]])
+
+
+def test_a_row_that_needs_many_tokens_does_not_change_its_neighbours():
+    logits = np.random.default_rng(1).normal(0, [[4.0], [0.01]], [2, 1500]).astype(np.float32)
+    both = keep_top_p(logits, tf.constant([0.9, 0.9])).numpy()
+    alone = [keep_top_p(row[None], tf.constant([0.9])).numpy()[0] for row in logits]
+    np.testing.assert_array_equal(both, alone)
+    assert np.isfinite(both[0]).sum() < 64 and np.isfinite(both[1]).sum() > 512
+
+
+def test_a_row_without_a_possible_token_and_a_vocabulary_of_one():
+    impossible = tf.fill([1, 4], -INF)
+    np.testing.assert_array_equal(keep_top_p(impossible, tf.constant([0.5])), impossible)
+    np.testing.assert_array_equal(keep_top_p(tf.constant([[-3.0]]), tf.constant([0.0])), [[-3]])

@@ -12,7 +12,7 @@ from tensorflow.python.framework import kernels
 from tflm.errors import UserError
 from tflm.export import audit_ops, text_ops_in
 from tflm.export.audit import core_ops
-from tflm.export.text_ops import TEXT_OPS
+from tflm.export.text_ops import LACKING_TEXT_OPS, TEXT_OPS
 
 TEXT = tf.TensorSpec([None], tf.string, "text")
 
@@ -68,14 +68,60 @@ def test_python_is_refused(tmp_path, name, op):
         audit_ops(path)
 
 
-def test_compilation_by_xla_is_refused(tmp_path):
-    @tf.function(jit_compile=True)
-    def compiled(numbers):
-        return numbers * 2.0
+@tf.function(jit_compile=True)
+def compiled(numbers):
+    return numbers * 2.0
 
-    path = save(tmp_path, fast=lambda text: compiled(tf.zeros_like(text, tf.float32)))
-    with pytest.raises(UserError, match=r"signature 'fast'.*Trace it without jit_compile=True"):
+
+def test_compilation_by_xla_is_refused(tmp_path):
+    def fast(text):
+        return tf.strings.as_string(compiled(tf.zeros_like(text, tf.float32)))
+
+    path = save(tmp_path, fast=in_a_loop(fast), fine=tf.identity)
+    words = (
+        r"signature 'fast'.*Trace it without jit_compile=True, or end the signature's name in _xla: a stock"
+    )
+    with pytest.raises(UserError, match=words):
         audit_ops(path)
+
+
+def test_compilation_by_xla_under_a_name_that_says_so(tmp_path):
+    def fast(text):
+        return tf.strings.as_string(compiled(tf.zeros_like(text, tf.float32)))
+
+    path = save(tmp_path, fast_xla=in_a_loop(fast), fine=tf.identity)
+    assert audit_ops(path) == {"fast_xla": (), "fine": ()}
+
+
+def test_a_name_that_promises_a_compiled_function_in_vain(tmp_path):
+    path = save(tmp_path, fine_xla=tf.strings.lower)
+    with pytest.raises(
+        UserError, match=r"signature 'fine_xla' has nothing that XLA compiles. Trace a part of it"
+    ):
+        audit_ops(path)
+
+
+LACKING = {
+    "TFText>Utf8Binarize": lambda text: tf_text.utf8_binarize(text),
+    "TFText>RoundRobinTrim": lambda text: (
+        tf_text.RoundRobinTrimmer(3).trim([tf.strings.split(text)])[0].to_tensor()
+    ),
+}
+
+
+@pytest.mark.parametrize("op", LACKING)
+def test_what_the_older_stock_server_lacks_is_refused(tmp_path, op):
+    path = save(tmp_path, fine=tf_text.case_fold_utf8, serving_default=LACKING[op])
+    with pytest.raises(
+        UserError,
+        match=rf"signature 'serving_default' needs '{op}' .*linked by TensorFlow Serving 2.20 \(tensorflow-text "
+        r"2.20.0\), but not by TensorFlow Serving 2.19 \(tensorflow-text 2.12.1\). Use other ops.",
+    ):
+        audit_ops(path)
+
+
+def test_what_a_server_lacks_is_among_the_ops_of_the_wheel():
+    assert LACKING_TEXT_OPS.keys() < TEXT_OPS
 
 
 def test_an_op_that_exists_for_xla_alone_is_refused(tmp_path):

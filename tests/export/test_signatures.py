@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tflm.errors import UserError
-from tflm.export.signatures import Signature, input_specs, read_signatures
+from tflm.export.signatures import Signature, input_specs, is_compiled, read_signatures
 
 TEXT = tf.TensorSpec([None], tf.string, "text")
 
@@ -56,3 +56,8 @@ def test_a_function_without_specs_is_refused():
     for function in (len, tf.function(lambda text: {"y": text})):
         with pytest.raises(UserError, match=r"expected a tf.function with an input_signature"):
             input_specs("s", function)
+
+
+def test_a_signature_that_xla_compiles_is_known_by_its_name():
+    assert is_compiled("generate_xla")
+    assert not any(map(is_compiled, ["generate", "xla", "generate_xla_2", "xla_generate"]))

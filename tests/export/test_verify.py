@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tflm.errors import UserError
 from tflm.export import ExportError, verify, verify_child, verify_export
-from tflm.export.verify import answers_in_memory, arrays_of_requests, describe_difference
+from tflm.export.verify import answers_in_memory, arrays_of_requests, as_written, describe_difference
 
 TEXT = tf.TensorSpec([None], tf.string, "text")
 SEED = tf.TensorSpec([None], tf.int32, "seed")
@@ -139,3 +139,34 @@ def test_an_output_must_have_a_row_for_each_input():
     requests = arrays_of_requests(signatures, {"s": [{"text": ["a", "你"]}]})
     with pytest.raises(UserError, match="output 'twice' has 4 rows for 2 inputs"):
         answers_in_memory(signatures, requests)
+
+
+def test_what_runs_as_written_leaves_the_settings_as_they_were():
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options({"constant_folding": False})
+    try:
+        with as_written():
+            found = tf.config.optimizer.get_experimental_options()
+            assert found["disable_meta_optimizer"] and not found["constant_folding"]
+        found = tf.config.optimizer.get_experimental_options()
+        assert not found["disable_meta_optimizer"] and not found["constant_folding"]
+    finally:
+        tf.config.optimizer.set_experimental_options({"constant_folding": True, **before})
+
+
+def test_the_answers_in_memory_are_those_of_the_functions_as_written():
+    seen = []
+
+    @tf.function(input_signature=[TEXT])
+    def function(text):
+        return {"text": text}
+
+    def answer(*inputs):
+        seen.append(tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"])
+        return function(*inputs)
+
+    answer.input_signature = function.input_signature
+    answer.get_concrete_function = function.get_concrete_function
+    answers = answers_in_memory({"s": answer}, {"s": [{"text": strings("你好")}]})
+    assert answers["s"][0]["text"][0].decode() == "你好"
+    assert seen == [True]

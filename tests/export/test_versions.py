@@ -86,6 +86,28 @@ def test_many_threads_all_publish(tmp_path):
     assert all(os.path.isfile(os.path.join(path, "file")) for path in paths)
 
 
+def test_a_folder_renamed_while_it_is_made(tmp_path, monkeypatch):
+    """`os.makedirs` looks twice: it was there, and then it was not."""
+    make, failed = os.makedirs, []
+
+    def makedirs(path, **settings):
+        if path.endswith(".tmp") and not failed:
+            failed.append(path)
+            raise FileExistsError(path)
+        make(path, **settings)
+
+    monkeypatch.setattr(os, "makedirs", makedirs)
+    assert publish(tmp_path / "m") == str(tmp_path / "m" / "1")
+    assert failed
+
+
+def test_a_file_in_place_of_the_folder(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "1.tmp").write_text("")
+    with pytest.raises(FileExistsError), reserve(str(tmp_path / "m")):
+        pass
+
+
 def test_a_number_taken_meanwhile_gives_the_next(tmp_path):
     taken = tmp_path / "m" / "1"
     with reserve(str(tmp_path / "m")) as reservation:

@@ -76,3 +76,14 @@ def test_there_are_never_more_records_than_a_server_accepts(tmp_path):
     request = {"text": np.array([b"a"], object)}
     write_warmup(str(tmp_path), "m", {"s": [request] * 1005})
     assert sum(1 for _ in tf.data.TFRecordDataset(str(tmp_path / WARMUP_FILE))) == 1000
+
+
+def test_what_xla_compiles_is_left_out(tmp_path):
+    """A stock server would fail at it, and drop the version."""
+    request = {"text": np.array([b"a"], object)}
+    write_warmup(
+        str(tmp_path), "m", {"generate_xla": [request], "generate": [request], "score": [request] * 2}
+    )
+    records = tf.data.TFRecordDataset(str(tmp_path / WARMUP_FILE))
+    requests = [PredictionLog.FromString(record.numpy()).predict_log.request for record in records]
+    assert [request.model_spec.signature_name for request in requests] == ["generate", "score", "score"]

@@ -9,6 +9,8 @@ import tensorflow as tf
 import tflm.export.write
 from tflm.errors import UserError
 from tflm.export import ExportError, verify_checksums, write_export
+from tflm.export.signatures import read_meta_graph
+from tflm.export.warmup import WARMUP_FILE
 
 TEXT = tf.TensorSpec([None], tf.string, "text")
 REQUESTS = {"serving_default": [{"text": ["hello", "你好"]}]}
@@ -71,6 +73,64 @@ def test_state_that_moved_on_is_caught(tmp_path):
             files={},
         )
     assert os.listdir(tmp_path / "m") == []
+
+
+def test_a_part_compiled_by_xla_beside_a_plain_one(tmp_path):
+    """Checked in the fresh process as the others; told on the card; no warm-up for a stock server to fail at."""
+    twice = tf.function(lambda numbers: numbers * 2.0, jit_compile=True)
+
+    def doubled(name, double):
+        spec = tf.TensorSpec([None], tf.float32, "numbers")
+        return tf.function(lambda numbers: {name: double(numbers)}, input_signature=[spec])
+
+    requests = [{"numbers": [1.5]}, {"numbers": [3.0, -1.0]}]
+    path = write_export(
+        {"double": doubled("a", lambda numbers: numbers * 2.0), "double_xla": doubled("b", twice)},
+        [],
+        str(tmp_path / "m"),
+        requests={"double": requests, "double_xla": requests},
+        card={},
+        files={},
+    )
+    loaded = tf.saved_model.load(path)
+    answers = [loaded.signatures[name](tf.constant([3.0])) for name in ("double", "double_xla")]
+    assert [answers[0]["a"].numpy(), answers[1]["b"].numpy()] == [[6.0], [6.0]]
+    records = [record.numpy() for record in tf.data.TFRecordDataset(os.path.join(path, WARMUP_FILE))]
+    assert len(records) == 2
+    assert not [record for record in records if b"double_xla" in record]
+    with open(os.path.join(path, "model_card.md"), encoding="utf-8") as file:
+        card = file.read()
+    assert "\n`double_xla`: TensorFlow Serving answers them only if it was started with" in card
+    assert "`double` 2, `double_xla` 2" in card
+
+
+def test_what_was_traced_is_saved_as_it_is(tmp_path, monkeypatch):
+    """No function is traced twice, nor written twice where two share it."""
+    traced = []
+
+    @tf.function(input_signature=[TEXT])
+    def shared(text):
+        traced.append("shared")
+        return {"text": tf.strings.upper(text)}
+
+    @tf.function(input_signature=[TEXT])
+    def both(text):
+        traced.append("both")
+        return {"text": shared(text)["text"]}
+
+    monkeypatch.setattr(tflm.export.write, "verify_export", lambda *_: None)
+    rows = [{"text": ["a", "你"]}, {"text": ["b"]}]
+    path = write_export(
+        {"shared": shared, "serving_default": both},
+        [],
+        str(tmp_path / "m"),
+        requests={"shared": rows, "serving_default": rows},
+        card={},
+        files={},
+    )
+    assert sorted(traced) == ["both", "shared"]
+    functions = read_meta_graph(path).graph_def.library.function
+    assert sum(node.op == "StringUpper" for function in functions for node in function.node_def) == 1
 
 
 def test_a_refused_op_leaves_nothing(tmp_path):

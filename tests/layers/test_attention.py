@@ -89,7 +89,7 @@ def test_a_whole_sequence(rng, kind, layer):
     x = rng.normal(size=(B, T, WIDTH)).astype(np.float32)
     result, (keys, values) = layer(x, causal_mask(T), tf.range(T)[None])
     assert result.shape == (B, T, WIDTH)
-    assert keys.shape == values.shape == (B, T, layer.num_kv_heads, D)
+    assert keys.shape == values.shape == (B, layer.num_kv_heads, T, D)
     for row in range(B):
         np.testing.assert_allclose(result[row], attend_slowly(layer, x[row], base_of(kind)), atol=1e-4)
 
@@ -99,7 +99,7 @@ def test_a_cache_with_padding_on_the_left(rng, kind, layer):
     num_padding, capacity = np.array([0, 2, 3]), 8
     x = rng.normal(size=(3, 7, WIDTH)).astype(np.float32)
     x[1, :2], x[2, :3] = 50.0, -70.0  # padding that would be seen if it leaked
-    cache = (np.zeros((3, capacity, layer.num_kv_heads, D), np.float32),) * 2
+    cache = (np.zeros((3, layer.num_kv_heads, capacity, D), np.float32),) * 2
     outputs = []
     for begin, end in [(0, 4), (4, 5), (5, 7)]:
         mask = cache_mask(capacity, end - begin, begin, tf.constant(num_padding, tf.int32))
@@ -111,7 +111,7 @@ def test_a_cache_with_padding_on_the_left(rng, kind, layer):
         expected = attend_slowly(layer, x[row, padding:], base_of(kind))
         np.testing.assert_allclose(outputs[row, padding:], expected, atol=1e-4)
     assert np.isfinite(outputs).all()
-    assert not np.any(cache[0][:, 7:]) and not np.any(cache[1][:, 7:])
+    assert not np.any(cache[0][:, :, 7:]) and not np.any(cache[1][:, :, 7:])
 
 
 def test_graph_shapes_and_precision(rng, check_layer, kind):
@@ -124,18 +124,18 @@ def test_graph_shapes_and_precision(rng, check_layer, kind):
 def test_a_cache_in_a_graph_of_unknown_sizes(rng, layer):
     @tf.function(reduce_retracing=True)
     def step(x, keys, values, index):
-        mask = cache_mask(tf.shape(keys)[1], tf.shape(x)[1], index, tf.zeros([tf.shape(x)[0]], tf.int32))
+        mask = cache_mask(tf.shape(keys)[2], tf.shape(x)[1], index, tf.zeros([tf.shape(x)[0]], tf.int32))
         positions = (index + tf.range(tf.shape(x)[1]))[None]
         return layer(x, mask, positions, cache=(keys, values), cache_index=index)
 
     specs = (
         tf.TensorSpec([None, None, WIDTH]),
-        *[tf.TensorSpec([None, None, layer.num_kv_heads, D])] * 2,
+        *[tf.TensorSpec([None, layer.num_kv_heads, None, D])] * 2,
         tf.TensorSpec([], tf.int32),
     )
     function = step.get_concrete_function(*specs)
     x = tf.constant(rng.normal(size=(B, T, WIDTH)), tf.float32)
-    empty = tf.zeros((B, T, layer.num_kv_heads, D))
+    empty = tf.zeros((B, layer.num_kv_heads, T, D))
     _, (keys, values) = function(x[:, :2], empty, empty, tf.constant(0))
     rest, _ = function(x[:, 2:], keys, values, tf.constant(2))
     whole, _ = layer(x, causal_mask(T), tf.range(T)[None])
@@ -152,3 +152,27 @@ def test_softmax_is_float32_under_mixed_precision(under_policy):
     graph = call.get_concrete_function(tf.TensorSpec([B, T, WIDTH])).graph
     dtypes = {op.type: op.inputs[0].dtype for op in graph.get_operations() if op.inputs}
     assert dtypes["Softmax"] == tf.float32 and dtypes["BatchMatMulV2"] == tf.bfloat16
+
+
+def step_graph(layer, jit_compile):
+    """One token more over caches of 3 rows and 8 places, with every size known, as inside a segment."""
+
+    @tf.function(autograph=False, jit_compile=jit_compile)
+    def step(x, keys, values, index):
+        mask = cache_mask(8, 1, index, tf.constant([0, 2, 3]))
+        return layer(x, mask, tf.fill([3, 1], index), cache=(keys, values), cache_index=index)
+
+    return step
+
+
+def test_a_compiled_step_equals_the_plain_one(rng, layer):
+    x = tf.constant(rng.normal(size=(3, 1, WIDTH)), tf.float32)
+    cache = [tf.constant(rng.normal(size=(3, layer.num_kv_heads, 8, D)), tf.float32) for _ in range(2)]
+    plain, plain_cache = step_graph(layer, False)(x, *cache, tf.constant(5))
+    compiled, compiled_cache = step_graph(layer, True)(x, *cache, tf.constant(5))
+    np.testing.assert_allclose(compiled, plain, atol=1e-5)
+    for one, other, before in zip(compiled_cache, plain_cache, cache, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+        kept = [0, 1, 2, 3, 4, 6, 7]
+        np.testing.assert_array_equal(one.numpy()[:, :, kept], before.numpy()[:, :, kept])
+        assert np.any(one[:, :, 5] != before[:, :, 5])

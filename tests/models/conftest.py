@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from tflm.export.verify import as_written
 from tflm.models import LSTMConfig, TransformerDecoderConfig, build_model
 
 VOCAB_SIZE = 29
@@ -70,3 +71,10 @@ def make_model():
 @pytest.fixture
 def rng():
     return np.random.default_rng(3)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_graph_optimizer():
+    """These graphs run a few times each: to optimise them takes longer than to run them."""
+    with as_written():
+        yield

@@ -1,4 +1,4 @@
-"""Generation with real models: what stands beside a row does not change it, and the cache changes nothing."""
+"""Generation with real models: what stands beside a row does not change it, the cache changes nothing, XLA neither."""
 
 import numpy as np
 import pytest
@@ -7,17 +7,24 @@ import tensorflow as tf
 from tflm.decoding import DecodingConfig, generate, settings_specs, settings_tensors
 
 END, PAD, LIMIT = 2, 0, 16
-PROMPTS = [[1, 9, 4, 21, 7], [1], [1, 28, 28], [1, 5, 6, 8], [1, 13]]
+PROMPTS = [[1, 9, 4, 21, 7], [1], [1, 28, 28], [1, 5, 6, 8], [1, 13], [1, 7, 7], [1, 20, 3, 4]]
 SETTINGS = [
     DecodingConfig(temperature=0.0, max_new_tokens=8),
     DecodingConfig(seed=1, max_new_tokens=11),
     DecodingConfig(seed=2, temperature=0.7, top_k=5, max_new_tokens=0),
     DecodingConfig(seed=3, temperature=2.0, top_p=0.9, repetition_penalty=1.3, max_new_tokens=30),
-    DecodingConfig(seed=4, min_p=0.05, min_new_tokens=4, max_new_tokens=9),
+    DecodingConfig(seed=4, min_p=0.05, min_new_tokens=4, max_new_tokens=9, typical_p=0.9),
+    DecodingConfig(
+        seed=5, frequency_penalty=0.5, presence_penalty=0.1, no_repeat_ngram_size=2, banned_ids=(5,)
+    ),
+    DecodingConfig(
+        seed=6, temperature=1.5, forced_ids=(9, 9), min_new_tokens=20, max_new_tokens=40, slide=True
+    ),
 ]
+ROWS = list(range(len(PROMPTS)))
 
 
-@pytest.fixture(scope="module", params=["grouped", "gpt2", "original", "lstm"])
+@pytest.fixture(scope="module", params=["grouped", "gpt2", "original", "relative", "lstm"])
 def model(request, configs, make_model):
     model = make_model(configs[request.param], scale=0.3)
     if (
@@ -27,35 +34,53 @@ def model(request, configs, make_model):
     return model
 
 
-@pytest.fixture(scope="module")
-def run(model):
-    """One graph for every batch size, prompt length and setting; segments of 3 steps, so that caches grow."""
+def make_graph(model, segment_length, compiled=False):
+    """One graph for every batch size, prompt length and setting."""
     prompt_spec = tf.RaggedTensorSpec([None, None], tf.int32)
 
     @tf.function(input_signature=[prompt_spec, *settings_specs().values()], autograph=False)
     def graph(prompts, *settings):
-        settings = dict(zip(settings_specs(), settings, strict=True))
         return generate(
-            model, prompts, settings, end_id=END, pad_id=PAD, max_total_length=LIMIT, segment_length=3
+            model,
+            prompts,
+            dict(zip(settings_specs(), settings, strict=True)),
+            end_id=END,
+            pad_id=PAD,
+            max_total_length=LIMIT,
+            segment_length=segment_length,
+            compiled=compiled,
         )
 
-    def run_rows(rows):
-        """(tokens, log-probability) of each of the numbered rows, in one batch."""
-        each = [settings_tensors(SETTINGS[row], 1) for row in rows]
-        settings = [tf.concat([one[name] for one in each], 0) for name in settings_specs()]
-        generation = graph(tf.ragged.constant([PROMPTS[row] for row in rows], dtype=tf.int32), *settings)
-        return [
-            (ids[:count].tolist(), float(log_probability))
-            for ids, count, log_probability in zip(*(part.numpy() for part in generation), strict=True)
-        ]
+    return graph
 
-    return run_rows
+
+def run_rows(graph, rows):
+    """(tokens, log-probability) of each of the numbered rows, in one batch."""
+    each = [settings_tensors(SETTINGS[row], 1) for row in rows]
+    width = {name: max(one[name].shape[-1] for one in each) for name in ("banned_ids", "forced_ids")}
+    for one in each:
+        for name, wanted in width.items():
+            one[name] = tf.pad(one[name], [[0, 0], [0, wanted - one[name].shape[-1]]], constant_values=-1)
+    settings = [tf.concat([one[name] for one in each], 0) for name in settings_specs()]
+    generation = graph(tf.ragged.constant([PROMPTS[row] for row in rows], dtype=tf.int32), *settings)
+    parts = (generation.token_ids, generation.num_tokens, generation.log_probability)
+    return [
+        (ids[:count].tolist(), float(log_probability))
+        for ids, count, log_probability in zip(*(part.numpy() for part in parts), strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(model):
+    """run(rows), in segments of 3 steps, so that caches grow."""
+    graph = make_graph(model, segment_length=3)
+    return lambda rows: run_rows(graph, rows)
 
 
 def test_a_row_does_not_depend_on_its_neighbours(run):
-    alone = [run([row])[0] for row in range(len(PROMPTS))]
+    alone = [run([row])[0] for row in ROWS]
     assert any(len(tokens) > 3 for tokens, _ in alone)
-    for order in ([0, 1, 2, 3, 4], [4, 2, 0, 3, 1], [3, 3, 1]):
+    for order in (ROWS, [4, 2, 0, 6, 3, 1, 5], [3, 3, 1]):
         for row, (tokens, log_probability) in zip(order, run(order), strict=True):
             assert tokens == alone[row][0]
             assert log_probability == pytest.approx(alone[row][1], abs=1e-3)
@@ -78,7 +103,32 @@ def test_greedy_text_is_that_of_whole_sequences_read_again_for_each_token(model,
     assert log_probability == pytest.approx(total, abs=1e-3)
 
 
-def test_no_text_is_longer_than_the_context(run):
-    for row, (tokens, _) in enumerate(run([0, 1, 2, 3, 4])):
-        assert len(PROMPTS[row]) + len(tokens) <= LIMIT
+def test_no_text_is_longer_than_the_context_unless_it_slides(run):
+    for row, (tokens, _) in enumerate(run(ROWS)):
+        assert len(PROMPTS[row]) + len(tokens) <= LIMIT or SETTINGS[row].slide
         assert len(tokens) <= SETTINGS[row].max_new_tokens
+    assert len(run([6])[0][0]) >= 20 > LIMIT and run([6])[0][0][:2] == [9, 9]
+
+
+def test_a_text_that_slides_is_that_of_its_last_half_read_again(model, run):
+    """Where the context is full, the last half of it is read anew, and then token by token until it is full again."""
+    tokens, log_probability = run([6])[0]
+    text = PROMPTS[6] + tokens
+    total, first = 0.0, 0
+    for place in range(len(PROMPTS[6]), len(text)):
+        if place - 1 - first == LIMIT:  # all that the model holds before it reads token number place - 1
+            first = place - 1 - LIMIT // 2
+        logits = model(np.array([text[first:place]], np.int32))[0, -1].numpy().astype(np.float64)
+        total += logits[text[place]] - np.log(np.exp(logits).sum())
+    if len(tokens) < SETTINGS[6].max_new_tokens:
+        pytest.skip("it came to its end, whose log-probability is in the sum too")
+    assert log_probability == pytest.approx(total, abs=2e-3)
+
+
+def test_compiled_by_xla_the_texts_are_the_same(model, run):
+    if getattr(model.config, "positions", "") != "learned":
+        pytest.skip("one model: compiling takes long")
+    graph = make_graph(model, segment_length=32, compiled=True)
+    for (tokens, log_probability), (expected, plain) in zip(run_rows(graph, ROWS), run(ROWS), strict=True):
+        assert tokens == expected
+        assert log_probability == pytest.approx(plain, abs=1e-3)

@@ -78,7 +78,7 @@ def test_a_row_that_has_stopped_may_be_read_past_the_limit(configs, make_model, 
 
 def test_caches_have_the_compute_dtype(configs, make_model):
     state = make_model(configs["grouped"]).initial_state(2, 5)
-    assert [key.shape for key in state["keys"]] == [(2, 5, 2, 4)] * 2
+    assert [key.shape for key in state["keys"]] == [(2, 2, 5, 4)] * 2
     assert state["values"][0].dtype == tf.float32
 
 

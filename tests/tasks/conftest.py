@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tflm.decoding import DecodingConfig, settings_tensors
+from tflm.export.verify import as_written
 from tflm.models import LSTMConfig, TransformerDecoderConfig, build_model
 from tflm.tasks import LanguageModeling, LanguageModelingConfig, Pairs, PairsConfig
 from tflm.text import TokenizerConfig, train_tokenizer
@@ -96,7 +97,17 @@ def request_settings():
     def make(num_rows, **changes):
         settings = settings_tensors(DecodingConfig(), num_rows)
         for name, value in changes.items():
-            settings[name] = tf.broadcast_to(tf.cast(value, settings[name].dtype), [num_rows])
+            if settings[name].shape.rank == 2:
+                settings[name] = tf.constant(value, settings[name].dtype)
+            else:
+                settings[name] = tf.broadcast_to(tf.cast(value, settings[name].dtype), [num_rows])
         return settings
 
     return make
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_graph_optimizer():
+    """These graphs run a few times each: to optimise them takes longer than to run them."""
+    with as_written():
+        yield

@@ -10,11 +10,12 @@ import tensorflow as tf
 
 from tests.tasks.train_for import train_for
 from tflm.data import build_store
-from tflm.decoding import DecodingConfig
+from tflm.decoding import DecodingConfig, settings_lists
 from tflm.errors import UserError
 from tflm.models import TransformerDecoderConfig, build_model
 from tflm.tasks import Chat, ChatConfig
 from tflm.tasks.conversations import ROLES
+from tflm.tasks.streaming import decode_request, state_of
 from tflm.text import TokenizerConfig, train_tokenizer
 
 NAMES = ["Ann", "Bo", "Cy", "李", "王", "张"]
@@ -42,8 +43,8 @@ def make_task(tokenizer, max_length=LENGTH, **settings):
     )
 
 
-def ask(signature, conversations, **changes):
-    """The outputs of `chat` for lists of (role, text)."""
+def ask(signature, conversations, state=None, **changes):
+    """The outputs of `chat`, `prefill` or `resume` for lists of (role, text)."""
     count = len(conversations)
     width = max(map(len, conversations))
     padded = [[*each, *[("", "")] * (width - len(each))] for each in conversations]
@@ -51,9 +52,9 @@ def ask(signature, conversations, **changes):
         "roles": [[m[0] for m in each] for each in padded],
         "messages": [[m[1] for m in each] for each in padded],
     }
-    plain = dict(seed=0, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0)
-    plain |= {"min_new_tokens": 0, "max_new_tokens": 12, **changes}
-    inputs |= {name: [value] * count for name, value in plain.items()}
+    inputs |= settings_lists(DecodingConfig(temperature=0.0, max_new_tokens=12), count)
+    inputs |= {name: value if isinstance(value, list) else [value] * count for name, value in changes.items()}
+    inputs |= state or {}
     specs = signature.input_signature
     return {
         k: v.numpy() for k, v in signature(*(tf.constant(inputs[s.name], s.dtype) for s in specs)).items()
@@ -107,6 +108,60 @@ def test_streamed_equals_unstreamed(trained):
     request = trained[0].example_requests()["prefill"][1]
     pieces, _ = stream(signatures, request, 2)
     assert [b"".join(row) for row in pieces] == run(signatures["chat"], request)["text"].tolist()
+
+
+def resumed(signatures, outputs, conversations, **changes):
+    """The outputs of `resume`, for what is said next, after outputs of `prefill`, `decode` or `resume`."""
+    return ask(signatures["resume"], conversations, state_of(outputs), **changes)
+
+
+def said(signatures, first):
+    """All of an answer that `prefill` or `resume` began: its texts, and the last outputs."""
+    pieces = [[piece] for piece in first["piece"]]
+    while not first["finished"].all():
+        specs = signatures["decode"].input_signature
+        request = decode_request(first, 3)
+        first = {
+            k: v.numpy()
+            for k, v in signatures["decode"](*(tf.constant(request[s.name], s.dtype) for s in specs)).items()
+        }
+        for row, piece in zip(pieces, first["piece"], strict=True):
+            row.append(piece)
+    return [b"".join(row).decode() for row in pieces], first
+
+
+@pytest.mark.parametrize("limits", [[12, 12, 12], [12, 1, 0]])
+def test_a_second_turn_reads_only_what_is_new(trained, limits):
+    """As if the whole conversation were read: rows that end at different times, by an end token and by a limit."""
+    _, _, signatures = trained
+    names = ["Ann", "李", "Bo"]
+    turns = [[("user", name)] for name in names]
+    answers, state = said(signatures, ask(signatures["prefill"], turns, max_new_tokens=limits))
+    assert answers[0] == "ok" and (limits[1] == 12 or answers[1:] == ["o", ""])
+    for question in ("?", "and then?"):
+        again = [[("user", question)] for _ in names]
+        first = resumed(signatures, state, again)
+        assert first["fits"].all()
+        told, state = said(signatures, first)
+        turns = [
+            [*turn, ("assistant", answer), ("user", question)]
+            for turn, answer in zip(turns, answers, strict=True)
+        ]
+        whole = ask(signatures["chat"], turns)
+        assert told == [text.decode() for text in whole["text"]]
+        np.testing.assert_allclose(state["log_probability"], whole["log_probability"], rtol=1e-4, atol=1e-4)
+        assert state["num_tokens"].tolist() == whole["num_tokens"].tolist()
+        answers = told
+    if limits == [12, 12, 12]:
+        assert [turn[0][1] for turn in turns] == names
+
+
+def test_what_does_not_fit_behind_the_state_says_so(trained):
+    _, _, signatures = trained
+    _, state = said(signatures, ask(signatures["prefill"], [[("user", "Ann")], [("user", "Bo")]]))
+    first = resumed(signatures, state, [[("user", "x" * 60)], [("user", "?")]])
+    assert first["fits"].tolist() == [False, True]
+    assert first["finished"][0] and first["piece"][0] == b""
 
 
 def test_what_is_left_out_is_counted(trained):

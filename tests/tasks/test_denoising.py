@@ -17,6 +17,8 @@ TEXTS = ["we like to read and to write", "我们都喜欢学习自然语言处�
 SENTINELS = tuple(f"sentinel_{index}" for index in range(12))
 SPECIALS = ("separator", "mask", *SENTINELS)
 
+NO_STOPS = tf.constant([[""]])
+
 
 @pytest.fixture(scope="module")
 def own_tokenizers():
@@ -151,7 +153,7 @@ def learned(task, blocks, num_steps=100):
         [row[row > 0].tolist() for row in batch[name].numpy()] for name in ("source_ids", "token_ids")
     )
     asked = [blanked(task, row) for row in sources]
-    assert task.sources(tf.constant(asked)).to_list() == sources  # a blank is read as what was missing
+    assert task.sources(tf.constant(asked)).rows.to_list() == sources  # a blank is read as what was missing
     return model, asked, targets, batch
 
 
@@ -202,12 +204,12 @@ def test_fillings_of_any_tokens_that_a_model_may_write(own_tokenizer):
     text = ["1____2____3", "____我____", "没有____", "____, ____"]
     texts = {t: own_tokenizer.detokenize(tf.constant([[t]])).numpy()[0].decode() for t in (a, b, c)}
     expected = [f"1{texts[b]}{texts[c]}2{texts[a]}3", f"我{texts[c]}{texts[b]}", "没有____", "____, ____"]
-    answers = task.answers(tf.constant(text), tf.constant(rows))
+    answers = task.answers(tf.constant(text), tf.constant(rows), NO_STOPS)
     assert [answer.decode() for answer in answers.numpy()] == expected
-    empty = task.answers(tf.constant(["a____"]), tf.zeros([1, 0], tf.int32))
+    empty = task.answers(tf.constant(["a____"]), tf.zeros([1, 0], tf.int32), NO_STOPS)
     assert empty.numpy().tolist() == [b"a____"]
     many, last = BLANK.join("abcdefghijklmnop"), task._mark_ids[-1]
-    [answer] = task.answers(tf.constant([many]), tf.constant([[first, b, last, a]])).numpy()
+    [answer] = task.answers(tf.constant([many]), tf.constant([[first, b, last, a]]), NO_STOPS).numpy()
     assert answer.decode() == f"a{texts[b]}{BLANK.join('bcdefghijkl')}{texts[a]}{BLANK.join('mnop')}"
 
 
@@ -215,7 +217,7 @@ def test_sources_leave_room_for_the_end(own_tokenizer):
     long = " ".join(TEXTS)
     for objective in OBJECTIVES:
         task = make_task(own_tokenizer, 12, objective, mean_span_length=2.0)
-        source = task.sources(tf.constant([long, ""])).to_list()
+        source = task.sources(tf.constant([long, ""])).rows.to_list()
         tokens = tokens_of(own_tokenizer, long)
         assert source[0] == [
             *(tokens[-11:] if objective == "prefix_lm" else tokens[:11]),

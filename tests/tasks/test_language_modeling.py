@@ -27,7 +27,7 @@ def test_encode_of_one_continuous_text(tokenizer, language_modeling):
 def test_a_short_prompt_is_whole(tokenizer, language_modeling):
     task = language_modeling(tokenizer, max_length=64)
     text = TEXTS[:2]
-    prompts = task.prompts(tf.constant(text), tf.constant([5, 5])).to_list()
+    prompts = task.prompts(tf.constant(text), tf.constant([5, 5])).rows.to_list()
     assert prompts == [[tokenizer.start_id, *row] for row in tokenizer.tokenize(tf.constant(text)).to_list()]
 
 
@@ -39,7 +39,7 @@ def test_a_long_prompt_loses_its_beginning(
     """Of 20 places the answer has what it asks for, and the prompt at least half."""
     task = language_modeling(tokenizer, max_length=20, mark_documents=mark_documents)
     texts = ["The quick brown fox jumps over the lazy dog, 12345", "我爱自然语言处理，你好世界" * 2]
-    prompts = task.prompts(tf.constant(texts), tf.fill([2], max_new_tokens)).to_list()
+    prompts = task.prompts(tf.constant(texts), tf.fill([2], max_new_tokens)).rows.to_list()
     for text, prompt in zip(texts, prompts, strict=True):
         tokens = tokenizer.tokenize(tf.constant([text])).to_list()[0]
         assert len(tokens) > 20 and len(prompt) == kept
@@ -51,7 +51,7 @@ def test_a_long_prompt_loses_its_beginning(
 
 def test_rows_may_ask_for_different_lengths(tokenizers, language_modeling):
     task = language_modeling(tokenizers["byte"], max_length=20)
-    prompts = task.prompts(tf.constant(["x" * 50] * 3), tf.constant([2, 8, 30]))
+    prompts = task.prompts(tf.constant(["x" * 50] * 3), tf.constant([2, 8, 30])).rows
     assert prompts.row_lengths().numpy().tolist() == [18, 12, 10]
 
 
@@ -59,7 +59,7 @@ def test_an_empty_prompt_begins_somewhere(tokenizers, language_modeling):
     for name, tokenizer in tokenizers.items():
         for mark_documents in (True, False):
             task = language_modeling(tokenizer, mark_documents=mark_documents)
-            prompts = task.prompts(tf.constant(["", " "]), tf.constant([5, 5]))
+            prompts = task.prompts(tf.constant(["", " "]), tf.constant([5, 5])).rows
             assert min(prompts.row_lengths().numpy()) >= 1, (name, mark_documents)
 
 

@@ -36,7 +36,7 @@ def test_a_long_source_keeps_one_side(tokenizer, pairs, keep_source):
         tokens = tokens_of(tokenizer, text)
         assert len(tokens) > 6
         kept = tokens[:6] if keep_source == "start" else tokens[-6:]
-        prompt = task.prompts(tf.constant([text]), tf.constant([1000])).to_list()[0]
+        prompt = task.prompts(tf.constant([text]), tf.constant([1000])).rows.to_list()[0]
         assert prompt == [tokenizer.start_id, *kept, tokenizer.special_tokens["separator"]]
         # Training sees the same prompt, and a long target from its beginning.
         row = task.encode({"source": tf.constant([text]), "target": tf.constant([text])})[

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tflm.decoding import DecodingConfig
+
 ODD_TEXTS = [
     "",
     " ",
@@ -75,17 +77,20 @@ def served(make_task, tokenizers, make_model):
 
 def test_signatures_are_those_of_the_contract(served):
     task, _, signatures = served("byte")
-    assert list(signatures) == ["serving_default", "generate", "score", "tokenize", "prefill", "decode"]
+    texts = ["serving_default", "generate", "beam", "choose", "alternatives", "score", "tokenize"]
+    assert set(texts) | {"prefill", "decode"} <= set(signatures)
     specs = {name: fn.input_signature for name, fn in signatures.items()}
     names = {name: [spec.name for spec in each] for name, each in specs.items()}
-    settings = ["seed", "temperature", "top_k", "top_p", "min_p", "repetition_penalty"]
-    settings += ["min_new_tokens", "max_new_tokens"]
+    settings = list(vars(DecodingConfig()))
     assert names["serving_default"] == names["tokenize"] == ["text"]
     assert names["generate"] == names["prefill"] == ["text", *settings]
+    assert names["alternatives"] == ["text", "token_ids", "max_new_tokens", "num_alternatives"]
+    assert names["choose"] == ["text", "choices"]
     assert names["score"] == (["text", "target"] if task.compact_loss else ["text"])
     assert names["decode"][0] == "num_tokens"
-    for name, each in specs.items():
-        assert all(spec.shape.as_list() == [None] for spec in each) or name == "decode"
+    lists = {"stop", "choices", "banned_ids", "forced_ids", "token_ids"}
+    for name in texts:
+        assert all(spec.shape.rank == (2 if spec.name in lists else 1) for spec in specs[name])
 
 
 @pytest.mark.parametrize("name", ["byte", "sentencepiece", "wordpiece", "character"])
@@ -94,7 +99,7 @@ def test_every_prompt_has_a_token_and_fits(make_task, tokenizers, name):
     for max_new_tokens in (0, 5, 1000):
         lengths = task.prompts(
             tf.constant(ODD_TEXTS), tf.fill([len(ODD_TEXTS)], max_new_tokens)
-        ).row_lengths()
+        ).rows.row_lengths()
         assert min(lengths.numpy()) >= 1 and max(lengths.numpy()) <= task.max_length
 
 
@@ -120,7 +125,7 @@ def test_the_context_limit_is_kept(served, request_settings, max_new_tokens):
     text = tf.constant(["", "short", "x" * 31, "y" * 500, "中文" * 90])
     settings = request_settings(5, seed=range(5), min_new_tokens=3, max_new_tokens=max_new_tokens)
     answer = signatures["generate"](text, *settings.values())
-    prompts = task.prompts(text, settings["max_new_tokens"])
+    prompts = task.prompts(text, settings["max_new_tokens"]).rows
     num_tokens = answer["num_tokens"].numpy()
     assert (num_tokens + prompts.row_lengths().numpy() <= task.max_length).all() or max_new_tokens < 0
     assert (num_tokens <= max(max_new_tokens, 0)).all()

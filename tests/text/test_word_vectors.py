@@ -136,7 +136,10 @@ def test_gloves_words_with_spaces_in_them(write):
             r"is cut off: its first line says 3 words of 2 dimensions, and it ends in word 3",
         ),
         (binary(b"")[:17], "and it ends in word 2"),
-        (gzip.compress(b"a 1 2\n" * 99, mtime=0)[:-12], "cannot read the word vectors .*end-of-stream marker"),
+        (
+            gzip.compress(b"a 1 2\n" * 99, mtime=0)[:-12],
+            "cannot read the word vectors .*end-of-stream marker",
+        ),
         (b"a 1 2\nb nan 2\n", "the vector of 'b' has a number that is not finite"),
     ],
 )

@@ -1,21 +1,9 @@
-"""The settings of generation: their defaults, their checks, and their form inside a graph."""
+"""The settings of generation: their defaults and their checks. Free of TensorFlow, for clients of a server."""
 
 import dataclasses
-
-import tensorflow as tf
+from typing import Any
 
 from tflm.errors import UserError
-
-_DTYPES = {
-    "seed": tf.int64,
-    "temperature": tf.float32,
-    "top_k": tf.int32,
-    "top_p": tf.float32,
-    "min_p": tf.float32,
-    "repetition_penalty": tf.float32,
-    "min_new_tokens": tf.int32,
-    "max_new_tokens": tf.int32,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +24,32 @@ class DecodingConfig:
     """Sample from the smallest set of likeliest tokens whose probabilities reach p. 1 is off."""
     min_p: float = 0.0
     """Sample from tokens at least this fraction as likely as the likeliest. 0 is off."""
+    typical_p: float = 1.0
+    """Sample from the tokens whose surprise is nearest to the expected one, until their probabilities reach p. 1 is
+    off."""
     repetition_penalty: float = 1.0
     """Above 1, tokens of the prompt and of the text so far become less likely. 1 is off."""
+    frequency_penalty: float = 0.0
+    """Taken off a token's logit for each time that the text so far has it; the prompt does not count. 0 is off."""
+    presence_penalty: float = 0.0
+    """Taken off once from the logit of every token that the text so far has. 0 is off."""
+    no_repeat_ngram_size: int = 0
+    """No so many tokens in a row come twice in prompt and text. 0 is off."""
     min_new_tokens: int = 0
-    """The text cannot end before it has this many tokens."""
+    """The text cannot end before it has this many tokens. A stop text ends it all the same."""
     max_new_tokens: int = 64
     """The text ends here at the latest. The end token does not count."""
+    slide: bool = False
+    """Whether a text goes on where prompt and text fill the model's context: the model then reads the last half of them
+    anew. Otherwise it ends there. Models with an encoder never slide."""
+    banned_ids: tuple[int, ...] = ()
+    """Tokens that are never produced."""
+    forced_ids: tuple[int, ...] = ()
+    """Tokens that the text begins with."""
+    stop: tuple[str, ...] = ()
+    """The text ends before the first of these that it would have."""
+    choices: tuple[str, ...] = ()
+    """The text is one of these, to its end. None is any text."""
 
     def __post_init__(self) -> None:
         limit = 2**31
@@ -50,8 +58,16 @@ class DecodingConfig:
         self._check("top_k", 0 <= self.top_k < limit, "0 (off) or a positive whole number")
         self._check("top_p", 0 <= self.top_p <= 1, "a number from 0 to 1 (off)")
         self._check("min_p", 0 <= self.min_p <= 1, "a number from 0 (off) to 1")
+        self._check("typical_p", 0 <= self.typical_p <= 1, "a number from 0 to 1 (off)")
         self._check(
             "repetition_penalty", 0 < self.repetition_penalty < float("inf"), "a positive number, 1 is off"
+        )
+        for name in ("frequency_penalty", "presence_penalty"):
+            self._check(name, abs(getattr(self, name)) < float("inf"), "a number, 0 is off")
+        self._check(
+            "no_repeat_ngram_size",
+            0 <= self.no_repeat_ngram_size < limit,
+            "0 (off) or a positive whole number",
         )
         self._check("max_new_tokens", 0 <= self.max_new_tokens < limit, "0 or a positive whole number")
         self._check(
@@ -59,54 +75,36 @@ class DecodingConfig:
             0 <= self.min_new_tokens <= self.max_new_tokens,
             f"a whole number from 0 to max_new_tokens, which is {self.max_new_tokens}",
         )
+        for name in ("banned_ids", "forced_ids"):
+            self._check(name, all(0 <= each < limit for each in getattr(self, name)), "token ids, 0 and up")
+        for name in ("stop", "choices"):
+            self._check(name, all(getattr(self, name)), "texts that are not empty")
 
     def _check(self, name: str, is_valid: bool, expected: str) -> None:
         value = getattr(self, name)
         if not is_valid:
             raise UserError(f"{name} is {value!r}, expected {expected}. Set another {name}.")
-        if _DTYPES[name].is_integer and int(value) != value:
+        if name in _WHOLE and int(value) != value:
             raise UserError(f"{name} is {value!r}, expected a whole number. Set another {name}.")
 
 
-def settings_tensors(config: DecodingConfig, batch_size: int | tf.Tensor) -> dict[str, tf.Tensor]:
-    """The config as tensors, the same in every row.
+_WHOLE = {field.name for field in dataclasses.fields(DecodingConfig) if field.type in (int, "int")}
+_NOTHING = {"banned_ids": -1, "forced_ids": -1, "stop": "", "choices": ""}
+"""What fills up the lists of a request, which are all equally long."""
 
-    >>> settings_tensors(DecodingConfig(top_k=40), batch_size=2)["top_k"]
-    [40, 40]
 
-    Args:
-        config: a DecodingConfig.
-        batch_size: int or int32 scalar.
-    Returns:
-        A dict of [B] tensors named after the fields: `seed` int64; `top_k`, `min_new_tokens` and
-        `max_new_tokens` int32; `temperature`, `top_p`, `min_p` and `repetition_penalty` float32.
+def settings_lists(config: DecodingConfig, num_rows: int) -> dict[str, list[Any]]:
+    """The config as the inputs of a request, the same in every row.
+
+    >>> settings_lists(DecodingConfig(top_k=40, stop=("\\n",)), 2)
+    {..., "top_k": [40, 40], ..., "banned_ids": [[-1], [-1]], ..., "stop": [["\\n"], ["\\n"]]}
     """
     return {
-        name: tf.fill([batch_size], tf.constant(getattr(config, name), dtype))
-        for name, dtype in _DTYPES.items()
+        field.name: [_plain(field.name, getattr(config, field.name))] * num_rows
+        for field in dataclasses.fields(config)
     }
 
 
-def settings_specs() -> dict[str, tf.TensorSpec]:
-    """The inputs of a signature that takes every setting, one value for each row.
-
-    Returns:
-        A dict from name to `tf.TensorSpec([None], dtype, name)`, in the order of docs/architecture.md.
-    """
-    return {name: tf.TensorSpec([None], dtype, name) for name, dtype in _DTYPES.items()}
-
-
-def check_settings(settings: dict[str, tf.Tensor]) -> None:
-    """Raises UserError unless `settings` has every setting, of the right dtype, and no other."""
-    missing, unknown = sorted(_DTYPES.keys() - settings.keys()), sorted(settings.keys() - _DTYPES.keys())
-    if missing or unknown:
-        raise UserError(
-            f"Generation settings lack {missing} and have unknown {unknown}. "
-            f"Give exactly {list(_DTYPES)}, for instance from settings_tensors(DecodingConfig(), batch_size)."
-        )
-    for name, expected in _DTYPES.items():
-        found = settings[name].dtype
-        if found != expected:
-            raise UserError(
-                f"Generation setting {name} is {found.name}, expected {expected.name} [B]. Cast it."
-            )
+def _plain(name: str, value: Any) -> Any:
+    """A list has one place at least: an empty one has no dtype as JSON."""
+    return (list(value) or [_NOTHING[name]]) if name in _NOTHING else value

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+_SMALLEST, _LARGEST = 1e-20, 1e20
+
 
 def penalize_seen(logits: tf.Tensor, seen: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
     """Divides the positive logits of seen tokens by the penalty and multiplies the others by it.
@@ -14,42 +16,12 @@ def penalize_seen(logits: tf.Tensor, seen: tf.Tensor, penalty: tf.Tensor) -> tf.
 
     Args:
         logits: float32 [B, V].
-        seen: bool [B, V].
-        penalty: float32 [B]; 1 or anything that is not positive is off, below 1 rewards repetition.
+        seen: bool [B, V], `count_tokens(history) > 0`.
+        penalty: float32 [B]; 1 or anything that is not positive is off, below 1 rewards repetition. Taken as 1e-20
+            to 1e20, since nothing times infinity would be NaN.
     Returns:
         float32 [B, V].
     """
-    penalty = tf.where(penalty > 0.0, penalty, 1.0)[:, None]
+    penalty = tf.where(penalty > 0.0, tf.clip_by_value(penalty, _SMALLEST, _LARGEST), 1.0)[:, None]
     penalized = tf.where(logits > 0.0, logits / penalty, logits * penalty)
     return tf.where(seen, penalized, logits)
-
-
-def prompt_tokens(prompts: tf.RaggedTensor, vocab_size: int | tf.Tensor) -> tf.Tensor:
-    """Which tokens stand in each row: bool [B, V], from int32 [B, (P)].
-
-    >>> prompt_tokens([[1, 3], [0]], vocab_size=4)
-    [[False, True, False, True], [True, False, False, False]]
-    """
-    rows = tf.cast(prompts.value_rowids(), tf.int32)
-    nothing = tf.zeros([tf.cast(prompts.nrows(), tf.int32), vocab_size], tf.bool)
-    return _mark(nothing, rows, prompts.values)
-
-
-def add_seen(seen: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
-    """Marks one more token in each row.
-
-    >>> add_seen([[False, True], [False, False]], [0, 0])
-    [[True, True], [True, False]]
-
-    Args:
-        seen: bool [B, V].
-        token_ids: int32 [B].
-    Returns:
-        bool [B, V].
-    """
-    return _mark(seen, tf.range(tf.shape(token_ids)[0]), token_ids)
-
-
-def _mark(seen: tf.Tensor, rows: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
-    places = tf.stack([rows, token_ids], axis=-1)
-    return tf.tensor_scatter_nd_update(seen, places, tf.ones_like(rows, tf.bool))

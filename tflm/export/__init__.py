@@ -2,7 +2,7 @@
 
 from tflm.export.audit import audit_ops, text_ops_in
 from tflm.export.checksums import verify_checksums
-from tflm.export.signatures import Signature, read_signatures
+from tflm.export.signatures import Signature, is_compiled, read_signatures
 from tflm.export.text_ops import load_text_ops, text_op_libraries
 from tflm.export.verify import ExportError, verify_export
 from tflm.export.versions import version_numbers
@@ -12,6 +12,7 @@ __all__ = [
     "ExportError",
     "Signature",
     "audit_ops",
+    "is_compiled",
     "load_text_ops",
     "read_signatures",
     "text_op_libraries",

@@ -1,7 +1,8 @@
 """Which ops a SavedModel needs, signature by signature, and whether a stock TensorFlow Serving has them.
 
 A stock server links TensorFlow's own ops and tensorflow-text. It has no Python, and it refuses to compile
-with XLA unless it was started with a flag; a model that needs either would load here and fail there.
+with XLA unless it was started with a flag; a model that needs either would load here and fail there. So only
+a signature whose name ends in `_xla` may have functions that XLA compiles.
 """
 
 import functools
@@ -13,12 +14,15 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.python.framework import kernels
 
 from tflm.errors import UserError
-from tflm.export.signatures import read_meta_graph, user_signatures
-from tflm.export.text_ops import TEXT_OPS
+from tflm.export.signatures import is_compiled, read_meta_graph, user_signatures
+from tflm.export.text_ops import LACKING_TEXT_OPS, TEXT_OPS
 
 _PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 _INIT_SIGNATURE = "__saved_model_init_op"  # fills the tables before any request
-_XLA_REMEDY = "Trace it without jit_compile=True: a stock server starts with XLA compilation disabled."
+_XLA_REMEDY = (
+    "Trace it without jit_compile=True, or end the signature's name in _xla: a stock server starts with XLA "
+    "compilation disabled."
+)
 
 
 def audit_ops(path: str) -> dict[str, tuple[str, ...]]:
@@ -32,21 +36,30 @@ def audit_ops(path: str) -> dict[str, tuple[str, ...]]:
     Returns:
         Signature name to sorted op names; an empty tuple means core ops only.
     Raises:
-        UserError: an op that stock servers do not link, Python code, or a function that must be compiled by
-            XLA.
+        UserError: an op that a stock server does not link, Python code, a function that must be compiled by
+            XLA in a signature whose name does not end in `_xla`, or a name that ends so for no reason.
     """
     meta_graph = read_meta_graph(path)
     functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
     needed = {}
     for name in user_signatures(meta_graph):
-        ops = set()
+        ops, compiled = set(), False
         for place, node in _reachable(meta_graph, functions, (name, _INIT_SIGNATURE)):
+            must_compile = _must_compile(node, functions)
             remedy = _refusal(node, functions)
+            if must_compile and not is_compiled(name):
+                remedy = _XLA_REMEDY
             if remedy:
                 raise UserError(
                     f"signature {name!r} needs {node.op!r} (node {node.name!r} in {place}). {remedy}"
                 )
+            compiled |= must_compile
             ops.add(node.op)
+        if is_compiled(name) and not compiled:
+            raise UserError(
+                f"signature {name!r} has nothing that XLA compiles. Trace a part of it with jit_compile=True, or give "
+                "it a name that does not end in _xla: warm-up passes such signatures over."
+            )
         needed[name] = tuple(sorted(ops & TEXT_OPS))
     return needed
 
@@ -75,16 +88,21 @@ def _refusal(node: node_def_pb2.NodeDef, functions: dict[str, function_pb2.Funct
     """What to do about an op that may not be in an export; empty if it may."""
     if node.op in _PYTHON_OPS:
         return "It calls Python, which a server does not have. Replace tf.py_function by TensorFlow ops."
-    called = [node.op, *_called_functions(node)]
-    if node.attr["_XlaMustCompile"].b or any(
-        functions[name].attr["_XlaMustCompile"].b for name in called if name in functions
-    ):
-        return _XLA_REMEDY
+    if node.op in LACKING_TEXT_OPS:
+        return f"It is {LACKING_TEXT_OPS[node.op]}. Use other ops."
     if node.op in TEXT_OPS or node.op in functions or node.op in core_ops():
         return ""
     if node.op.startswith("Xla"):
         return "It runs through the XLA compiler, which a stock server disables. Use a core op instead."
     return "Stock servers do not link it. Use the ops of TensorFlow and tensorflow-text alone."
+
+
+def _must_compile(node: node_def_pb2.NodeDef, functions: dict[str, function_pb2.FunctionDef]) -> bool:
+    """Whether it calls a function that nothing but XLA may run."""
+    called = [node.op, *_called_functions(node)]
+    return node.attr["_XlaMustCompile"].b or any(
+        functions[name].attr["_XlaMustCompile"].b for name in called if name in functions
+    )
 
 
 def _reachable(

@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tflm.export.signatures import Signature
+from tflm.export.request_body import first_row, request_body
+from tflm.export.signatures import Signature, is_compiled
+from tflm.export.state_size import STATE_PREFIX, state_size
 
 CARD_FILE = "model_card.md"
+_LONGEST_BODY = 4000  # characters; a state can have millions
+
+Batches = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 
 
 def model_card(
@@ -18,7 +23,8 @@ def model_card(
     sections: Mapping[str, str | Mapping[str, Any]],
     signatures: Mapping[str, Signature],
     custom_ops: Mapping[str, Sequence[str]],
-    requests: Mapping[str, Sequence[Mapping[str, np.ndarray]]],
+    requests: Batches,
+    answers: Batches,
     variables: Sequence[tf.Variable],
 ) -> str:
     """The card as Markdown.
@@ -28,7 +34,8 @@ def model_card(
         sections: heading to text, or heading to a table of settings, in the order wanted.
         signatures: as read from the SavedModel.
         custom_ops: signature name to the ops beyond TensorFlow's core.
-        requests: those the export was checked with; the first of the default signature becomes the example.
+        requests: those the export was checked with; the first of each signature becomes the example.
+        answers: to those requests.
         variables: the weights.
     """
     parts = [f"# {name}"]
@@ -37,16 +44,26 @@ def model_card(
             f"## {heading}\n\n{_table(content) if isinstance(content, Mapping) else content.strip()}"
         )
     parts.append(f"## Signatures\n\n{_signatures(signatures)}")
+    if compiled := [signature for signature in signatures if is_compiled(signature)]:
+        parts.append(f"## Compiled by XLA\n\n{_compiled(compiled)}")
     parts.append(f"## Ops\n\n{_ops(custom_ops)}")
     parts.append(f"## Size\n\n{_size(variables)}")
+    if "decode" in requests:
+        parts.append(f"## State\n\n{_state(requests['decode'][0], answers['decode'][0])}")
     parts.append(f"## How to call it\n\n{_usage(name, requests, any(custom_ops.values()))}")
+    parts.append(f"## Requests\n\n{_bodies(name, requests)}")
     parts.append(f"## Checked\n\n{_checked(requests)}")
     return "\n\n".join(parts) + "\n"
 
 
 def _table(settings: Mapping[str, Any]) -> str:
-    rows = "\n".join(f"| {key} | {value} |" for key, value in settings.items())
+    rows = "\n".join(f"| {key} | {_cell(value)} |" for key, value in settings.items())
     return f"| | |\n|---|---|\n{rows}"
+
+
+def _cell(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple | dict) else str(value)
+    return text.replace("|", "\\|").replace("\n", "<br>")
 
 
 def _signatures(signatures: Mapping[str, Signature]) -> str:
@@ -60,6 +77,14 @@ def _signatures(signatures: Mapping[str, Signature]) -> str:
 
 def _fields(fields: Mapping[str, str]) -> str:
     return ", ".join(f"`{name}` {dtype}" for name, dtype in fields.items())
+
+
+def _compiled(names: Sequence[str]) -> str:
+    listed = ", ".join(f"`{name}`" for name in names)
+    return (
+        f"{listed}: TensorFlow Serving answers them only if it was started with `--xla_cpu_compilation_enabled`, or "
+        "`--xla_gpu_compilation_enabled` on a GPU. So it is not warmed up with them. The others need no flag."
+    )
 
 
 def _ops(custom_ops: Mapping[str, Sequence[str]]) -> str:
@@ -77,7 +102,15 @@ def _size(variables: Sequence[tf.Variable]) -> str:
     return f"{num_parameters:,} parameters in {len(variables)} variables, {num_bytes / 1e6:,.1f} MB."
 
 
-def _checked(requests: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> str:
+def _state(request: Mapping[str, np.ndarray], answer: Mapping[str, np.ndarray]) -> str:
+    size, growth = state_size(request, answer)
+    return (
+        f"What goes from `prefill` to `decode` and back: {size:,} bytes a row at the prompt of the first example "
+        f"request, and {growth:,} bytes for each further token."
+    )
+
+
+def _checked(requests: Batches) -> str:
     counts = ", ".join(f"`{name}` {len(batches)}" for name, batches in sorted(requests.items()))
     return (
         f"Written by TensorFlow {tf.__version__}, loaded in a fresh process without tflm and Keras, and "
@@ -86,10 +119,10 @@ def _checked(requests: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> str:
     )
 
 
-def _usage(name: str, requests: Mapping[str, Sequence[Mapping[str, np.ndarray]]], needs_text: bool) -> str:
+def _usage(name: str, requests: Batches, needs_text: bool) -> str:
     signature = "serving_default" if "serving_default" in requests else min(requests)
-    row = {key: _plain(array[0]) for key, array in requests[signature][0].items()}
-    body = json.dumps({"signature_name": signature, "instances": [row]}, ensure_ascii=False)
+    body = request_body(signature, requests[signature][0])
+    row = first_row(requests[signature][0])
     exprs = ";".join(f"{key}={json.dumps([value], ensure_ascii=False)}" for key, value in row.items())
     program = "saved_model_cli"
     if needs_text:  # registers the ops first
@@ -112,5 +145,20 @@ TensorFlow's own tool, from the folder of this card:
     {program} run --dir . --tag_set serve --signature_def {signature} --input_exprs {shlex.quote(exprs)}"""
 
 
-def _plain(value: Any) -> Any:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value.item()
+def _bodies(name: str, requests: Batches) -> str:
+    head = (
+        f"One row for each signature, whole, as the body of a POST to `/v1/models/{name}:predict`: over REST every "
+        "input has to be there."
+    )
+    parts = [head]
+    for signature, batches in requests.items():
+        body = request_body(signature, batches[0])
+        others = [f"`{key}`" for key in batches[0] if not key.startswith(STATE_PREFIX)]
+        if len(body) <= _LONGEST_BODY or len(others) == len(batches[0]):
+            parts.append(f"`{signature}`:\n\n```json\n{body}\n```")
+        else:
+            parts.append(
+                f"`{signature}`: {', '.join(others)} and the `{STATE_PREFIX}...` outputs of the call before, as they "
+                f"came; {len(body):,} characters for the first example."
+            )
+    return "\n\n".join(parts)

@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tflm.errors import UserError
 
 _INTERNAL_PREFIX = "__saved_model_"  # TensorFlow keeps its initialiser among the signatures
+_COMPILED_SUFFIX = "_xla"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,19 @@ def read_meta_graph(path: str) -> meta_graph_pb2.MetaGraphDef:
 def user_signatures(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
     """Names of the signatures that a client may call, sorted."""
     return sorted(name for name in meta_graph.signature_def if not name.startswith(_INTERNAL_PREFIX))
+
+
+def compiled_twin(name: str) -> str:
+    """The name of the signature that does what `name` does, compiled by XLA."""
+    return f"{name}{_COMPILED_SUFFIX}"
+
+
+def is_compiled(name: str) -> bool:
+    """Whether a signature has functions that XLA compiles, as the name alone says: `generate_xla`.
+
+    A stock server answers it only if it was started with XLA compilation; see `audit_ops`.
+    """
+    return name.endswith(_COMPILED_SUFFIX)
 
 
 def read_signatures(path: str) -> dict[str, Signature]:

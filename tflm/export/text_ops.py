@@ -1,8 +1,8 @@
 """The tensorflow-text ops that stock servers link, and the libraries that register them.
 
 TensorFlow Serving links the whole of tensorflow-text (`model_servers/BUILD`, target
-`//tensorflow_text:ops_lib`), so a graph may use any op below. Python programs register the ops by loading the
-wheel's shared libraries; importing the package itself would need Keras too.
+`//tensorflow_text:ops_lib`), so a graph may use any op below that its version of tensorflow-text has. Python
+programs register the ops by loading the wheel's shared libraries; importing the package itself would need Keras too.
 """
 
 import functools
@@ -56,6 +56,17 @@ TEXT_OPS = frozenset(
         "WordpieceTokenizeWithOffsets",
     }
 )
+
+_NEWER_THAN_2_12 = (
+    "linked by TensorFlow Serving 2.20 (tensorflow-text 2.20.0), but not by TensorFlow Serving 2.19 (tensorflow-text "
+    "2.12.1)"
+)
+LACKING_TEXT_OPS = {
+    "TFText>RoundRobinGenerateMasks": _NEWER_THAN_2_12,
+    "TFText>RoundRobinTrim": _NEWER_THAN_2_12,
+    "TFText>Utf8Binarize": _NEWER_THAN_2_12,
+}
+"""Op to which stock server lacks it. The wheels of both versions were searched for each of `TEXT_OPS`."""
 
 
 def text_op_libraries() -> list[str]:

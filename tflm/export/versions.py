@@ -106,10 +106,14 @@ def reserve(output: str) -> Iterator[Reservation]:
 def _lock(path: str) -> int | None:
     """Makes the folder if need be and locks it. None if another export holds it."""
     while True:
-        os.makedirs(path, exist_ok=True)
         try:
+            os.makedirs(path, exist_ok=True)
             lock = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
+        except FileNotFoundError:  # its owner has renamed it
+            continue
+        except FileExistsError:  # the same, between the two looks that makedirs takes
+            if os.path.isfile(path):
+                raise
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

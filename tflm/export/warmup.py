@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tflm.export.signatures import is_compiled
+
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _MAX_RECORDS = 1000  # a server refuses to load a model with more
 
@@ -24,7 +26,8 @@ _MAX_RECORDS = 1000  # a server refuses to load a model with more
 def write_warmup(
     path: str, model_name: str, requests: Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 ) -> None:
-    """Writes the requests of all signatures into an export.
+    """Writes the requests of all signatures into an export, but for those that XLA compiles: a stock server refuses
+    them, and a request that fails while it loads a version makes it drop the version.
 
     Args:
         path: the SavedModel folder.
@@ -34,8 +37,9 @@ def write_warmup(
     os.makedirs(os.path.join(path, os.path.dirname(WARMUP_FILE)), exist_ok=True)
     records = [
         prediction_log(model_name, signature, inputs)
-        for signature, rows in requests.items()
-        for inputs in rows
+        for signature, batches in requests.items()
+        if not is_compiled(signature)
+        for inputs in batches
     ]
     with tf.io.TFRecordWriter(os.path.join(path, WARMUP_FILE)) as writer:
         for record in records[:_MAX_RECORDS]:

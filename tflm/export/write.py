@@ -56,19 +56,21 @@ def write_export(
 
     Args:
         signatures: name to `tf.function` with an `input_signature` of `tf.TensorSpec([None], dtype, name)`,
-            that returns a dict of tensors, batch first.
+            that returns a dict of tensors, batch first. If a part is compiled by XLA, and only then, its name ends in
+            `_xla`.
         tracked: the objects (Keras models, `tf.Module`s) that own the variables and tables of those
             functions.
         output: `saved_models/NAME` for the next free version, or `saved_models/NAME/7` for that one.
         requests: signature name to requests, each a dict of input name to list. Each signature needs one at
-            least. They are checked and also become the warm-up requests of a server.
+            least. They are checked and also become the warm-up requests of a server, but for signatures that XLA
+            compiles.
         card: heading to text or to a dict of settings; the model card opens with these.
         files: file name to text or bytes, written beside the graph or below `assets.extra`
             (`assets.extra/tokenizer/pieces.model`). `config.json` is also what the signature `about` tells.
     Returns:
         The path of the new version.
     Raises:
-        UserError: functions, requests or output do not fit, or an op that stock servers do not link.
+        UserError: functions, requests or output do not fit, or an op that a stock server does not link.
         ExportError: the written model does not load or does not answer as it did in memory.
     """
     if CONFIG_FILE in files:
@@ -85,11 +87,13 @@ def write_export(
     expected = answers_in_memory(signatures, arrays)
     with reserve(output) as reservation:
         path = reservation.path
-        tf.saved_model.save(module, path, signatures=dict(signatures))
+        # As traced already: given the functions, it would trace each anew, and write what they share once for each.
+        traced = {name: function.get_concrete_function() for name, function in signatures.items()}
+        tf.saved_model.save(module, path, signatures=traced)
         custom_ops = audit_ops(path)
         name = os.path.basename(split_output(os.path.abspath(output))[0])
         write_warmup(path, name, arrays)
-        text = model_card(name, card, read_signatures(path), custom_ops, arrays, module.weights)
+        text = model_card(name, card, read_signatures(path), custom_ops, arrays, expected, module.weights)
         write_weight_names(path, module, tracked)
         for file_name, content in {**files, CARD_FILE: text}.items():
             os.makedirs(os.path.dirname(os.path.join(path, file_name)), exist_ok=True)

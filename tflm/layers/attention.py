@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tflm.layers.linear import Linear, known_sizes
 from tflm.layers.positions import rotate
 
 # A text of one token attends to itself alone; Keras thinks that a mistake.
@@ -61,7 +62,7 @@ class Attention(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """The output projection gives back the width that came in."""
-        self.output_projection = keras.layers.Dense(
+        self.output_projection = Linear(
             input_shape[-1],
             use_bias=self.use_bias,
             kernel_initializer=self.output_initializer,
@@ -93,9 +94,9 @@ class Attention(keras.layers.Layer):
             hidden_states: float [B, K, hidden_dim].
             attention_mask: bool [B or 1, K or 1, S], True attends. S is K, or the capacity of the cache, or the
                 length of the memory.
-            positions: int32 [B or 1, K], for rotary positions.
-            cache: keys and values float [B, S, G, D], or None to attend within the sequence.
-            cache_index: int scalar, where in the cache the K new positions go.
+            positions: int32 [B or 1, K], for rotary positions, or their `rotation`.
+            cache: keys and values float [B, G, S, D], or None to attend within the sequence.
+            cache_index: int scalar, where in the cache the K new positions go; or what `cache_places` made of it.
             memory: keys and values of another sequence, from `keys_and_values`; nothing of `hidden_states` is
                 then added to them.
             attention_bias: float [1, H, K, S], added to the scores, or None.
@@ -112,24 +113,28 @@ class Attention(keras.layers.Layer):
         else:
             key, value = self.keys_and_values(hidden_states, positions)
         if cache is not None:
-            key = _write(cache[0], key, cache_index)
-            value = _write(cache[1], value, cache_index)
+            if len(cache_index.shape) == 0:
+                cache_index = cache_places(hidden_states, self.num_kv_heads, cache_index)
+            key, value = (_write(old, new, cache_index) for old, new in zip(cache, (key, value), strict=True))
         attended = self._attend(query, key, value, attention_mask, attention_bias, training)
         return self.output_projection(attended), (key, value)
 
     def keys_and_values(self, hidden_states: Tensor, positions: Tensor = None) -> Cache:
-        """Keys and values float [B, S, G, D] of hidden states float [B, S, hidden_dim]. Those of a memory are
-        computed once for all the queries to come, and carry no position."""
+        """Keys and values float [B, G, S, D] of hidden states float [B, S, hidden_dim]. Those of a memory are
+        computed once for all the queries to come, and carry no position.
+
+        Heads stand before places, as the products over a cache want them: no step has to turn the cache over.
+        """
         key = self._heads(self.key(hidden_states), self.num_kv_heads)
         value = self._heads(self.value(hidden_states), self.num_kv_heads)
         if self.key_norm is not None:
             key = self.key_norm(key)
         if self.rotary and positions is not None:
             key = rotate(key, positions, self.rotary_base)
-        return key, value
+        return ops.transpose(key, (0, 2, 1, 3)), ops.transpose(value, (0, 2, 1, 3))
 
     def _projection(self, width: int, name: str) -> keras.layers.Layer:
-        return keras.layers.Dense(
+        return Linear(
             width,
             use_bias=self.use_bias,
             kernel_initializer=self.initializer,
@@ -138,7 +143,7 @@ class Attention(keras.layers.Layer):
         )
 
     def _heads(self, states: Tensor, num_heads: int) -> Tensor:
-        return ops.reshape(states, (-1, ops.shape(states)[1], num_heads, self.head_dim))
+        return ops.reshape(states, (*known_sizes(states)[:2], num_heads, self.head_dim))
 
     def _attend(
         self,
@@ -149,28 +154,52 @@ class Attention(keras.layers.Layer):
         attention_bias: Tensor,
         training: bool,
     ) -> Tensor:
-        """Softmax in float32; the scale goes onto the query, which is smaller than the scores."""
-        group = self.num_heads // self.num_kv_heads
-        if group > 1:
-            key, value = ops.repeat(key, group, axis=2), ops.repeat(value, group, axis=2)
+        """Softmax in float32; the scale goes onto the query, which is smaller than the scores.
+
+        The H / G query heads of a key/value head stand in its product as rows, so that keys and values are not
+        repeated.
+        """
         query = ops.transpose(query * self.head_dim**-0.5, (0, 2, 1, 3))
-        key, value = ops.transpose(key, (0, 2, 3, 1)), ops.transpose(value, (0, 2, 1, 3))
+        scores = self._split_heads(
+            ops.matmul(self._join_heads(query), ops.transpose(key, (0, 1, 3, 2))), query
+        )
         blocked = ops.where(attention_mask, 0.0, -1e9)[:, None]
         if attention_bias is not None:
             blocked = blocked + ops.cast(attention_bias, "float32")
-        scores = ops.cast(ops.matmul(query, key), "float32") + blocked
-        weights = ops.cast(ops.softmax(scores), value.dtype)
+        weights = ops.cast(ops.softmax(ops.cast(scores, "float32") + blocked), value.dtype)
         if self.weights_dropout is not None:
             weights = self.weights_dropout(weights, training=training)
-        attended = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
-        return ops.reshape(attended, (-1, ops.shape(attended)[1], self.num_heads * self.head_dim))
+        attended = self._split_heads(ops.matmul(self._join_heads(weights), value), query)
+        attended = ops.transpose(attended, (0, 2, 1, 3))
+        return ops.reshape(attended, (*known_sizes(attended)[:2], self.num_heads * self.head_dim))
+
+    def _join_heads(self, states: Tensor) -> Tensor:
+        """[B, H, K, N] to [B, G, H / G * K, N]."""
+        if self.num_kv_heads == self.num_heads:
+            return states
+        return ops.reshape(states, (ops.shape(states)[0], self.num_kv_heads, -1, ops.shape(states)[3]))
+
+    def _split_heads(self, states: Tensor, like: Tensor) -> Tensor:
+        """[B, G, H / G * K, N] to [B, H, K, N]; `like` is [B, H, K, D]."""
+        if self.num_kv_heads == self.num_heads:
+            return states
+        batch, _, count, _ = ops.shape(like)
+        return ops.reshape(states, (batch, self.num_heads, count, ops.shape(states)[3]))
 
 
-def _write(cache: Tensor, new: Tensor, index: Tensor) -> Tensor:
-    """`cache` [B, S, G, D] with `new` [B, K, G, D] at `index` ... of axis 1.
+def cache_places(states: Tensor, num_kv_heads: int, index: Tensor) -> Tensor:
+    """Where keys and values of states [B, K, ...] go in a cache, from `index` of axis 2 on: int32 [B, G, K, 3], for all
+    layers of a model."""
+    batch, count = ops.shape(states)[:2]
+    places = ops.meshgrid(
+        ops.arange(batch), ops.arange(num_kv_heads), index + ops.arange(count), indexing="ij"
+    )
+    return ops.stack(places, axis=-1)
+
+
+def _write(cache: Tensor, new: Tensor, places: Tensor) -> Tensor:
+    """`cache` [B, G, S, D] with `new` [B, G, K, D] at `places`.
 
     A scatter and not `slice_update`, whose TensorFlow op belongs to XLA and need not be in a server.
     """
-    batch, count = ops.shape(new)[0], ops.shape(new)[1]
-    rows, places = ops.meshgrid(ops.arange(batch), index + ops.arange(count), indexing="ij")
-    return ops.scatter_update(cache, ops.stack([rows, places], axis=-1), ops.cast(new, cache.dtype))
+    return ops.scatter_update(cache, places, ops.cast(new, cache.dtype))

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from tflm.layers.linear import Linear
+
 Tensor = Any
 
 ACTIVATIONS = ("gelu", "relu", "relu_squared", "swiglu", "geglu")
@@ -67,6 +69,6 @@ class FeedForward(keras.layers.Layer):
         return self.outer(ops.gelu(inner, approximate=True))
 
     def _projection(self, width: int, initializer: Any, name: str) -> keras.layers.Layer:
-        return keras.layers.Dense(
+        return Linear(
             width, use_bias=self.use_bias, kernel_initializer=initializer, dtype=self.dtype_policy, name=name
         )

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from tflm.layers.linear import product
+
 Tensor = Any
 
 
@@ -62,7 +64,7 @@ class TextModel(keras.Model):
     def logits(self, hidden_states: Tensor) -> Tensor:
         """float32 [..., V] from hidden states [..., D]."""
         kernel = self.output_kernel()
-        return ops.cast(ops.matmul(hidden_states, ops.cast(kernel, hidden_states.dtype)), "float32")
+        return ops.cast(product(hidden_states, ops.cast(kernel, hidden_states.dtype)), "float32")
 
     def output_kernel(self) -> Tensor:
         """The head's [D, V]. Tied: the embedding, transposed (Press and Wolf, 2017)."""

@@ -8,7 +8,12 @@ from keras import ops
 from tflm.layers import causal_mask, padding_mask
 from tflm.models.language_model import LanguageModel, State
 from tflm.models.transformer_config import TransformerConfig
-from tflm.models.transformer_decoder import empty_caches, extend_caches, step_over_caches
+from tflm.models.transformer_decoder import (
+    empty_caches,
+    extend_caches,
+    rewind_caches,
+    step_over_caches,
+)
 from tflm.models.transformer_stack import TransformerStack
 
 Tensor = Any
@@ -27,6 +32,7 @@ class TransformerEncoderDecoder(LanguageModel):
     """One embedding for both sides and the output. The encoder reads the source once; the decoder attends to it."""
 
     has_encoder = True
+    can_rewind = True
 
     def __init__(self, config: TransformerEncoderDecoderConfig, **kwargs: Any) -> None:
         super().__init__(config, name="transformer_encoder_decoder", **kwargs)
@@ -73,7 +79,7 @@ class TransformerEncoderDecoder(LanguageModel):
         self, batch_size: Tensor, max_length: Tensor, num_padding: Tensor = None, context: Any = None
     ) -> State:
         """Empty caches, and what the decoder will need of the source: `memory_keys` and `memory_values`, a tensor
-        float [B, S, num_kv_heads, head_dim] for each layer, and `memory_mask` bool [B, S]."""
+        float [B, num_kv_heads, S, head_dim] for each layer, and `memory_mask` bool [B, S]."""
         keys, values = zip(*self.decoder.memories(context["hidden_states"]), strict=True)
         memory = {"memory_keys": keys, "memory_values": values, "memory_mask": context["mask"]}
         return self.new_state(
@@ -88,6 +94,10 @@ class TransformerEncoderDecoder(LanguageModel):
     def extend_state(self, state: State, num_positions: Tensor) -> State:
         """Caches with `num_positions` more places; the memory stays."""
         return extend_caches(state, num_positions)
+
+    def rewind(self, state: State, num_positions: Tensor) -> State:
+        """See `LanguageModel` and `rewind_caches`; the memory stays."""
+        return rewind_caches(state, num_positions)
 
     def build_variables(self) -> None:
         """Makes every variable."""

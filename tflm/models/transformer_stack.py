@@ -14,7 +14,8 @@ from tflm.layers import (
     make_norm,
     sinusoidal_positions,
 )
-from tflm.layers.attention import Cache
+from tflm.layers.attention import Cache, cache_places
+from tflm.layers.positions import rotation
 from tflm.models.transformer_config import TransformerConfig
 
 Tensor = Any
@@ -92,12 +93,21 @@ class TransformerStack(keras.layers.Layer):
         if self.config.positions == "relative":
             places = cache_index + ops.arange(ops.shape(x)[1], dtype="int32")
             bias = self.position_bias(places, ops.arange(ops.shape(attention_mask)[-1], dtype="int32"))
+        rotary = self.config.positions == "rotary"
+        turned = (
+            rotation(positions, self.config.head_dim, self.config.rotary_base, x.dtype)
+            if rotary
+            else positions
+        )
+        if caches is not None:
+            num_kv_heads = self.config.num_kv_heads or self.config.num_heads
+            cache_index = cache_places(x, num_kv_heads, cache_index)
         new_caches = []
         for index, block in enumerate(self.blocks):
             x, cache = block(
                 x,
                 attention_mask,
-                positions,
+                turned,
                 cache=None if caches is None else caches[index],
                 cache_index=cache_index,
                 memory=None if memories is None else memories[index],
@@ -109,7 +119,7 @@ class TransformerStack(keras.layers.Layer):
         return x if self.final_norm is None else self.final_norm(x), new_caches
 
     def memories(self, hidden_states: Tensor) -> list[Cache]:
-        """Each block's keys and values float [B, S, G, head_dim] of an encoder's hidden states [B, S, D]: made
+        """Each block's keys and values float [B, G, S, head_dim] of an encoder's hidden states [B, S, D]: made
         once, attended to at every step."""
         layers = [block.cross_attention for block in self.blocks if block.cross_attention is not None]
         return [layer.keys_and_values(hidden_states) for layer in layers]

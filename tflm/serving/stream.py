@@ -31,11 +31,21 @@ def stream(
     Yields:
         `piece` string [B], `finished` bool [B], `num_tokens` int32 [B], `log_probability` float32 [B] and the state.
     """
-    takes = set(model.signatures["decode"].inputs)
-    outputs = model.predict("prefill", request)
+    yield from stream_on(model, model.predict("prefill", request), tokens_a_piece)
+
+
+def stream_on(
+    model: Model, outputs: dict[str, np.ndarray], tokens_a_piece: int = 4
+) -> Iterator[dict[str, np.ndarray]]:
+    """`outputs`, of `prefill` or `resume`, and then those of `decode`, until every row has finished."""
     yield outputs
     while not outputs["finished"].all():
-        state = {name: value for name, value in outputs.items() if name in takes}
         num_tokens = np.full(len(outputs["finished"]), tokens_a_piece, np.int32)
-        outputs = model.predict("decode", {**state, "num_tokens": num_tokens})
+        outputs = model.predict("decode", {**state_for(model, "decode", outputs), "num_tokens": num_tokens})
         yield outputs
+
+
+def state_for(model: Model, signature: str, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What `decode` or `resume` takes of the outputs of `prefill`, `decode` or `resume`."""
+    takes = model.signatures[signature].inputs
+    return {name: value for name, value in outputs.items() if name.startswith("state_") and name in takes}

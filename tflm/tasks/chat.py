@@ -9,14 +9,16 @@ import tensorflow as tf
 from absl import logging
 
 from tflm.data import Batches, MappedBatches, RowBatches, TokenStore
-from tflm.decoding import DecodingConfig, settings_specs
+from tflm.decoding import DecodingConfig
 from tflm.errors import UserError
-from tflm.models import LanguageModel
 from tflm.tasks.conversations import ROLES, Conversations
-from tflm.tasks.rows import join, keep_first
+from tflm.tasks.rows import Cut, join, keep_first
 from tflm.tasks.sequence_to_sequence import next_token_batch
+from tflm.tasks.streaming import state_of
 from tflm.tasks.task import Batch
+from tflm.tasks.text_signatures import generate_signature, resume_signature
 from tflm.tasks.text_task import TextTask
+from tflm.tasks.writer import Writer
 from tflm.text import Tokenizer
 
 _WIDTH = 16  # batches with a history are padded to a multiple of it, so that there are few shapes
@@ -107,45 +109,58 @@ class Chat(TextTask):
         learnt = tf.cast(batch["learnt"][:, 1:], tf.float32)
         return {**batch, "loss_weights": batch["loss_weights"] * learnt}
 
-    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
+    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> Cut:
         """The conversation of one message of the user."""
         one = text[:, None]
         inputs = {"roles": tf.fill(tf.shape(one), "user"), "messages": one}
-        return self.request_prompts(inputs, max_new_tokens)[0]
+        return self._conversation(inputs, max_new_tokens)[0]
 
     def request_prompts(
         self, inputs: dict[str, tf.Tensor], max_new_tokens: tf.Tensor
-    ) -> tuple[tf.RaggedTensor, dict[str, tf.Tensor]]:
-        """The conversation up to where the assistant begins to speak, and `num_left_out` int32 [B]."""
+    ) -> tuple[Cut, dict[str, tf.Tensor]]:
+        """The conversation, or the one message `text`, up to where the assistant begins to speak; and of a conversation
+        `num_left_out` int32 [B]."""
+        if "text" in inputs:
+            return self.prompts(inputs["text"], max_new_tokens), {}
+        prompts, num_left_out = self._conversation(inputs, max_new_tokens)
+        return prompts, {"num_left_out": num_left_out}
+
+    def _conversation(self, inputs: dict[str, tf.Tensor], max_new_tokens: tf.Tensor) -> tuple[Cut, tf.Tensor]:
         # Half of the context is for the conversation, however long the answer may become.
         room = tf.maximum(self.max_length - max_new_tokens, self.max_length // 2) - 2
         rows = self.conversations.rows(inputs["roles"], inputs["messages"], room)
         tokenizer = self.tokenizer
         prompts = join(tokenizer.start_id, rows.token_ids, tokenizer.special_tokens["assistant"])
-        return prompts, {"num_left_out": rows.num_left_out}
+        return Cut(prompts, rows.truncated), rows.num_left_out
 
     def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
         """A message and its answer; all up to the answer is given."""
-        prompts = self.prompts(inputs["text"], tf.fill([tf.size(inputs["text"])], self.max_length // 2))
+        prompts = self.prompts(inputs["text"], tf.fill([tf.size(inputs["text"])], self.max_length // 2)).rows
         targets = self.tokenizer.tokenize(inputs["target"])
         room = self.max_length + 1 - tf.cast(prompts.row_lengths(), tf.int32) - 1
         rows = join(prompts, keep_first(targets, room), self.tokenizer.end_id)
         return rows, tf.cast(prompts.row_lengths(), tf.int32)
 
-    def signatures(self, model: LanguageModel) -> dict[str, Callable[..., Any]]:
+    def signatures_of(self, writer: Writer) -> dict[str, Callable[..., Any]]:
         """Those of every text task, and `chat`: as `generate`, with `num_left_out` int32 [B], how many of the oldest
         messages did not fit."""
-        specs = [*self.request_inputs, *settings_specs().values()]
+        made = {**super().signatures_of(writer), "chat": generate_signature(writer, [*self.request_inputs])}
+        if writer.model.can_rewind:
+            made["resume"] = resume_signature(writer, self.request_inputs, self._added)
+        return made
 
-        @tf.function(input_signature=specs, autograph=False)
-        def chat(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            named = {spec.name: value for spec, value in zip(specs, inputs, strict=True)}
-            settings = {name: named[name] for name in settings_specs()}
-            prompts, told = self.request_prompts(named, settings["max_new_tokens"])
-            outputs, token_ids = self._write(model, prompts, settings)
-            return {**outputs, **told, "text": self.tokenizer.detokenize(token_ids)}
-
-        return {**super().signatures(model), "chat": chat}
+    def _added(
+        self, inputs: dict[str, tf.Tensor], length: tf.Tensor, max_new_tokens: tf.Tensor
+    ) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """What comes after an answer, its end first, when `roles` and `messages` are said next, int32 [B, (A)]; and
+        whether it fits, bool [B], behind `length` int32 [B] tokens."""
+        room = tf.fill(tf.shape(length), self.max_length)
+        rows = Conversations(self.tokenizer).rows(inputs["roles"], inputs["messages"], room)
+        tokenizer = self.tokenizer
+        added = join(tokenizer.end_id, rows.token_ids, tokenizer.special_tokens["assistant"])
+        room = tf.maximum(self.max_length - max_new_tokens, self.max_length // 2)
+        fits = length + tf.cast(added.row_lengths(), tf.int32) <= room
+        return added, fits & ~rows.truncated
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """Those of every text task; conversations of one message and of several."""
@@ -172,6 +187,12 @@ class Chat(TextTask):
         ]
         requests["prefill"] = [dict(request) for request in requests["chat"]]
         return requests
+
+    def follow_ups(self, request: dict[str, Any], outputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """`decode`, and `resume` with a further question."""
+        rows = len(request["roles"])
+        more = {"roles": [["user"]] * rows, "messages": [["And 然后?"]] * rows}
+        return {**super().follow_ups(request, outputs), "resume": {**request, **more, **state_of(outputs)}}
 
     def _messages(self, examples: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """`roles` and `messages` string [B, N] of examples."""

@@ -19,6 +19,8 @@ class ConversationRows(NamedTuple):
     """int32 [B, (T)], 1 where the assistant says something, its end included."""
     num_left_out: tf.Tensor
     """int32 [B]: messages that did not fit."""
+    truncated: tf.Tensor
+    """bool [B]: whether a message was left out or cut."""
 
 
 class Conversations:
@@ -72,7 +74,8 @@ class Conversations:
             spoken.flat_values * tf.gather(tf.reshape(learnt, [-1]), spoken.value_rowids())
         )
         num_left_out = tf.math.count_nonzero(is_message & ~kept, axis=1, dtype=tf.int32)
-        return ConversationRows(_merge(token_ids, kept), _merge(spoken, kept), num_left_out)
+        truncated = tf.reduce_any(is_message & (~kept | (allowed < lengths)), axis=1)
+        return ConversationRows(_merge(token_ids, kept), _merge(spoken, kept), num_left_out, truncated)
 
     def _with_system(self, roles: tf.Tensor, messages: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if not self.system:

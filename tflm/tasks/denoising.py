@@ -13,7 +13,7 @@ from tflm.decoding import DecodingConfig
 from tflm.errors import UserError
 from tflm.tasks.blanks import BLANK, fill_blanks, fillings_with_spaces, split_at_blanks, tokens_with_marks
 from tflm.tasks.prefix_split import split_prefix
-from tflm.tasks.rows import join, keep_first, keep_last
+from tflm.tasks.rows import Cut, is_longer, join, keep_first, keep_last, whole
 from tflm.tasks.sequence_to_sequence import next_token_batch
 from tflm.tasks.span_corruption import corrupted_sources, count_spans, missing_targets, random_spans
 from tflm.tasks.task import TEXT, Batch, Features
@@ -101,22 +101,21 @@ class Denoising(TextTask):
         """All that the decoder writes."""
         return next_token_batch(batch)
 
-    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
+    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> Cut:
         """The start token."""
         del max_new_tokens
-        return tf.RaggedTensor.from_tensor(
-            tf.fill([tf.size(text), 1], self.tokenizer.start_id), row_splits_dtype=tf.int64
-        )
+        start = tf.fill([tf.size(text), 1], self.tokenizer.start_id)
+        return whole(tf.RaggedTensor.from_tensor(start, row_splits_dtype=tf.int64))
 
-    def sources(self, text: tf.Tensor) -> tf.RaggedTensor:
+    def sources(self, text: tf.Tensor) -> Cut:
         """The text with a mark for each blank, and the end token. Of a longer text the beginning; for prefix_lm the
         end."""
         if self.config.objective == "prefix_lm":
-            rows = keep_last(self.tokenizer.tokenize(text), self.max_length - 1)
+            rows, keep = self.tokenizer.tokenize(text), keep_last
         else:
-            marked = tokens_with_marks(self.tokenizer, split_at_blanks(text), self._mark_ids)
-            rows = keep_first(marked, self.max_length - 1)
-        return join(rows, self.tokenizer.end_id)
+            rows, keep = tokens_with_marks(self.tokenizer, split_at_blanks(text), self._mark_ids), keep_first
+        limit = self.max_length - 1
+        return Cut(join(keep(rows, limit), self.tokenizer.end_id), is_longer(rows, limit))
 
     def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
         """`target` as the decoder would write it; for span_corruption that are the fillings with a blank between."""
@@ -141,10 +140,10 @@ class Denoising(TextTask):
         """Not where blanks are filled: what is written first may stand last."""
         return self.config.objective != "span_corruption"
 
-    def answers(self, text: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
+    def answers(self, text: tf.Tensor, token_ids: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
         """The text with its blanks filled, where sentinels say what belongs where."""
         if self.config.objective != "span_corruption":
-            return super().answers(text, token_ids)
+            return super().answers(text, token_ids, stop)
         fillings = tf.RaggedTensor.from_tensor(self._fillings(token_ids))
         return fill_blanks(self.tokenizer, split_at_blanks(text), fillings)
 

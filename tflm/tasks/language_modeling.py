@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tflm.data import Batches, PackedBatches, TokenStore
 from tflm.decoding import DecodingConfig
-from tflm.tasks.rows import join, keep_last
+from tflm.tasks.rows import Cut, is_longer, join, keep_last
 from tflm.tasks.task import Batch
 from tflm.tasks.text_task import TextTask
 from tflm.text import Tokenizer
@@ -57,17 +57,19 @@ class LanguageModeling(TextTask):
         starts = tf.equal(batch["token_ids"], self.tokenizer.start_id)
         return {"document_ids": tf.cumsum(tf.cast(starts, tf.int32), axis=1)}
 
-    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
+    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> Cut:
         """The text, cut at its beginning where prompt and continuation would not fit; half the room at least."""
         room = tf.maximum(self.max_length - max_new_tokens, self.max_length // 2)
         if self.config.mark_documents:
-            rows = keep_last(self.tokenizer.tokenize(text), room - 1)
-            return join(self.tokenizer.start_id, rows)
+            rows = self.tokenizer.tokenize(text)
+            kept = join(self.tokenizer.start_id, keep_last(rows, room - 1))
+            return Cut(kept, is_longer(rows, room - 1))
         # A continuous text has no beginning that the model knows; a new line is the nearest to one.
         rows = self.tokenizer.tokenize(tf.where(tf.equal(text, ""), "\n", text))
         # Where nothing is left of a text, as of spaces in wordpieces, the start token stands alone.
         lengths = tf.minimum(tf.cast(rows.row_lengths(), tf.int32), room)
-        return keep_last(join(self.tokenizer.start_id, rows), tf.maximum(lengths, 1))
+        kept = keep_last(join(self.tokenizer.start_id, rows), tf.maximum(lengths, 1))
+        return Cut(kept, is_longer(rows, room))
 
     def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
         """The text between its marks, or alone; its first token is given."""

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tflm.data import Batches, BucketedBatches, TokenStore
 from tflm.decoding import DecodingConfig
 from tflm.errors import UserError
-from tflm.tasks.rows import join, keep_first, keep_last
+from tflm.tasks.rows import Cut, is_longer, join, keep_first, keep_last
 from tflm.tasks.text_task import TextTask
 from tflm.text import Tokenizer
 
@@ -74,19 +74,20 @@ class Pairs(TextTask):
         """Rows of like length together."""
         return BucketedBatches(store, batch_size, self.max_length, seed, training)
 
-    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
+    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> Cut:
         """start, source, separator; a longer source is cut as in training."""
         del max_new_tokens
         keep = keep_first if self.config.keep_source == "start" else keep_last
-        source = keep(self.tokenizer.tokenize(text), self.config.max_source_length)
-        return join(self.tokenizer.start_id, source, self.tokenizer.special_tokens["separator"])
+        rows, limit = self.tokenizer.tokenize(text), self.config.max_source_length
+        separator = self.tokenizer.special_tokens["separator"]
+        return Cut(join(self.tokenizer.start_id, keep(rows, limit), separator), is_longer(rows, limit))
 
     def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
         """The row of the pair; all up to the separator is given."""
         return self._rows(inputs["text"], inputs["target"])
 
     def _rows(self, source: tf.Tensor, target: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
-        prompts = self.prompts(source, tf.zeros([], tf.int32))
+        prompts = self.prompts(source, tf.zeros([], tf.int32)).rows
         targets = keep_first(self.tokenizer.tokenize(target), self.config.max_target_length)
         rows = join(prompts, targets, self.tokenizer.end_id)
         return rows, tf.cast(prompts.row_lengths(), tf.int32)

@@ -1,6 +1,27 @@
 """Rows of token ids, cut and joined inside the graph."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
+
+
+class Cut(NamedTuple):
+    """Rows of token ids that a model reads, and whether something of their text was left out."""
+
+    rows: tf.RaggedTensor
+    """int32 [B, (T)]."""
+    truncated: tf.Tensor
+    """bool [B]."""
+
+
+def whole(rows: tf.RaggedTensor) -> Cut:
+    """Rows of which nothing was left out."""
+    return Cut(rows, tf.zeros([tf.cast(rows.nrows(), tf.int32)], tf.bool))
+
+
+def is_longer(rows: tf.RaggedTensor, count: int | tf.Tensor) -> tf.Tensor:
+    """Which rows have more than `count` ids, int or int32 [B]: bool [B]."""
+    return tf.cast(rows.row_lengths(), tf.int32) > count
 
 
 def keep_first(rows: tf.RaggedTensor, count: int | tf.Tensor) -> tf.RaggedTensor:

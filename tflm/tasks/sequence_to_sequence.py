@@ -6,7 +6,7 @@ from tflm.data import Batches, RowBatches, TokenStore
 from tflm.decoding import DecodingConfig
 from tflm.errors import UserError
 from tflm.tasks.pairs import PairsConfig
-from tflm.tasks.rows import join, keep_first, keep_last
+from tflm.tasks.rows import Cut, is_longer, join, keep_first, keep_last, whole
 from tflm.tasks.task import TEXT, Batch
 from tflm.tasks.text_task import TextTask
 from tflm.text import Tokenizer
@@ -37,7 +37,7 @@ class SequenceToSequence(TextTask):
         """`{"source": ["ab"], "target": ["c"]}` to `{"source_ids": [[a, b, end]], "token_ids": [[start, c,
         end]]}`."""
         return {
-            "source_ids": self.sources(examples["source"]),
+            "source_ids": self.sources(examples["source"]).rows,
             "token_ids": self._targets(examples["target"]),
         }
 
@@ -53,17 +53,17 @@ class SequenceToSequence(TextTask):
         """Every token of the target, and its end."""
         return next_token_batch(batch)
 
-    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
+    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> Cut:
         """The start token."""
         del max_new_tokens
         start = tf.fill([tf.size(text), 1], self.tokenizer.start_id)
-        return tf.RaggedTensor.from_tensor(start, row_splits_dtype=tf.int64)
+        return whole(tf.RaggedTensor.from_tensor(start, row_splits_dtype=tf.int64))
 
-    def sources(self, text: tf.Tensor) -> tf.RaggedTensor:
+    def sources(self, text: tf.Tensor) -> Cut:
         """The text, cut as in training, and the end token."""
         keep = keep_first if self.config.keep_source == "start" else keep_last
-        rows = keep(self.tokenizer.tokenize(text), self.config.max_source_length)
-        return join(rows, self.tokenizer.end_id)
+        rows, limit = self.tokenizer.tokenize(text), self.config.max_source_length
+        return Cut(join(keep(rows, limit), self.tokenizer.end_id), is_longer(rows, limit))
 
     def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
         """The target between its marks; the start is given."""

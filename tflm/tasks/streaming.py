@@ -5,13 +5,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflm.decoding import LanguageModel, Progress, progress_specs
+from tflm.decoding import Progress, cut_at_stop, hold_back
 
 # What a later token may still change: the replacement characters of a character whose bytes have not all come, and
 # Hangul, whose letters a tokenizer that strips accents puts together only at the end.
 _UNSETTLED = "[\uac00-\ud7a3]?[\u1100-\u11ff\ufffd]*$"
 _PREFIX = "state_"
-_SENT = "state_num_bytes_sent"
+NUM_BYTES_SENT = "state_num_bytes_sent"
 
 
 class ProgressWire:
@@ -44,47 +44,49 @@ class ProgressWire:
         return tf.nest.pack_sequence_as(self._template, leaves)
 
 
-def streaming_signatures(
-    model: LanguageModel,
-    specs: list[tf.TensorSpec],
-    begin_fn: Callable[[dict[str, tf.Tensor]], tuple[Progress, dict[str, tf.Tensor]]],
-    advance_fn: Callable[[Progress, tf.Tensor], Progress],
+def next_piece(
+    progress: Progress,
+    token_ids: tf.Tensor,
+    num_bytes_sent: tf.Tensor,
     detokenize_fn: Callable[[tf.Tensor], tf.Tensor],
-) -> dict[str, Callable[..., Any]]:
-    """The signatures `prefill` and `decode`.
-
-    `prefill` takes what `specs` says; `decode` takes `num_tokens` int32 [B], of which the largest counts, and the
-    state. Both give `piece` string [B], `finished` bool [B], `num_tokens` int32 [B] and `log_probability` float32 [B]
-    of all the text so far, and the state. The pieces of a row joined are the text of `generate`, and each is whole
-    characters.
+) -> dict[str, tf.Tensor]:
+    """What `prefill` and `decode` tell of the texts so far: `piece`, `finished`, `num_tokens`, `log_probability`,
+    `finish_reason`, and how many bytes of each text were sent.
 
     Args:
-        model: it writes.
-        specs: the inputs of `prefill`.
-        begin_fn: those inputs by name, to the first token of each row and what else `prefill` tells.
-        advance_fn: goes on for so many tokens.
-        detokenize_fn: token ids int32 [B, N], padded, to string [B].
+        progress: the texts so far.
+        token_ids: int32 [B, N], what was produced, padded.
+        num_bytes_sent: int32 [B], before this piece.
+        detokenize_fn: token ids int32 [B, N] to string [B].
     """
-    wires: list[ProgressWire] = []
+    rows = progress.rows
+    finished = ~rows.is_running
+    text = settled(detokenize_fn(token_ids), finished)[:, None]
+    stop = progress.settings["stop"]
+    text = tf.cond(
+        tf.reduce_any(stop != ""),
+        lambda: tf.where(finished[:, None], cut_at_stop(text, stop), hold_back(text, stop)),
+        lambda: text,
+    )[:, 0]
+    length = tf.strings.length(text)
+    return {
+        "piece": tf.strings.substr(text, num_bytes_sent, tf.maximum(length - num_bytes_sent, 0)),
+        "finished": finished,
+        **told(progress),
+        NUM_BYTES_SENT: tf.maximum(length, num_bytes_sent),
+    }
 
-    @tf.function(input_signature=specs, autograph=False)
-    def prefill(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        progress, told = begin_fn({spec.name: value for spec, value in zip(specs, inputs, strict=True)})
-        wires[:] = [ProgressWire(progress_specs(model, progress))]
-        told |= _told(progress, tf.zeros_like(progress.limits), detokenize_fn)
-        return told | wires[0].pack(progress)
 
-    prefill.get_concrete_function()  # it says what the state looks like
-    wire = wires[0]
-    counts = [tf.TensorSpec([None], tf.int32, name) for name in ("num_tokens", _SENT)]
-
-    @tf.function(input_signature=[*counts, *wire.specs], autograph=False)
-    def decode(num_tokens: tf.Tensor, num_bytes_sent: tf.Tensor, *state: tf.Tensor) -> dict[str, tf.Tensor]:
-        named = {spec.name: value for spec, value in zip(wire.specs, state, strict=True)}
-        progress = advance_fn(wire.unpack(named), tf.reduce_max(num_tokens))
-        return _told(progress, num_bytes_sent, detokenize_fn) | wire.pack(progress)
-
-    return {"prefill": prefill, "decode": decode}
+def told(progress: Progress) -> dict[str, tf.Tensor]:
+    """What every signature that writes tells beside the text. `finish_reason` is "stop" after an end token or a stop
+    text, "length" at a limit, "" before either."""
+    rows = progress.rows
+    reason = tf.where(rows.has_ended | rows.has_stopped, "stop", "length")
+    return {
+        "num_tokens": rows.num_tokens,
+        "log_probability": rows.log_probability,
+        "finish_reason": tf.where(rows.is_running, "", reason),
+    }
 
 
 def decode_request(outputs: Mapping[str, Any], num_tokens: int) -> dict[str, Any]:
@@ -94,8 +96,15 @@ def decode_request(outputs: Mapping[str, Any], num_tokens: int) -> dict[str, Any
         outputs: name to array, batch first.
         num_tokens: how many more tokens a row may take.
     """
-    state = {name: value for name, value in outputs.items() if name.startswith(_PREFIX)}
-    return {"num_tokens": [num_tokens] * len(outputs["finished"]), **state}
+    sent = {NUM_BYTES_SENT: outputs[NUM_BYTES_SENT]}
+    return {"num_tokens": [num_tokens] * len(outputs["finished"]), **state_of(outputs), **sent}
+
+
+def state_of(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of the text among the outputs of `prefill`, `decode` or `resume`: what `resume` takes."""
+    return {
+        name: value for name, value in outputs.items() if name.startswith(_PREFIX) and name != NUM_BYTES_SENT
+    }
 
 
 def settled(text: tf.Tensor, finished: tf.Tensor) -> tf.Tensor:
@@ -126,18 +135,3 @@ def _paths(nest: Any) -> Iterator[str]:
         return
     for name, part in parts:
         yield from (f"{name}_{path}".rstrip("_") for path in _paths(part))
-
-
-def _told(
-    progress: Progress, num_bytes_sent: tf.Tensor, detokenize_fn: Callable[[tf.Tensor], tf.Tensor]
-) -> dict[str, tf.Tensor]:
-    finished = ~progress.rows.is_running
-    text = settled(detokenize_fn(progress.token_ids), finished)
-    length = tf.strings.length(text)
-    return {
-        "piece": tf.strings.substr(text, num_bytes_sent, tf.maximum(length - num_bytes_sent, 0)),
-        "finished": finished,
-        "num_tokens": progress.rows.num_tokens,
-        "log_probability": progress.rows.log_probability,
-        _SENT: tf.maximum(length, num_bytes_sent),
-    }

@@ -49,7 +49,7 @@ class Task(abc.ABC):
 
     def requests(self, signatures: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         """`example_requests`, and those of signatures that take what another gave: a request for each of `signatures`,
-        which are this task's own."""
+        which are this task's own, or some of them."""
         del signatures
         return self.example_requests()
 

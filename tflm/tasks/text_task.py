@@ -7,12 +7,21 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflm.decoding import DecodingConfig, Progress, advance, begin, generate, settings_specs, settings_tensors
+from tflm.decoding import DecodingConfig, cut_at_stop, settings_lists
 from tflm.models import LanguageModel
+from tflm.tasks.beam_signature import beam_requests, beam_signature
 from tflm.tasks.losses import token_cross_entropy
-from tflm.tasks.rows import keep_first
-from tflm.tasks.streaming import decode_request, streaming_signatures
+from tflm.tasks.rows import Cut, join, keep_first
+from tflm.tasks.streaming import decode_request
 from tflm.tasks.task import TEXT, Batch, Task, mean
+from tflm.tasks.text_signatures import (
+    alternatives_signature,
+    choose_signature,
+    generate_signature,
+    serving_default_signature,
+    streaming_signatures,
+)
+from tflm.tasks.writer import Writer, signature
 from tflm.text import Tokenizer
 
 
@@ -36,8 +45,8 @@ class TextTask(Task):
         self.decoding = decoding
 
     @abc.abstractmethod
-    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.RaggedTensor:
-        """What generation begins from, int32 [B, (P)], for string [B]; leaves room for what is to come."""
+    def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> Cut:
+        """What generation begins from, for string [B]; leaves room for what is to come."""
 
     @abc.abstractmethod
     def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
@@ -45,8 +54,8 @@ class TextTask(Task):
 
     score_inputs: tuple[tf.TensorSpec, ...] = (TEXT,)
 
-    def sources(self, text: tf.Tensor) -> tf.RaggedTensor | None:
-        """What an encoder reads, int32 [B, (S)], for string [B]; None where there is no encoder."""
+    def sources(self, text: tf.Tensor) -> Cut | None:
+        """What an encoder reads, for string [B]; None where there is no encoder."""
         del text
         return None
 
@@ -65,14 +74,31 @@ class TextTask(Task):
 
     def request_prompts(
         self, inputs: dict[str, tf.Tensor], max_new_tokens: tf.Tensor
-    ) -> tuple[tf.RaggedTensor, dict[str, tf.Tensor]]:
-        """`prompts` for the inputs that `request_inputs` names, and what else `prefill` tells of them."""
+    ) -> tuple[Cut, dict[str, tf.Tensor]]:
+        """`prompts` for the inputs that `request_inputs` names, or for `text`; and what else is told of them."""
         return self.prompts(inputs["text"], max_new_tokens), {}
 
-    def answers(self, text: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
-        """What is answered to string [B] when int32 [B, N] was written, padded: string [B]."""
+    def context(self, model: LanguageModel, text: tf.Tensor | None) -> tuple[Any, tf.Tensor]:
+        """What the model's encoder makes of string [B], None without one; and of which texts something was left out."""
+        sources = None if text is None else self.sources(text)
+        if sources is None:
+            return None, tf.constant(False)
+        return model.encode(_padded(sources.rows)), sources.truncated
+
+    def choice_ids(self, choices: tf.Tensor) -> tf.Tensor:
+        """int32 [B, C, L] for string [B, C]: the tokens of each and the end token, filled up with -1; of "" none."""
+        rows = join(self.tokenizer.tokenize(tf.reshape(choices, [-1])), self.tokenizer.end_id)
+        is_given = tf.reshape(choices != "", [-1, 1])
+        ids = tf.where(is_given, rows.to_tensor(-1), -1)
+        return tf.reshape(ids, tf.concat([tf.shape(choices), tf.shape(ids)[1:]], axis=0))
+
+    def answers(self, text: tf.Tensor | None, token_ids: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+        """What is answered to string [B] when int32 [B, N] was written, padded: string [B]. Stop texts string [B, S]
+        and what comes after one are cut off."""
         del text
-        return self.tokenizer.detokenize(token_ids)
+        written = self.tokenizer.detokenize(token_ids)
+        cut = lambda: cut_at_stop(written[:, None], stop)[:, 0]  # noqa: E731
+        return tf.cond(tf.reduce_any(stop != ""), cut, lambda: written)
 
     def predicted(self, batch: Batch) -> Batch:
         """A batch with `token_ids`, `targets` int32 [B, T] and `loss_weights` float32 [B, T], what counts of them."""
@@ -101,30 +127,24 @@ class TextTask(Task):
         return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "num_tokens": sums["weight"]}
 
     def signatures(self, model: LanguageModel) -> dict[str, Callable[..., Any]]:
-        """`serving_default`, `generate`, `score`, `tokenize`, and where text can be given out as it comes `prefill` and
-        `decode`, as docs/architecture.md lists them."""
+        """As docs/architecture.md lists them: `serving_default`, `generate`, `beam`, `choose`,
+        `alternatives`, `score`, `tokenize`; and where text can be given out as it comes `prefill` and `decode`."""
+        return self.signatures_of(Writer(self, model))
 
-        @tf.function(input_signature=[TEXT, *settings_specs().values()], autograph=False)
-        def generate_(text: tf.Tensor, *settings: tf.Tensor) -> dict[str, tf.Tensor]:
-            return self._generate(model, text, dict(zip(settings_specs(), settings, strict=True)))
-
-        @tf.function(input_signature=[TEXT], autograph=False)
-        def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
-            settings = settings_tensors(self.decoding, tf.shape(text)[0])
-            return {"text": generate_(text, *settings.values())["text"]}  # one loop in the graph for both
-
-        @tf.function(input_signature=[*self.score_inputs], autograph=False)
-        def score(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            names = [spec.name for spec in self.score_inputs]
-            return self._score(model, dict(zip(names, inputs, strict=True)))
-
-        return {
-            "serving_default": serving_default,
-            "generate": generate_,
-            "score": score,
+    def signatures_of(self, writer: Writer) -> dict[str, Callable[..., Any]]:
+        """`signatures`, of which all that write do so by one writer."""
+        model = writer.model
+        generate = generate_signature(writer, [TEXT])
+        made = {
+            "serving_default": serving_default_signature(self, generate),
+            "generate": generate,
+            "beam": beam_signature(writer),
+            "choose": choose_signature(writer),
+            "alternatives": alternatives_signature(writer),
+            "score": signature([*self.score_inputs], lambda inputs: self._score(model, inputs)),
             "tokenize": self.tokenize_signature(),
-            **(self._streaming(model) if self.streams else {}),
         }
+        return made | (streaming_signatures(writer, [*self.request_inputs]) if self.streams else {})
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """Requests for each signature, to check an export with and to warm a server up: one row and several of
@@ -133,21 +153,22 @@ class TextTask(Task):
             ["What is a language model?"],
             ["你好，世界", "", "def main():", "语言模型 and a mixed text 😀"],
         ]
-        settings: dict[str, list[Any]] = {
-            "temperature": [0.0, 0.8, 1.0, 0.7],
-            "top_k": [0, 40, 0, 5],
-            "top_p": [1.0, 0.9, 0.95, 1.0],
-        }
-        requests: dict[str, list[dict[str, list[Any]]]] = {name: [] for name in ("generate", "score")}
+        requests: dict[str, list[dict[str, Any]]] = {name: [] for name in ("generate", "score", "choose")}
         for batch in batches:
             rows = len(batch)
-            full: dict[str, list[Any]] = {"text": list(batch), "seed": list(range(rows))}
-            full.update({name: values[:rows] for name, values in settings.items()})
-            full.update(min_p=[0.05] * rows, repetition_penalty=[1.1] * rows)
-            full.update(min_new_tokens=[2] * rows, max_new_tokens=[12] * rows)
-            requests["generate"].append(full)
-            names = [spec.name for spec in self.score_inputs]
-            requests["score"].append({name: list(batch) for name in names})
+            requests["generate"].append({"text": list(batch), **_example_settings(rows)})
+            requests["choose"].append({"text": list(batch), "choices": [["good", "不好"]] * rows})
+            requests["score"].append({spec.name: list(batch) for spec in self.score_inputs})
+        requests["beam"] = beam_requests(batches)
+        requests["alternatives"] = [
+            {
+                "text": list(batch),
+                "token_ids": [[5, 6, -1]] * len(batch),
+                "max_new_tokens": [12] * len(batch),
+                "num_alternatives": [3] * len(batch),
+            }
+            for batch in batches
+        ]
         if self.streams:
             requests["prefill"] = [dict(request) for request in requests["generate"]]
         plain = [{"text": list(batch)} for batch in batches]
@@ -156,67 +177,24 @@ class TextTask(Task):
     def requests(self, signatures: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         """Those of every task, and `decode` with the states that the examples of `prefill` leave."""
         requests: dict[str, list[dict[str, Any]]] = self.example_requests()
-        for request in requests.get("prefill", []):
+        for request in requests.get("prefill", []) if "prefill" in signatures else []:
             specs = signatures["prefill"].input_signature
             outputs = signatures["prefill"](*(tf.constant(request[spec.name], spec.dtype) for spec in specs))
-            arrays = {name: value.numpy() for name, value in outputs.items()}
-            requests.setdefault("decode", []).append(decode_request(arrays, 4))
+            state = {name: value.numpy() for name, value in outputs.items()}
+            for name, follow_up in self.follow_ups(request, state).items():
+                if name in signatures:
+                    requests.setdefault(name, []).append(follow_up)
         return requests
 
-    def _special_ids(self) -> dict[str, Any]:
-        tokenizer = self.tokenizer
-        return {
-            "end_id": tokenizer.end_id,
-            "pad_id": tokenizer.pad_id,
-            "suppressed_ids": self.suppressed_ids(),
-        }
-
-    def _context(self, model: LanguageModel, text: tf.Tensor | None) -> Any:
-        sources = None if text is None else self.sources(text)
-        return None if sources is None else model.encode(_padded(sources))
-
-    def _streaming(self, model: LanguageModel) -> dict[str, Callable[..., Any]]:
-        """`prefill` and `decode`; see `streaming_signatures`."""
-
-        def begin_fn(inputs: dict[str, tf.Tensor]) -> tuple[Progress, dict[str, tf.Tensor]]:
-            settings = {name: inputs[name] for name in settings_specs()}
-            prompts, told = self.request_prompts(inputs, settings["max_new_tokens"])
-            context = self._context(model, inputs.get("text"))
-            ids = self._special_ids()
-            progress = begin(
-                model, prompts, settings, context=context, max_total_length=self.max_length, **ids
-            )
-            return progress, told
-
-        def advance_fn(progress: Progress, num_tokens: tf.Tensor) -> Progress:
-            return advance(model, progress, num_tokens, **self._special_ids())
-
-        specs = [*self.request_inputs, *settings_specs().values()]
-        return streaming_signatures(model, specs, begin_fn, advance_fn, self.tokenizer.detokenize)
-
-    def _generate(
-        self, model: LanguageModel, text: tf.Tensor, settings: dict[str, tf.Tensor]
-    ) -> dict[str, tf.Tensor]:
-        prompts = self.prompts(text, settings["max_new_tokens"])
-        outputs, token_ids = self._write(model, prompts, settings, self._context(model, text))
-        return {**outputs, "text": self.answers(text, token_ids)}
-
-    def _write(
-        self,
-        model: LanguageModel,
-        prompts: tf.RaggedTensor,
-        settings: dict[str, tf.Tensor],
-        context: Any = None,
-    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """`num_tokens` and `log_probability`, and the token ids int32 [B, N], padded."""
-        generation = generate(
-            model, prompts, settings, context=context, max_total_length=self.max_length, **self._special_ids()
-        )
-        outputs = {"num_tokens": generation.num_tokens, "log_probability": generation.log_probability}
-        return outputs, generation.token_ids
+    def follow_ups(self, request: dict[str, Any], outputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Signature to what may be asked of it next, after a request of `prefill` and its outputs."""
+        del request
+        return {"decode": decode_request(outputs, 4)}
 
     def _score(self, model: LanguageModel, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Log-probability of the tokens after the given ones, and how many they are."""
+        """Of the tokens after the given ones `log_probability` float32 [B] and `num_tokens` int32 [B]; `token_ids`
+        int32 [B, T] without the first, and `token_log_probabilities` float32 [B, T], 0 where a token is given or
+        padding."""
         rows, num_given = self.score_rows(inputs)
         rows = keep_first(rows, self.max_length + 1)
         # One place of padding more, so that a batch of empty rows still has a column to read.
@@ -225,15 +203,18 @@ class TextTask(Task):
         )
         token_ids = token_ids[:, : self.max_length + 1]
         sources = self.sources(inputs["text"])
-        features = {} if sources is None else {"source_ids": _padded(sources)}
+        features = {} if sources is None else {"source_ids": _padded(sources.rows)}
         logits = model(token_ids[:, :-1], training=False, **features)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(token_ids[:, 1:], logits)
         places = tf.range(1, tf.shape(token_ids)[1])[None]
         lengths = tf.cast(rows.row_lengths(), tf.int32)
         counted = (places >= num_given[:, None]) & (places < lengths[:, None])
+        each = -tf.where(counted, losses, 0.0)
         return {
-            "log_probability": -tf.reduce_sum(tf.where(counted, losses, 0.0), axis=1),
+            "log_probability": tf.reduce_sum(each, axis=1),
             "num_tokens": tf.math.count_nonzero(counted, axis=1, dtype=tf.int32),
+            "token_ids": token_ids[:, 1:],
+            "token_log_probabilities": each,
         }
 
 
@@ -241,3 +222,19 @@ def _padded(sources: tf.RaggedTensor) -> tf.Tensor:
     """int32 [B, S] with 0 on the right; one place at least, so that a batch of empty texts has a column."""
     rows = sources.to_tensor(0)
     return tf.pad(rows, [[0, 0], [0, tf.cast(tf.equal(tf.shape(rows)[1], 0), tf.int32)]])
+
+
+def _example_settings(num_rows: int) -> dict[str, list[Any]]:
+    """Settings for up to four rows: the first greedy, the others with a little of everything."""
+    each: dict[str, list[Any]] = {
+        "temperature": [0.0, 0.8, 1.0, 0.7],
+        "top_k": [0, 40, 0, 5],
+        "top_p": [1.0, 0.9, 0.95, 1.0],
+        "typical_p": [1.0, 1.0, 0.95, 1.0],
+        "frequency_penalty": [0.0, 0.0, 0.2, 0.0],
+        "no_repeat_ngram_size": [0, 0, 0, 3],
+        "stop": [[""], ["的"], ["\n"], [""]],
+        "seed": [0, 1, 2, 3],
+    }
+    config = DecodingConfig(min_p=0.05, repetition_penalty=1.1, min_new_tokens=2, max_new_tokens=12)
+    return {**settings_lists(config, num_rows), **{name: values[:num_rows] for name, values in each.items()}}

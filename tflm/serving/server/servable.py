@@ -10,7 +10,7 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tflm.export import load_text_ops, text_ops_in
-from tflm.export.signatures import read_meta_graph, user_signatures
+from tflm.export.signatures import compiled_twin, read_meta_graph, user_signatures
 from tflm.export.warmup import WARMUP_FILE
 from tflm.serving.server.cancellation import Cancellation
 from tflm.serving.server.status import ServingError, from_tensorflow
@@ -76,6 +76,8 @@ class Servable:
             raise from_tensorflow(error) from error
 
     def _warm_up(self, path: str) -> None:
+        """Answers the warm-up requests, also by the compiled twins of their signatures: the records leave those out,
+        since a server without XLA could not load the model with them."""
         if not os.path.isfile(path):
             return
         for index, record in enumerate(tf.data.TFRecordDataset(path).as_numpy_iterator()):
@@ -87,7 +89,10 @@ class Servable:
             if log.WhichOneof("log_type") == "predict_log":
                 request = log.predict_log.request
                 arrays = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
-                self.run(request.model_spec.signature_name or DEFAULT_SIGNATURE, arrays)
+                name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+                self.run(name, arrays)
+                if compiled_twin(name) in self.signature_defs:
+                    self.run(compiled_twin(name), arrays)
 
 
 def array_of(tensor: tensor_pb2.TensorProto) -> np.ndarray:

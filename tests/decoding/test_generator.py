@@ -38,7 +38,7 @@ def run(model, prompts, settings=GREEDY, **kwargs):
 
 
 def row(settings, index):
-    return {name: float(value[index]) for name, value in settings.items()}
+    return {name: float(value[index]) for name, value in settings.items() if value.shape.rank == 1}
 
 
 def mixed_settings(num_rows, **changes):
@@ -54,7 +54,8 @@ def mixed_settings(num_rows, **changes):
         "min_new_tokens": random.integers(0, 9, num_rows).astype(np.int32),
         "max_new_tokens": random.integers(9, 90, num_rows).astype(np.int32),
     }
-    return {name: tf.constant(value) for name, value in {**settings, **changes}.items()}
+    given = {name: tf.constant(value) for name, value in {**settings, **changes}.items()}
+    return {**settings_tensors(DecodingConfig(), num_rows), **given}
 
 
 def some_prompts(num_rows):

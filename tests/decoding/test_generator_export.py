@@ -65,7 +65,9 @@ def test_a_session_gives_what_memory_gives(exported):
     for values, answer in zip(wanted, answers, strict=True):
         settings = {name: tf.constant(values[name]) for name in settings_specs()}
         expected = service.answer(tf.constant(values["token_ids"]), settings)
-        assert answer.keys() == expected.keys() == {"token_ids", "num_tokens", "log_probability"}
+        assert (
+            answer.keys() == expected.keys() == {"token_ids", "num_tokens", "log_probability", "is_complete"}
+        )
         for name, value in expected.items():
             np.testing.assert_array_equal(answer[name], value)
         assert answer["num_tokens"].min() >= 12

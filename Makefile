@@ -5,6 +5,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 EXTRAS := demo,eval,documents,serve,dev
 WORKERS ?= 2
+PYTEST = $(RUN) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 .PHONY: demo test test-fast lint bench clean
 .DEFAULT_GOAL := demo
@@ -19,11 +20,18 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 demo: $(READY)  ## from dialogues to a conversation with a served model, some ten minutes; ARGS=--overwrite begins again
 	@$(RUN) -m apps.demo $(ARGS)
 
-test: $(READY)  ## every test, in WORKERS processes
-	$(RUN) -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
+# TensorFlow keeps the memory of every graph that was ever traced, so the tests are run in three lots of processes.
+test: $(READY)  ## every test, in WORKERS processes; ARGS=tests/text for some
+ifeq ($(ARGS),)
+	$(PYTEST) tests/apps
+	$(PYTEST) tests/tasks tests/decoding tests/models
+	$(PYTEST) tests --ignore=tests/apps --ignore=tests/tasks --ignore=tests/decoding --ignore=tests/models
+else
+	$(PYTEST) $(ARGS)
+endif
 
 test-fast: $(READY)  ## without those that need minutes
-	$(RUN) -m pytest --numprocesses=$(WORKERS) --dist=loadfile -m 'not slow' $(ARGS)
+	$(PYTEST) -m 'not slow' $(ARGS)
 
 lint: $(READY)  ## style, format and types
 	$(RUN) -m ruff check .

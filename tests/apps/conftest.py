@@ -48,10 +48,10 @@ def call(name: str, *arguments: str, stdin: bytes = b"", at_terminal: bool = Fal
 
 @pytest.fixture(name="call", scope="session")
 def call_fixture():
-    """`call(NAME, *arguments, stdin=b"", at_terminal=False)`. A model is loaded once for calls that follow each other,
-    to save time; and no more than two, since each takes some hundred megabytes."""
+    """`call(NAME, *arguments, stdin=b"", at_terminal=False)`. A model is loaded once for all calls: a load takes time,
+    and some hundred megabytes that TensorFlow never gives back."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tflm.serving.connect", functools.lru_cache(maxsize=2)(connect))
+        patch.setattr("tflm.serving.connect", functools.cache(connect))
         yield call
 
 

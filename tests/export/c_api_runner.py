@@ -112,10 +112,14 @@ class Session:
         return Output(operation, int(index or 0))
 
     def tensor(self, dtype: str, values: list) -> Any:
-        """A TF_Tensor `[B]`."""
+        """A TF_Tensor `[B]`, or `[B, N]` of lists."""
         code, kind = DTYPES[dtype]
+        shape = [len(values)]
+        if values and isinstance(values[0], list):
+            shape.append(len(values[0]))
+            values = [value for row in values for value in row]
         size = len(values) * ctypes.sizeof(kind)
-        tensor = self.c.TF_AllocateTensor(code, (c_int64 * 1)(len(values)), 1, size)
+        tensor = self.c.TF_AllocateTensor(code, (c_int64 * len(shape))(*shape), len(shape), size)
         address = self.c.TF_TensorData(tensor)
         if dtype != "string":
             (kind * len(values)).from_address(address)[:] = values

@@ -42,9 +42,10 @@ def run(path, signature, inputs, op_libraries=()):
 
 
 def encoded(values):
-    return [
-        base64.b64encode(value.encode()).decode() if isinstance(value, str) else value for value in values
-    ]
+    """Texts, in lists of any depth, in base64."""
+    if isinstance(values, list):
+        return [encoded(value) for value in values]
+    return base64.b64encode(values.encode()).decode() if isinstance(values, str) else values
 
 
 def test_a_core_only_model(exports):

@@ -164,6 +164,16 @@ def test_what_does_not_fit_behind_the_state_says_so(trained):
     assert first["finished"][0] and first["piece"][0] == b""
 
 
+def test_after_a_stop_text_all_is_read_again(trained):
+    """The model has read "k"; the answer that was given out is "o"."""
+    _, _, signatures = trained
+    turns = [[("user", "Ann")], [("user", "Bo")]]
+    answers, state = said(signatures, ask(signatures["prefill"], turns, stop=[["k"], ["zz"]]))
+    assert answers == ["o", "ok"]
+    first = resumed(signatures, state, [[("user", "?")]] * 2)
+    assert first["fits"].tolist() == [False, True]
+
+
 def test_what_is_left_out_is_counted(trained):
     long = [("user", "a" * 20), ("assistant", "b" * 20), ("user", "c"), ("assistant", "d"), ("user", "?")]
     outputs = ask(trained[2]["chat"], [long, [("user", "?")]])

@@ -116,6 +116,13 @@ def test_alternatives_are_those_of_a_forward_pass(served, request_settings):
             assert outputs["tokens"][row, 0] in outputs["alternatives"][row, 0]
 
 
+def test_alternatives_of_ids_that_there_are_not_are_no_failure(served):
+    asked = {"text": ["a", "b"], "token_ids": [[10**6, 7], [-1, -1]], "max_new_tokens": [4, 4]}
+    outputs = run(served[2]["alternatives"], {**asked, "num_alternatives": [10**6, 0]})
+    assert outputs["num_tokens"].tolist() == [2, 0]
+    assert not outputs["log_probabilities"][1].any()
+
+
 def test_scores_come_token_by_token(served):
     _, model, signatures = served
     outputs = run(signatures["score"], {"text": ["Hello 你好", "", "abc"]})

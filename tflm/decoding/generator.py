@@ -80,8 +80,8 @@ class Generator:
         Generation(token_ids=[[6, 7, 8, 9], [9, 0, 0, 0]], num_tokens=[4, 1], ...)
 
         The model reads the prompts once and then one token a step, until every row has stopped: for n tokens and
-        an end token, n steps. A segment of steps begins with `extend_state`; within it shapes are fixed, so that
-        TensorFlow can update a cache in place. No value of `settings` fails: one outside its range acts like the
+        an end token, n steps. A segment of steps begins with `extend_state`; within it shapes are fixed, so that XLA
+        can compile it. No value of `settings` fails: one outside its range acts like the
         nearest one inside (a repetition penalty of 0 or less is off), and NaN is greedy or off. The sizes of the
         batch and of the prompts may be unknown when this is traced; every op is one of TensorFlow's own.
 

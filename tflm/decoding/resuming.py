@@ -24,8 +24,8 @@ def resume(
     After a text [5, 6] that went on from [1, 4] and came to its end, with `added` [[2, 9]] the next token is the one
     that `begin` chooses after [1, 4, 5, 6, 2, 9].
 
-    A model reads on while other rows run, also in rows that have stopped; that is taken back first (`rewind`), and so
-    are tokens that a stop text cut off.
+    A model reads on while other rows run, also in rows that have stopped, and beyond a stop text; that is taken back
+    first (`rewind`). The stop text itself stays, as tokens of the text.
 
     Args:
         generator: its model can rewind.
@@ -39,7 +39,8 @@ def resume(
     check_settings(settings)
     model, steps = generator.model, progress.num_steps
     count = progress.rows.num_tokens
-    state = model.rewind(progress.model_state, steps - 1 - tf.minimum(count, steps - 1))
+    num_beyond = steps - 1 - tf.minimum(count, steps - 1)
+    state = model.rewind(progress.model_state, num_beyond)
     # The newest token is not read yet, if a limit ended the text there.
     newest = tf.gather(progress.token_ids, tf.maximum(count - 1, 0)[:, None], batch_dims=1)
     unread = tf.RaggedTensor.from_tensor(newest, lengths=tf.cast(count == steps, tf.int64))
@@ -53,7 +54,7 @@ def resume(
             rows=start_rows(limits, generator.vocabulary.pad_id),
             settings=dict(settings),
             limits=limits,
-            num_read=progress.num_read - (steps - 1 - tf.minimum(count, steps - 1)) + num_new,
+            num_read=progress.num_read - num_beyond + num_new,
             prompt_ids=pad_left(prompts, -1)[0],
             choice_ids=generator.choice_ids(settings),
             token_ids=tf.zeros([tf.size(limits), 0], tf.int32),

@@ -61,7 +61,8 @@ class LanguageModel(TextModel):
 
     def last_logits(self, hidden_states: Tensor) -> Tensor:
         """float32 [B, 1, V] from hidden states [B, 1, D]: `logits`, sooner. With a tied embedding it is the left one of
-        the product, so that the large matrix is read along its rows; for 8 states that takes half the time on a CPU."""
+        the product, so that the large matrix is read along its rows: alone, for 8 states of 768 and 50,257 tokens, 0.6
+        of the time on a CPU."""
         if self.head is not None:
             return self.logits(hidden_states)
         columns = ops.transpose(hidden_states[:, 0])

@@ -1,7 +1,7 @@
 """The signatures that write text, over one `Writer`; docs/architecture.md lists them."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -29,14 +29,12 @@ def generate_signature(writer: Writer, specs: list[tf.TensorSpec]) -> Signature:
 
     def generate(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         settings = settings_of(inputs)
-        prompts, extra = task.request_prompts(inputs, settings["max_new_tokens"])
-        context, source_cut = task.context(writer.model, inputs.get("text"))
-        progress = writer.write(prompts.rows, settings, context)
+        prompts, context, extra = _read_request(writer, inputs)
+        progress = writer.write(prompts, settings, context)
         text = task.answers(inputs.get("text"), writer.generator.produced(progress), settings["stop"])
         return {
             "text": text,
             **told(progress),
-            "truncated": prompts.truncated | source_cut,
             "token_ids": writer.generator.written(progress),
             **extra,
         }
@@ -77,15 +75,11 @@ def streaming_signatures(writer: Writer, specs: list[tf.TensorSpec]) -> dict[str
     int32 [B], `log_probability` float32 [B] and `finish_reason` string [B]; and the state. The pieces of a row joined
     are the text of `generate`, and each is whole characters.
     """
-    task = writer.task
 
     def prefill(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        settings = settings_of(inputs)
-        prompts, extra = task.request_prompts(inputs, settings["max_new_tokens"])
-        context, source_cut = task.context(writer.model, inputs.get("text"))
-        progress = writer.begin(prompts.rows, settings, context)
+        prompts, context, extra = _read_request(writer, inputs)
+        progress = writer.begin(prompts, settings_of(inputs), context)
         outputs = _told(writer, progress, tf.zeros_like(progress.limits))
-        extra |= {"truncated": prompts.truncated | source_cut}
         return {**outputs, **extra, **writer.wire(progress).pack(progress)}
 
     first = signature([*specs, *settings_specs().values()], prefill)
@@ -105,7 +99,8 @@ def resume_signature(
 ) -> Signature:
     """A further turn of a conversation: what `specs` says, the settings and the state that `prefill`, `decode` or
     `resume` left, to what `prefill` gives, and `fits` bool [B]. Only what is new is read. Where it does not fit behind
-    what the state holds, `fits` is False and nothing is produced: `prefill` then takes the conversation, and cuts it.
+    what the state holds, or the last answer ended at a stop text, which the model has read, `fits` is False and nothing
+    is produced: `prefill` then takes the conversation, and cuts it.
 
     Args:
         added_fn: inputs, int32 [B] tokens of the conversation so far, `max_new_tokens`, to the tokens to be read and
@@ -117,6 +112,8 @@ def resume_signature(
         settings, before = settings_of(inputs), wire.unpack(inputs)
         so_far = tf.math.count_nonzero(before.prompt_ids >= 0, axis=1, dtype=tf.int32)
         added, fits = added_fn(inputs, so_far + before.rows.num_tokens, settings["max_new_tokens"])
+        # A stop text is in the state and not in the text that was given out.
+        fits &= ~before.rows.has_stopped
         progress = resume(writer.generator, before, added, settings, fits)
         outputs = _told(writer, progress, tf.zeros_like(progress.limits))
         return {**outputs, "fits": fits, **wire.pack(progress)}
@@ -174,12 +171,11 @@ def alternatives_signature(writer: Writer) -> Signature:
         prompts = task.prompts(inputs["text"], inputs["max_new_tokens"]).rows
         context, _ = task.context(model, inputs["text"])
         is_here = inputs["token_ids"] >= 0
-        ids = tf.where(is_here, inputs["token_ids"], task.tokenizer.pad_id)
         logits, state = writer.generator.read(prompts, context)
+        vocab_size = tf.shape(logits)[-1]
+        ids = tf.where(is_here, tf.minimum(inputs["token_ids"], vocab_size - 1), task.tokenizer.pad_id)
         later, _ = model.step(ids, model.extend_state(state, tf.shape(ids)[1]))
         log_probabilities = tf.nn.log_softmax(tf.concat([logits[:, None], later[:, :-1]], axis=1))
-        vocab_size = tf.shape(log_probabilities)[-1]
-        ids = tf.minimum(ids, vocab_size - 1)
         count = tf.clip_by_value(tf.reduce_max(inputs["num_alternatives"]), 1, vocab_size)
         never = tf.constant([task.tokenizer.pad_id, *task.suppressed_ids()], tf.int32)
         is_never = tf.reduce_any(tf.range(vocab_size)[:, None] == never, axis=1)
@@ -194,6 +190,15 @@ def alternatives_signature(writer: Writer) -> Signature:
         }
 
     return signature([TEXT, *_WRITTEN], alternatives)
+
+
+def _read_request(
+    writer: Writer, inputs: dict[str, tf.Tensor]
+) -> tuple[tf.RaggedTensor, Any, dict[str, tf.Tensor]]:
+    """The prompts int32 [B, (P)], what the encoder makes of them or None, and what is told of the request."""
+    prompts, extra = writer.task.request_prompts(inputs, inputs["max_new_tokens"])
+    context, source_cut = writer.task.context(writer.model, inputs.get("text"))
+    return prompts.rows, context, {**extra, "truncated": prompts.truncated | source_cut}
 
 
 def _token_texts(task: "TextTask", ids: tf.Tensor) -> tf.Tensor:

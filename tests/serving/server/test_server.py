@@ -13,7 +13,7 @@ import pytest
 
 from tests.serving.conformance import served_model
 from tflm.errors import UserError
-from tflm.serving.server import ModelConfig, ModelManager, Server, ServingError, server
+from tflm.serving.server import ModelConfig, ModelManager, Server, ServingError, rest_server
 from tflm.serving.server.cancellation import Cancellation
 
 
@@ -123,7 +123,7 @@ def _quietly(running):
 
 
 def test_limits(manager, monkeypatch):
-    monkeypatch.setattr(server, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr(rest_server, "MAX_BODY_BYTES", 1000)
     large = json.dumps({"instances": ["A" * 2000]}).encode()
     with Server(manager, rest_port=0) as running:
         status, answer = post(running.rest_port, large)

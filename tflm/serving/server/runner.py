@@ -1,0 +1,110 @@
+"""Blocking work for the routes of the REST server: in threads, until a deadline, and not for a client that has left."""
+
+import asyncio
+import concurrent.futures
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from tflm.serving.server.cancellation import Cancellation
+from tflm.serving.server.status import ServingError
+
+_Answer = TypeVar("_Answer")
+_END = object()
+
+
+class Runner:
+    """Runs work in threads of its own.
+
+    answer = await runner.run(request, lambda cancellation: servable.run("generate", inputs, cancellation=cancellation))
+    """
+
+    def __init__(self, num_threads: int, timeout_seconds: float) -> None:
+        """Starts no thread yet.
+
+        Args:
+            num_threads: how many may work at a time.
+            timeout_seconds: after these a piece of work is given up.
+        """
+        self.timeout_seconds = timeout_seconds
+        self._threads = concurrent.futures.ThreadPoolExecutor(num_threads, "rest")
+
+    async def run(self, request: Request, work: Callable[[Cancellation], _Answer]) -> _Answer:
+        """What `work` returns.
+
+        Args:
+            request: its body has been read. When its client leaves, the work is cancelled.
+            work: gets what cancels it.
+        Raises:
+            ServingError: DEADLINE_EXCEEDED; CANCELLED, when the client has left, so that nobody will read an answer.
+        """
+        left = asyncio.ensure_future(_left(request))
+        try:
+            return await self._until(left, work, Cancellation())
+        finally:
+            left.cancel()
+
+    async def pieces(
+        self, request: Request, work: Callable[[Cancellation], Iterator[_Answer]]
+    ) -> AsyncIterator[_Answer]:
+        """What `work` yields, one after the other as they come. The deadline holds for each; whoever stops to iterate,
+        as Starlette does when the client leaves, cancels the work.
+
+        Raises:
+            ServingError: as `run`.
+        """
+        cancellation = Cancellation()
+        left = asyncio.ensure_future(_left(request))
+        iterator = None
+        try:
+            iterator = await self._until(left, lambda _: iter(work(cancellation)), cancellation)
+            while (piece := await self._until(left, _next_of(iterator), cancellation)) is not _END:
+                yield piece
+        finally:
+            cancellation.cancel()
+            left.cancel()
+            if close := getattr(iterator, "close", None):
+                # The thread may still be inside; it ends soon, being cancelled.
+                self._threads.submit(_close, close)
+
+    def close(self) -> None:
+        """Takes no more work; does not wait for what is at work."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _until(
+        self, left: asyncio.Future, work: Callable[[Cancellation], Any], cancellation: Cancellation
+    ) -> Any:
+        at_work = asyncio.get_running_loop().run_in_executor(self._threads, work, cancellation)
+        pair: set[asyncio.Future[Any]] = {at_work, left}
+        try:
+            done, _ = await asyncio.wait(
+                pair, timeout=self.timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if at_work in done:
+                return at_work.result()
+            if left in done:
+                raise ServingError("CANCELLED", "The client has left.")
+            raise ServingError("DEADLINE_EXCEEDED", "Timed out waiting for notification")
+        finally:
+            if not at_work.done():
+                cancellation.cancel()
+                at_work.cancel()
+
+
+async def _left(request: Request) -> None:
+    """Returns when the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _next_of(iterator: Iterator[_Answer]) -> Callable[[Cancellation], Any]:
+    # StopIteration cannot leave a future.
+    return lambda _: next(iterator, _END)
+
+
+def _close(close: Callable[[], None]) -> None:
+    try:
+        close()
+    except ValueError:  # it is at work in another thread, which was cancelled and ends by itself
+        return

@@ -1,0 +1,61 @@
+"""A version that is being served as a `tflm.serving.model.Model`, so that `tflm.serving.stream` works in a server."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tflm.errors import UserError
+from tflm.serving.about import read_config
+from tflm.serving.local import signature_of
+from tflm.serving.server.cancellation import Cancellation
+from tflm.serving.server.servable import Servable
+from tflm.serving.server.status import invalid
+from tflm.serving.signature import Signature, find_signature
+
+
+class ServedModel:
+    """For one request.
+
+        with manager.use("chat") as servable:
+            model = ServedModel(servable, cancellation)
+            for outputs in stream(model, {"text": ["Hello"], **settings}): ...
+
+    Attributes:
+        path: "NAME/VERSION".
+        signatures: name to `Signature`.
+        card: empty.
+    """
+
+    card = ""
+
+    def __init__(self, servable: Servable, cancellation: Cancellation | None = None) -> None:
+        """
+        Args:
+            cancellation: ends whatever runs for the request.
+        """
+        self._servable, self._cancellation = servable, cancellation
+        self.path = f"{servable.name}/{servable.version}"
+
+    @functools.cached_property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Name to dtypes and shapes of inputs and outputs."""
+        return {name: signature_of(each) for name, each in sorted(self._servable.signature_defs.items())}
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """What the model tells of itself by its signature `about`; empty if it has none."""
+        return read_config(self)
+
+    def predict(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Runs a signature on a batch.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT for inputs that it does not take; or what the run failed with.
+        """
+        try:
+            arrays = find_signature(self.signatures, signature, self.path).arrays(signature, inputs)
+        except UserError as error:
+            raise invalid(str(error)) from error
+        return self._servable.run(signature, arrays, cancellation=self._cancellation)

@@ -4,11 +4,13 @@
   python -m apps.chat --model=saved_models/chat_demo --text="What is AI?"
   printf '你是谁\\n/reset\\nWho are you?\\n' | python -m apps.chat --model=saved_models/chat_demo
   python -m apps.chat --model=saved_models/chat_demo --input=questions.txt --format=json
+  python -m apps.chat --model=saved_models/chat_demo --web
 
 The model sees what was said before, the oldest turns left out where it has no room; /reset begins anew. One that was
 trained on single questions sees the last one alone. With --input each line is a question that stands alone.
 Commands, in a pipe too:
   /help, /set temperature=0.7, /settings, /system TEXT, /history, /reset, /save FILE, /load FILE, /quit
+With --web the conversation is in a browser, until Ctrl-C; this needs: pip install "tflm[serve]"
 """
 
 import contextlib
@@ -21,6 +23,7 @@ from apps.command_line import note, run_app
 from apps.conversation import Conversation
 from apps.items import Item, Printer, answer_items, define_items, read_items
 from apps.text_generation import Generator, define_generation
+from apps.web_chat import serve_page
 from tflm.errors import UsageError, UserError
 
 FLAGS = flags.FlagValues()
@@ -33,6 +36,7 @@ flags.DEFINE_string(
 flags.DEFINE_boolean(
     "stream", None, "Print the answer as it comes. By default where someone looks on.", flag_values=FLAGS
 )
+flags.DEFINE_boolean("web", False, "A page in the browser in place of the terminal.", flag_values=FLAGS)
 
 _HELP = """/set NAME=VALUE  change a setting, such as temperature=0.7
 /settings        show the settings
@@ -47,6 +51,9 @@ _HELP = """/set NAME=VALUE  change a setting, such as temperature=0.7
 
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
+    if flag_values.web:
+        serve_page(flag_values)
+        return
     generator = Generator(flag_values)
     if flag_values.text is not None or flag_values.input not in (None, "-"):
         if flag_values.system:

@@ -9,7 +9,8 @@
 
 The folder gets the next free version number, or the one asked for. It appears under its number only after its
 operations were checked against those that TensorFlow Serving links, and after a process without tflm and Keras
-has loaded it and answered as the model does. Then:
+has loaded it and answered as the model does. Beside it, saved_models/NAME/deploy/ gets what TensorFlow Serving needs
+to run it: see its README.md. Files there that you have changed are kept. Then:
 
   python -m apps.generate --model=saved_models/tiny --text="def "
 """
@@ -48,6 +49,12 @@ flags.DEFINE_list(
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
+    "deploy",
+    True,
+    "Writes saved_models/NAME/deploy/ too: config files of the server, for compose and Kubernetes, a README.md.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
     "contrastive", False, "Adds the signature contrastive, contrastive search.", flag_values=FLAGS
 )
 flags.DEFINE_bool(
@@ -74,6 +81,7 @@ def main(flag_values: flags.FlagValues) -> None:
         flag_values.contrastive,
         flag_values.xla,
         flag_values.signatures,
+        flag_values.deploy,
     )
 
 
@@ -86,6 +94,7 @@ def export(
     contrastive: bool = False,
     xla: bool = False,
     only: Sequence[str] = (),
+    deploy: bool = True,
 ) -> None:
     """Exports, verifies and says where."""
     from tflm.presets import Experiment
@@ -98,6 +107,16 @@ def export(
     small = Experiment.open(draft) if draft else None
     path = publish(experiment, output, step, small, contrastive, xla, only)
     print(f"exported and verified: {path}")
+    if deploy:
+        _write_deployment(path)
+
+
+def _write_deployment(path: str) -> None:
+    from tflm.export.deployment import write_deployment
+
+    deployment = write_deployment(path)
+    kept = f"; kept as you changed them: {', '.join(deployment.kept)}" if deployment.kept else ""
+    note(f"to serve it with TensorFlow Serving: {deployment.folder}/README.md{kept}.")
 
 
 def _write_vectors(experiment, step: int | None, path: str) -> None:  # type: ignore[no-untyped-def]

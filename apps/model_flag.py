@@ -20,6 +20,7 @@ _APPS = {
     "chat": "apps.chat",
     "embed": "apps.embed",
 }
+_CREDENTIALS = ("token_file", "ca_file")
 _OUTPUTS = {  # that the apps read
     "generate": ("text", "num_tokens", "log_probability"),
     "beam": ("text", "num_tokens", "log_probability", "score"),
@@ -39,12 +40,24 @@ _OUTPUTS = {  # that the apps read
 
 
 def define_model(flag_values: flags.FlagValues) -> None:
-    """--model."""
+    """--model, --token_file and --ca_file."""
     flags.DEFINE_string(
         "model",
         None,
-        "A SavedModel, saved_models/NAME[/VERSION], or a server's: http://HOST:PORT/v1/models/NAME or "
-        "grpc://HOST:PORT/NAME, both with [/versions/N|/labels/L].",
+        "A SavedModel, saved_models/NAME[/VERSION], or a server's: http[s]://HOST:PORT/v1/models/NAME or "
+        "grpc[s]://HOST:PORT/NAME, both with [/versions/N|/labels/L].",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "token_file",
+        None,
+        "With a URL: a file with the token that the server wants; TFLM_TOKEN if not given.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "ca_file",
+        None,
+        "With https:// or grpcs://: a PEM file of who signed the server's certificate; TFLM_CA_FILE if not given.",
         flag_values=flag_values,
     )
 
@@ -56,19 +69,20 @@ def open_model(flag_values: flags.FlagValues, signature: str, other: str | None 
         signature: what the app needs.
         other: what it can do with in its place.
     Raises:
-        UsageError: no --model.
+        UsageError: no --model, or a token for a folder.
         UserError: no SavedModel there, or one without that signature; says which app it is for. Or what a signature of
             that name gives, or the config beside it, is not what tflm exports.
         ServerError: a URL, and no server that answers.
     """
     if not flag_values.model:
         raise UsageError("--model is needed: a folder such as --model=saved_models/NAME.")
+    credentials = {name: flag_values[name].value for name in _CREDENTIALS if flag_values[name].value}
     if "://" not in flag_values.model:
         load_tensorflow()
     from tflm.serving import connect
 
     with quiet_libraries():
-        model = connect(flag_values.model)
+        model = connect(flag_values.model, **credentials)
     found = [name for name in (signature, other) if name in model.signatures]
     if not found:
         apps = sorted({_APPS[name] for name in model.signatures if name in _APPS})

@@ -2,12 +2,17 @@
 
   python -m apps.serve --model_base_path=saved_models/chat
   python -m apps.serve --model_base_path=saved_models/chat --model_name=bot --rest_api_port=9000 --port=9001
-  python -m apps.serve --model_config_file=models.config --host=0.0.0.0
+  python -m apps.serve --model_base_path=saved_models/chat --web
+  python -m apps.serve --model_config_file=models.config --host=0.0.0.0 --auth_token_file=tokens --ssl_config_file=ssl
+  python -m apps.serve --model_base_path=saved_models/chat --batching_parameters_file=batching.config
   curl -d '{"instances": ["Hello"]}' http://localhost:8501/v1/models/chat:predict
 
 A model is a folder with a folder for each version. The highest version is served; a new one takes over as soon as it
 is there and warm, without a request lost. Prints one line when it is ready. SIGTERM, or Ctrl-C, answers the requests
 that it has, takes no more, and ends. Needs: pip install "tflm[serve]"
+
+Beside TensorFlow Serving's protocol: POST /v1/models/NAME:stream, OpenAI's /v1/completions and /v1/chat/completions,
+GET /healthz, /readyz and /monitoring/prometheus/metrics, and with --web a page to talk on. docs/serving.md has it all.
 """
 
 import importlib.util
@@ -26,7 +31,7 @@ from apps.command_line import load_tensorflow, note, run_app
 from tflm.errors import UsageError, UserError
 
 if TYPE_CHECKING:
-    from tflm.serving.server import ModelConfig, ModelManager
+    from tflm.serving.server import ModelConfig, ModelManager, Server, ServingOptions, Tls
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
@@ -52,6 +57,72 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "drain_seconds", 30.0, "How long to wait, at the end, for requests at work.", 0, flag_values=FLAGS
 )
+flags.DEFINE_boolean("web", False, "Also a page to talk with the models on, at /.", flag_values=FLAGS)
+flags.DEFINE_boolean(
+    "enable_batching",
+    False,
+    "Run requests together, as --batching_parameters_file says if there is one.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "batching_parameters_file",
+    None,
+    "How requests are put together, as for TensorFlow Serving; turns batching on.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "max_runs",
+    None,
+    "So many requests run at a time, beside those in batches; as many as cores if not given.",
+    1,
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "max_waiting", 128, "So many may wait; further ones are refused with 503 at once.", 0, flag_values=FLAGS
+)
+flags.DEFINE_integer(
+    "max_generated_tokens", None, "The most tokens that a row may ask for.", 1, flag_values=FLAGS
+)
+flags.DEFINE_integer("max_rows", None, "The most rows in a request.", 1, flag_values=FLAGS)
+flags.DEFINE_string(
+    "monitoring_config_file",
+    None,
+    "As for TensorFlow Serving: where the metrics are. Without it they are at /monitoring/prometheus/metrics.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "access_log", None, 'A file for a line of JSON a request; "-" for standard error.', flag_values=FLAGS
+)
+flags.DEFINE_integer(
+    "log_texts",
+    0,
+    "So many characters of each request and answer go into the access log; by default none.",
+    0,
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "auth_token_file",
+    None,
+    "Answer only who sends one of the tokens in this file, a line each, as Authorization: Bearer TOKEN.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string("ssl_certificate_file", None, "The server's certificate, PEM: https.", flag_values=FLAGS)
+flags.DEFINE_string("ssl_key_file", None, "The certificate's key, PEM.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "ssl_client_ca_file", None, "Answer only clients with a certificate signed by these.", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "ssl_config_file", None, "The same three in one file, as for TensorFlow Serving.", flag_values=FLAGS
+)
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_PACKAGES = (
+    "grpc_health",
+    "grpc_reflection",
+    "prometheus_client",
+    "starlette",
+    "tensorflow_serving",
+    "uvicorn",
+)
 
 
 def main(flag_values: flags.FlagValues) -> None:
@@ -63,12 +134,18 @@ def main(flag_values: flags.FlagValues) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    _import_server()
+    import_server()
     from tflm.serving.server import ModelManager, Server
 
     configs = _configs(flag_values)
-    manager = ModelManager(configs, flag_values.file_system_poll_wait_seconds)
-    _start(manager, configs)
+    asked = _asked(flag_values)
+    manager = ModelManager(
+        configs, flag_values.file_system_poll_wait_seconds, _options(flag_values), asked["metrics"]
+    )
+    if asked["metrics"] is not None:
+        asked["metrics"].watch_models(manager)
+        asked["metrics"].watch("queue_depth", lambda: manager.admission.num_waiting)
+    start(manager, configs)
     server = Server(
         manager,
         flag_values.host,
@@ -76,12 +153,15 @@ def main(flag_values: flags.FlagValues) -> None:
         flag_values.port,
         flag_values.rest_api_timeout_in_ms / 1000,
         flag_values.drain_seconds,
+        **asked,
     )
     with server:
-        _announce(server, configs[0].name)
+        _announce(server, configs[0].name, flag_values.web)
         stopping.wait()
         note("stopping: no more requests are taken; those at work are answered.")
     manager.stop()
+    if asked["access_log"] is not None:
+        asked["access_log"].close()
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -89,15 +169,17 @@ def run(argv: Sequence[str] | None = None) -> int:
     return run_app(main, FLAGS, __doc__ or "", argv)
 
 
-def _import_server() -> None:
+def import_server() -> None:
     # TensorFlow imports Keras where it finds it; a server needs none, and starts in half the time without.
     sys.modules.setdefault("keras", None)  # type: ignore[arg-type]
-    for package in ("grpc_health", "grpc_reflection", "starlette", "tensorflow_serving", "uvicorn"):
+    for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise UserError(f'the server needs {package}, which is not installed: pip install "tflm[serve]"')
     load_tensorflow()
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("tflm.serving").setLevel(logging.INFO)
+    # gRPC writes a traceback for bytes that are no message, so that a stranger could fill the log.
+    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
 
 
 def _configs(flag_values: flags.FlagValues) -> "list[ModelConfig]":
@@ -117,7 +199,64 @@ def _configs(flag_values: flags.FlagValues) -> "list[ModelConfig]":
     return [ModelConfig(flag_values.model_name or os.path.basename(os.path.abspath(path)), path)]
 
 
-def _start(manager: "ModelManager", configs: "list[ModelConfig]") -> None:
+def _options(flag_values: flags.FlagValues) -> "ServingOptions":
+    from tflm.serving.server import BatchingConfig, ServingOptions, read_batching_file
+
+    batching = None
+    if flag_values.batching_parameters_file:
+        batching = read_batching_file(flag_values.batching_parameters_file)
+    elif flag_values.enable_batching:
+        batching = BatchingConfig()
+    limits: dict[str, Any] = {
+        name: flag_values[name].value
+        for name in ("max_runs", "max_waiting", "max_generated_tokens", "max_rows")
+        if flag_values[name].value is not None
+    }
+    return ServingOptions(batching, **limits)
+
+
+def _asked(flag_values: flags.FlagValues) -> dict[str, Any]:
+    """What `Server` is given beside ports and times."""
+    from tflm.serving.server import AccessLog, Metrics, MonitoringConfig, TokenFile, read_monitoring_file
+    from tflm.serving.web.routes import PUBLIC_PATHS, routes
+
+    monitoring = MonitoringConfig(enable=True)
+    if flag_values.monitoring_config_file:
+        monitoring = read_monitoring_file(flag_values.monitoring_config_file)
+    tokens, log, tls = flag_values.auth_token_file, flag_values.access_log, _tls(flag_values)
+    if tokens and tls is None and flag_values.host not in _LOOPBACK:
+        note(
+            "warning: without TLS (--ssl_certificate_file) the tokens travel as they are, for all on the way to read."
+        )
+    if flag_values.log_texts and not log:
+        raise UsageError("--log_texts goes with --access_log=FILE, where the texts are then kept.")
+    return {
+        "metrics": Metrics() if monitoring.enable else None,
+        "metrics_path": monitoring.path,
+        "tokens": TokenFile(tokens) if tokens else None,
+        "tls": tls,
+        "pages": routes if flag_values.web else None,
+        "open_paths": PUBLIC_PATHS if flag_values.web else (),
+        "access_log": AccessLog(None if log == "-" else log, flag_values.log_texts) if log else None,
+    }
+
+
+def _tls(flag_values: flags.FlagValues) -> "Tls | None":
+    from tflm.serving.server import Tls
+
+    certificate, key = flag_values.ssl_certificate_file, flag_values.ssl_key_file
+    if flag_values.ssl_config_file:
+        if certificate or key or flag_values.ssl_client_ca_file:
+            raise UsageError("give --ssl_config_file or the other three --ssl_ flags, not both.")
+        return Tls.from_config_file(flag_values.ssl_config_file)
+    if bool(certificate) != bool(key) or (flag_values.ssl_client_ca_file and not key):
+        raise UsageError(
+            "TLS needs both --ssl_certificate_file and --ssl_key_file; --ssl_client_ca_file goes with them."
+        )
+    return Tls.from_files(certificate, key, flag_values.ssl_client_ca_file) if certificate else None
+
+
+def start(manager: "ModelManager", configs: "list[ModelConfig]") -> None:
     from tflm.serving.server import ServingError
 
     for config in configs:
@@ -134,12 +273,14 @@ def _start(manager: "ModelManager", configs: "list[ModelConfig]") -> None:
         raise UserError(f"nothing is served: {error.message}") from error
 
 
-def _announce(server: Any, name: str) -> None:
+def _announce(server: "Server", name: str, has_page: bool) -> None:
     host = server.host if server.host not in ("0.0.0.0", "::") else "localhost"
-    quoted = urllib.parse.quote(name)
-    url = f"http://{host}:{server.rest_port}/v1/models/{quoted}"
+    quoted, secure = urllib.parse.quote(name), "s" if server.has_tls else ""
+    site = f"http{secure}://{host}:{server.rest_port}"
+    url = f"{site}/v1/models/{quoted}"
+    page = f"; the page: {site}/" if has_page else ""
     print(
-        f"ready: {url} and grpc://{host}:{server.grpc_port}/{quoted}; try: "
+        f"ready: {url} and grpc{secure}://{host}:{server.grpc_port}/{quoted}{page}; try: "
         f'curl -d \'{{"instances": ["Hello"]}}\' {url}:predict',
         flush=True,
     )

@@ -34,7 +34,7 @@ class Proxy(socketserver.ThreadingTCPServer):
 
 
 class Passing(socketserver.BaseRequestHandler):
-    """One connection, which the client has for one request."""
+    """One connection, which serves one request: the server is asked to close it."""
 
     def handle(self):
         self.server.left -= 1
@@ -44,6 +44,8 @@ class Passing(socketserver.BaseRequestHandler):
                 self.request.sendall(self.server.end)
             return
         with socket.create_connection(("127.0.0.1", self.server.behind)) as behind:
+            head = self.request.recv(65536)
+            behind.sendall(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
             threading.Thread(target=pump, args=[self.request, behind], daemon=True).start()
             pump(behind, self.request)
 

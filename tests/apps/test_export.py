@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -39,6 +40,25 @@ def test_it_says_where_the_export_is_and_what_is_in_it(run):
     verify_checksums(run.version)
 
 
+def test_what_a_server_needs_is_beside_it(run):
+    folder = f"{os.path.dirname(run.version)}/deploy"
+    assert f"to serve it with TensorFlow Serving: {folder}/README.md" in run.exporting.err
+    assert {"models.config", "docker-compose.yaml", "kubernetes.yaml", "README.md"} <= set(os.listdir(folder))
+    with open(f"{folder}/batching.config", encoding="utf-8") as file:
+        assert re.search("^# decode(, resume)?: states of texts", file.read(), re.MULTILINE)
+
+
+def test_what_was_changed_is_kept(chat, call, tmp_path, monkeypatch):
+    shutil.copytree(chat.version, tmp_path / "m" / "1")
+    (tmp_path / "m" / "deploy").mkdir()
+    (tmp_path / "m" / "deploy" / "models.config").write_text("# mine")
+    monkeypatch.setattr("tflm.presets.publish.publish", lambda *arguments: str(tmp_path / "m" / "1"))
+    done = call("export", f"--workdir={chat.workdir}", f"--output={tmp_path}/m")
+    assert done.code == 0
+    assert "deploy/README.md; kept as you changed them: models.config." in done.err
+    assert (tmp_path / "m" / "deploy" / "models.config").read_text() == "# mine"
+
+
 def test_the_card_tells_what_it_is(run):
     with open(f"{run.version}/model_card.md", encoding="utf-8") as file:
         card = file.read()
@@ -59,7 +79,7 @@ def test_the_config_tells_where_it_comes_from(run):
 
 
 def test_the_next_free_version(lstm):
-    assert sorted(os.listdir(lstm.model)) == ["007", "1", "4", "5", "9.tmp", "notes"]
+    assert sorted(os.listdir(lstm.model)) == ["007", "1", "4", "5", "9.tmp", "deploy", "notes"]
 
 
 def test_an_existing_version_is_refused_and_left_alone(lstm, call):
@@ -74,7 +94,9 @@ def test_an_existing_version_is_refused_and_left_alone(lstm, call):
 def test_an_older_checkpoint_by_its_step(chat, call, tmp_path, monkeypatch):
     written = {}
     monkeypatch.setattr("tflm.presets.publish.write_export", lambda *a, files, **k: written.update(files))
-    assert call("export", f"--workdir={chat.workdir}", f"--output={tmp_path}/m", "--step=16").code == 0
+    arguments = [f"--workdir={chat.workdir}", f"--output={tmp_path}/m", "--step=16", "--deploy=false"]
+    assert call("export", *arguments).code == 0
+    assert not os.path.exists(f"{tmp_path}/m/deploy")
     assert json.loads(written["config.json"])["source"]["step"] == 16
 
 

@@ -128,7 +128,7 @@ def test_what_is_wrong_is_said(call, models, arguments, code, words, monkeypatch
 def test_help_shows_how(call):
     done = call("serve", "--help")
     assert done.code == 0
-    assert done.out.count("python -m apps.serve ") == 3
+    assert done.out.count("python -m apps.serve ") == 5
     assert "curl -d " in done.out
 
 

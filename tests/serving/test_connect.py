@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tflm.errors import UserError
+from tflm.errors import UsageError, UserError
 from tflm.serving import connect
 
 
@@ -14,7 +14,44 @@ def test_a_folder_is_opened(tmp_path):
         connect(str(tmp_path))
 
 
+def test_a_folder_takes_no_token(tmp_path):
+    words = (
+        r"is a folder, which takes no ca_file and no token\. They go with a server's URL, such as https://"
+    )
+    with pytest.raises(UsageError, match=words) as caught:
+        connect(str(tmp_path), token="0123456789abcdef", ca_file="x")
+    assert "0123" not in str(caught.value)
+    with pytest.raises(UserError, match=r"neither saved_model.pb"):
+        connect(str(tmp_path), token=None)
+
+
+SECRET = "s3cret0123456789"
+
+
+@pytest.mark.parametrize(
+    "form", ["http://{}/v1/models/m", "https://{}/v1/models/m", "grpc://{}/m", "grpcs://{}/m"]
+)
+@pytest.mark.parametrize(
+    "place", [f"{SECRET}@h:1", f"user:{SECRET}@h:1", f"user:{SECRET}/x@h:1", f"u:{SECRET}#@h:x"]
+)
+def test_no_password_in_a_url(form, place):
+    words = "//h.* was given with a user name or a password before it, .* give a token by TFLM_TOKEN or --token_file"
+    with pytest.raises(UsageError, match=words) as caught:
+        connect(form.format(place))
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("end", [f"?token={SECRET}", f"#{SECRET}"])
+def test_no_query_in_a_url(end):
+    for url in ("http://h:1/v1/models/m", "grpc://h:1/m"):
+        words = rf"'{url}' was given with a query behind it, which no model has\. Expected (http|grpc)://host"
+        with pytest.raises(UsageError, match=words) as caught:
+            connect(url + end)
+        assert SECRET not in str(caught.value)
+
+
 def test_the_package_imports_nothing_heavy():
+    """The REST client needs no gRPC, neither of the clients TensorFlow."""
     script = "import sys, tflm.serving.client; print([n for n in ('tensorflow', 'grpc') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

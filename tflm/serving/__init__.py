@@ -5,33 +5,48 @@ Importing this package imports nothing heavy, so that a client of a server needs
 
 from typing import TYPE_CHECKING, Any
 
+from tflm.errors import UsageError
+
 if TYPE_CHECKING:
     from tflm.serving.local import LocalModel
     from tflm.serving.model import Model
 
 
-def connect(path_or_url: str) -> "Model":
+def connect(path_or_url: str, **credentials: str | None) -> "Model":
     """What the apps' `--model` flag names.
 
+        connect("https://tflm.example.org/v1/models/chat", token=token)
+
     Args:
-        path_or_url: a SavedModel folder, `http://host:port/v1/models/NAME[/versions/N|/labels/L]` or
-            `grpc://host:port/NAME[/versions/N|/labels/L]`.
+        path_or_url: a SavedModel folder, `http[s]://host:port/v1/models/NAME[/versions/N|/labels/L]` or
+            `grpc[s]://host:port/NAME[/versions/N|/labels/L]`.
+        credentials: for a URL: `token`, `token_file`, `ca_file`, `certificate_file` and `key_file`, as
+            `tflm.serving.credentials.Credentials.find` takes them. What is not given comes from the environment:
+            TFLM_TOKEN, TFLM_CA_FILE, TFLM_CERTIFICATE_FILE, TFLM_KEY_FILE.
     Raises:
-        UsageError: a URL of another form.
-        UserError: no SavedModel in the folder, or no such model on the server.
+        UsageError: a URL of another form, or credentials for a folder.
+        UserError: no SavedModel in the folder, or no such model on the server, or credentials that cannot be used.
         ServerError: no server that answers.
     """
-    if path_or_url.startswith("grpc://"):
+    if "://" not in path_or_url:
+        if given := sorted(name for name, value in credentials.items() if value):
+            raise UsageError(
+                f"{path_or_url!r} is a folder, which takes no {' and no '.join(given)}. They go with a server's URL, "
+                "such as https://host:port/v1/models/NAME."
+            )
+        from tflm.serving.local import LocalModel
+
+        return LocalModel(path_or_url)
+    from tflm.serving.credentials import Credentials
+
+    found = Credentials.find(**credentials)
+    if path_or_url.startswith(("grpc://", "grpcs://")):
         from tflm.serving.grpc_client import GrpcModel
 
-        return GrpcModel(path_or_url)
-    if "://" in path_or_url:
-        from tflm.serving.client import RestModel
+        return GrpcModel(path_or_url, credentials=found)
+    from tflm.serving.client import RestModel
 
-        return RestModel(path_or_url)
-    from tflm.serving.local import LocalModel
-
-    return LocalModel(path_or_url)
+    return RestModel(path_or_url, credentials=found)
 
 
 def __getattr__(name: str) -> Any:

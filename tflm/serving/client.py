@@ -6,167 +6,173 @@ and in base64 where it is not UTF-8.
 """
 
 import base64
-import functools
-import http.client
+import email.utils
+import http
 import json
 import re
 import ssl
-import urllib.parse
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tflm.errors import UsageError, UserError
-from tflm.serving.about import read_config
-from tflm.serving.remote import Deadline, ServerError, TryAgain, one_line, try_again
-from tflm.serving.signature import Shape, Signature, find_signature, numpy_dtype
+from tflm.errors import UsageError
+from tflm.serving.credentials import Credentials, client_certificate_hint
+from tflm.serving.http_connections import Answer, HttpConnections, NotConnected, WentAway
+from tflm.serving.remote import (
+    Deadline,
+    Overloaded,
+    ServerError,
+    TryAgain,
+    Unavailable,
+    Untrusted,
+    one_line,
+    refused,
+    try_again,
+)
+from tflm.serving.remote_model import RemoteModel, split_url
+from tflm.serving.signature import Shape, Signature, numpy_dtype
 
+_FORM = "http://host:port/v1/models/NAME, with /versions/N or /labels/L behind it if need be"
 _PATH = re.compile(r"(?P<prefix>.*)/v1/models/(?P<name>[^/:]+)(/versions/\d+|/labels/[^/:]+)?/?")
-_UNAVAILABLE = 503
+_CODES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_TRUST = "Give the authority that signed it by TFLM_CA_FILE or --ca_file"
 _BASE64 = "b64"
 
 
-class RestModel:
+class RestModel(RemoteModel):
     """A served model.
 
-        model = RestModel("http://localhost:8501/v1/models/chat")
-        model.predict("serving_default", {"text": ["Hello", "你好"]})
-        # {'text': array([b'Hi there.', b'你好！'], dtype=object)}
-
-    Attributes:
-        path: the URL.
-        signatures: name to `Signature`: dtypes and shapes of its inputs and outputs.
-        card: empty; a server does not tell it.
+    model = RestModel("http://localhost:8501/v1/models/chat")
+    model.predict("serving_default", {"text": ["Hello", "你好"]})
+    # {'text': array([b'Hi there.', b'你好！'], dtype=object)}
     """
 
-    def __init__(self, url: str, timeout: float = 120.0, retries: int = 4) -> None:
+    def __init__(
+        self, url: str, timeout: float = 120.0, retries: int = 4, credentials: Credentials | None = None
+    ) -> None:
         """Asks the server for the model's signatures.
 
         Args:
             url: `http[s]://host:port/v1/models/NAME`, or with `/versions/N` or `/labels/L` behind it.
             timeout: seconds that a request may take in all.
             retries: how often a request that was not carried out is sent again.
+            credentials: those of the environment if not given.
         Raises:
-            UsageError: a URL of another form.
-            UserError: the server has no such model.
+            UsageError: a URL of another form, or with a password in it.
+            UserError: credentials that cannot be used; `RequestError`: the server has no such model, or wants a token.
             ServerError: no server that answers.
         """
-        parts = _split(url)
+        parts = split_url(url, _FORM)
         if parts.scheme not in ("http", "https") or not parts.hostname or not _PATH.fullmatch(parts.path):
-            raise UsageError(
-                f"{url!r} names no served model. Expected http://host:port/v1/models/NAME, with /versions/N or "
-                "/labels/L behind it if need be."
-            )
+            raise UsageError(f"{url!r} names no served model. Expected {_FORM}.")
         self.path, self._timeout, self._retries = url.rstrip("/"), timeout, retries
-        self._parts, self._resource = parts, parts.path.rstrip("/")
-        self.card = ""
-        metadata = self._request("GET", f"{self._resource}/metadata", None)
-        self.signatures: dict[str, Signature] = signatures_from(metadata, self.path)
+        self._resource = parts.path.rstrip("/")
+        credentials = credentials or Credentials.find()
+        self._headers = credentials.headers()
+        context = credentials.ssl_context() if parts.scheme == "https" else None
+        self._hint = client_certificate_hint(credentials) if context else ""
+        self._connections = HttpConnections(parts.hostname, parts.port, context)
+        self.signatures = signatures_from(self._request("GET", f"{self._resource}/metadata", None), self.path)
 
-    @functools.cached_property
-    def config(self) -> dict[str, Any]:
-        """What the model tells of itself by its signature `about`; empty if it has none."""
-        return read_config(self)
+    def close(self) -> None:
+        """Closes the connections that are kept."""
+        self._connections.close()
 
-    def predict(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Runs a signature on a batch, on the server.
-
-        Args:
-            signature: its name.
-            inputs: input name to values of the declared rank, such as `[B]` or `[B, L, H]`, as lists or an array:
-                strings (or UTF-8 bytes), integers, floats or booleans.
-        Returns:
-            Output name to array, batch first; strings come as bytes in an object array.
-        Raises:
-            UserError: a request that the model does not take; the server's own words where it was the server
-                that found it.
-            ServerError: the server is not there, went away, took too long or failed.
-        """
-        declared = find_signature(self.signatures, signature, self.path)
-        arrays = declared.arrays(signature, inputs)
-        values = {name: _plain(array) for name, array in arrays.items()}
-        body = json.dumps({"signature_name": signature, "inputs": values}).encode("ascii")
-        answer = self._request("POST", f"{self._resource}:predict", body)
-        outputs: Any = answer.get("outputs")
-        if len(declared.outputs) == 1:
-            outputs = {name: outputs for name in declared.outputs}
+    def _ask(
+        self, name: str, signature: Signature, arrays: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        values = {key: _plain(array) for key, array in arrays.items()}
+        body = json.dumps({"signature_name": name, "inputs": values}).encode("ascii")
+        outputs: Any = self._request("POST", f"{self._resource}:predict", body).get("outputs")
+        if len(signature.outputs) == 1:
+            outputs = {key: outputs for key in signature.outputs}
         try:
             return {
-                name: _array(outputs[name], dtype, declared.output_shapes[name])
-                for name, dtype in declared.outputs.items()
+                key: _array(outputs[key], dtype, signature.output_shapes[key])
+                for key, dtype in signature.outputs.items()
             }
         except (KeyError, TypeError, ValueError) as error:
             raise ServerError(f"{self.path}: the answer does not fit the signature: {error!r}") from error
 
     def _request(self, method: str, resource: str, body: bytes | None) -> dict[str, Any]:
         deadline = Deadline(self._timeout)
+        headers = {**self._headers, **({"Content-Type": "application/json"} if body else {})}
 
         def attempt() -> dict[str, Any]:
-            status, answer = self._send(method, resource, body, deadline)
-            return self._checked(status, answer)
+            return self._checked(self._send(method, resource, body, headers, deadline))
 
-        return try_again(attempt, self.path, deadline, self._retries)
+        return try_again(attempt, deadline, self._retries)
 
-    def _send(self, method: str, resource: str, body: bytes | None, deadline: Deadline) -> tuple[int, bytes]:
-        """One request on a connection of its own; a kept one may have been closed behind our back."""
-        address, port = self._parts.hostname or "", self._parts.port
-        if self._parts.scheme == "https":
-            context = ssl.create_default_context()
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                address, port, timeout=deadline.left(), context=context
-            )
-        else:
-            connection = http.client.HTTPConnection(address, port, timeout=deadline.left())
+    def _send(
+        self, method: str, resource: str, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
+    ) -> Answer:
         try:
-            try:
-                connection.connect()
-            except ssl.SSLCertVerificationError as error:
-                raise ServerError(f"{self.path}: the server's certificate is not trusted: {error}") from error
-            except OSError as error:
-                raise TryAgain(f"no server answers there ({error.strerror or error}).") from error
-            connection.sock.settimeout(deadline.left())
-            connection.request(method, resource, body, {"Content-Type": "application/json"} if body else {})
-            response = connection.getresponse()
-            return response.status, response.read()
+            return self._connections.send(method, resource, body, headers, deadline)
+        except NotConnected as error:
+            raise TryAgain(Unavailable(f"{self.path}: no server answers there ({error}).")) from error
+        except ssl.SSLCertVerificationError as error:
+            reason = error.verify_message or error.reason
+            raise Untrusted(
+                f"{self.path}: the server's certificate is not trusted: {reason}. {_TRUST}."
+            ) from error
+        except ssl.SSLError as error:
+            raise Untrusted(
+                f"{self.path}: the server does not speak TLS with us ({error.reason or error}). Perhaps it "
+                f"speaks plain http://.{self._hint}"
+            ) from error
         except TimeoutError as error:
-            raise ServerError(
-                f"{self.path}: no answer within {self._timeout:g} seconds; the request was given up."
+            raise deadline.exceeded(self.path) from error
+        except WentAway as error:
+            raise Unavailable(
+                f"{self.path}: the server went away before it had answered ({one_line(str(error))}).{self._hint}"
             ) from error
-        except (OSError, http.client.HTTPException) as error:
-            reason = one_line(str(error)) or type(error).__name__
-            raise ServerError(
-                f"{self.path}: the server went away before it had answered ({reason})."
-            ) from error
-        finally:
-            connection.close()
 
-    def _checked(self, status: int, answer: bytes) -> dict[str, Any]:
+    def _checked(self, answer: Answer) -> dict[str, Any]:
         """The object in a good answer; the exception for any other."""
         try:
-            record = json.loads(answer.decode("utf-8", "surrogateescape"), strict=False)
+            record = json.loads(answer.body.decode("utf-8", "surrogateescape"), strict=False)
         except (ValueError, RecursionError):
             record = None
-        if status == http.HTTPStatus.OK and isinstance(record, dict):
+        if answer.status == http.HTTPStatus.OK and isinstance(record, dict):
             return record
         reason = record.get("error") if isinstance(record, dict) else None
-        reason = reason or f"not a model server's answer: {answer[:80].decode('utf-8', 'replace')!r}"
+        reason = reason or f"not a model server's answer: {answer.body[:80].decode('utf-8', 'replace')!r}"
         reason = one_line(str(reason).encode("utf-8", "replace").decode("utf-8"))
-        if status == _UNAVAILABLE:
-            raise TryAgain(f"{reason} (HTTP {status})")
-        if 400 <= status < 500:
-            raise UserError(f"{self.path}: {reason} (HTTP {status})")
-        raise ServerError(f"{self.path}: {reason} (HTTP {status})")
+        code = _CODES.get(answer.status, "INVALID_ARGUMENT" if 400 <= answer.status < 500 else "INTERNAL")
+        error = refused(code, self.path, f"{reason} (HTTP {answer.status})")
+        after = _seconds(answer.headers.get("Retry-After"))
+        if isinstance(error, Overloaded) and (code == "UNAVAILABLE" or after is not None):
+            raise TryAgain(error, after or 0.0)
+        raise error
 
 
-def _split(url: str) -> urllib.parse.SplitResult:
-    """The parts of a URL; none if its host or its port cannot be one."""
+def _seconds(retry_after: str | None) -> float | None:
+    """The header Retry-After (RFC 9110, section 10.2.3), seconds or a date, as seconds from now; None without one.
+
+    >>> _seconds("3"), _seconds("soon")
+    (3.0, None)
+    """
+    if retry_after is None:
+        return None
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after)
     try:
-        parts = urllib.parse.urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return urllib.parse.urlsplit("")
-    return urllib.parse.urlsplit("") if set(parts.netloc) & set(" \t") else parts
+        return max(email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
+        return None
 
 
 def signatures_from(metadata: Mapping[str, Any], url: str) -> dict[str, Signature]:

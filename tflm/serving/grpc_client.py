@@ -1,6 +1,5 @@
 """A model behind a gRPC server, TensorFlow Serving or `apps.serve`, used as if it were a folder. No TensorFlow here."""
 
-import functools
 import re
 import urllib.parse
 from collections.abc import Mapping
@@ -9,104 +8,105 @@ from typing import Any
 import grpc
 import numpy as np
 
-from tflm.errors import UsageError, UserError
-from tflm.serving.about import read_config
+from tflm.errors import UsageError
+from tflm.serving.credentials import Credentials, client_certificate_hint
 from tflm.serving.grpc_messages import DTYPES, MESSAGES
-from tflm.serving.remote import Deadline, ServerError, TryAgain, one_line, try_again
-from tflm.serving.signature import Shape, Signature, find_signature, numpy_dtype
+from tflm.serving.remote import (
+    Deadline,
+    Overloaded,
+    ServerError,
+    TryAgain,
+    Unavailable,
+    Untrusted,
+    one_line,
+    refused,
+    try_again,
+)
+from tflm.serving.remote_model import RemoteModel, split_url
+from tflm.serving.signature import Shape, Signature, numpy_dtype
 
 _SERVICE = "/tensorflow.serving.PredictionService"
+_FORM = "grpc://host:port/NAME, with /versions/N or /labels/L behind it if need be"
 _PATH = re.compile(r"/(?P<name>[^/:]+)(/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?/?")
 _NUMBERS = {name: number for number, name in DTYPES.items()}
 _VALUES = {
     "float32": "float_val", "float64": "double_val", "string": "string_val", "int64": "int64_val", "bool": "bool_val",
     "uint32": "uint32_val", "uint64": "uint64_val", "float16": "half_val", "bfloat16": "half_val",
 }  # fmt: skip
-_CALLERS_FAULT = {
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.OUT_OF_RANGE,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
+_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_retries", 0),  # we try again ourselves,
+    ("grpc.initial_reconnect_backoff_ms", 100),  # and soon
+    ("grpc.max_reconnect_backoff_ms", 2000),
+]
+# What gRPC says of a call that was not sent, of a connection that broke, and where TLS did not come about.
 _NOT_SENT = (
     "failed to connect",
     "connections to all backends failing",
     "dns resolution failed",
     "name resolution",
 )
+_BROKEN = ("closed", "reset", "goaway")
+_TLS = ("handshake failed", "verification check", "certificate", "ssl_error")
 
 
-class GrpcModel:
+class GrpcModel(RemoteModel):
     """A served model; as `tflm.serving.client.RestModel`, but any tensor travels as it is.
 
-        model = GrpcModel("grpc://localhost:8500/chat")
-
-    Attributes:
-        path: the URL.
-        signatures: name to `Signature`: dtypes and shapes of its inputs and outputs.
-        card: empty; a server does not tell it.
+    model = GrpcModel("grpc://localhost:8500/chat")
     """
 
-    def __init__(self, url: str, timeout: float = 120.0, retries: int = 4) -> None:
+    def __init__(
+        self, url: str, timeout: float = 120.0, retries: int = 4, credentials: Credentials | None = None
+    ) -> None:
         """Asks the server for the model's signatures.
 
         Args:
-            url: `grpc://host:port/NAME`, or with `/versions/N` or `/labels/L` behind it.
+            url: `grpc://host:port/NAME`, `grpcs://` for TLS, or with `/versions/N` or `/labels/L` behind it.
             timeout: seconds that a request may take in all.
             retries: how often a request that was not carried out is sent again.
+            credentials: those of the environment if not given.
         Raises:
-            UsageError: a URL of another form.
-            UserError: the server has no such model.
+            UsageError: a URL of another form, or with a password in it.
+            UserError: credentials that cannot be used; `RequestError`: the server has no such model, or wants a token.
             ServerError: no server that answers.
         """
-        parts = urllib.parse.urlsplit(url)
+        parts = split_url(url, _FORM)
         match = _PATH.fullmatch(parts.path)
-        if parts.scheme != "grpc" or not parts.netloc or not match:
-            raise UsageError(
-                f"{url!r} names no served model. Expected grpc://host:port/NAME, with /versions/N or /labels/L "
-                "behind it if need be."
-            )
+        if parts.scheme not in ("grpc", "grpcs") or not parts.netloc or not match:
+            raise UsageError(f"{url!r} names no served model. Expected {_FORM}.")
         self.path, self._timeout, self._retries = url.rstrip("/"), timeout, retries
         self._spec = MESSAGES["ModelSpec"](name=urllib.parse.unquote(match["name"]))
         if match["version"]:
             self._spec.version.value = int(match["version"])
         elif match["label"]:
             self._spec.version_label = urllib.parse.unquote(match["label"])
-        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._channel = grpc.insecure_channel(parts.netloc, options=[*unlimited, ("grpc.enable_retries", 0)])
-        self.card = ""
-        self.signatures: dict[str, Signature] = self._read_signatures()
+        credentials = credentials or Credentials.find()
+        self._metadata = tuple(credentials.headers().items())
+        is_secure = parts.scheme == "grpcs"
+        self._hint = client_certificate_hint(credentials) if is_secure else ""
+        if is_secure:
+            tls = grpc.ssl_channel_credentials(*credentials.pem())
+            self._channel = grpc.secure_channel(parts.netloc, tls, options=_OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(parts.netloc, options=_OPTIONS)
+        self.signatures = self._read_signatures()
 
-    @functools.cached_property
-    def config(self) -> dict[str, Any]:
-        """What the model tells of itself by its signature `about`; empty if it has none."""
-        return read_config(self)
+    def close(self) -> None:
+        """Closes the channel."""
+        self._channel.close()
 
-    def predict(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Runs a signature on a batch, on the server.
-
-        Args:
-            signature: its name.
-            inputs: input name to values of the declared rank, such as `[B]` or `[B, L, H]`, as lists or an array:
-                strings (or UTF-8 bytes), integers, floats or booleans.
-        Returns:
-            Output name to array, batch first; strings come as bytes in an object array.
-        Raises:
-            UserError: a request that the model does not take; the server's own words where it was the server
-                that found it.
-            ServerError: the server is not there, went away, took too long or failed.
-        """
-        declared = find_signature(self.signatures, signature, self.path)
+    def _ask(
+        self, name: str, signature: Signature, arrays: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
         request = MESSAGES["PredictRequest"](model_spec=self._spec)
-        request.model_spec.signature_name = signature
-        for name, array in declared.arrays(signature, inputs).items():
-            request.inputs[name].CopyFrom(tensor_of(array, declared.inputs[name]))
+        request.model_spec.signature_name = name
+        for key, array in arrays.items():
+            request.inputs[key].CopyFrom(tensor_of(array, signature.inputs[key]))
         response = self._call("Predict", request, "PredictResponse")
         try:
-            return {name: array_of(tensor) for name, tensor in response.outputs.items()}
+            return {key: array_of(tensor) for key, tensor in response.outputs.items()}
         except (KeyError, ValueError) as error:
             raise ServerError(f"{self.path}: the answer is no tensor: {error!r}") from error
 
@@ -134,27 +134,30 @@ class GrpcModel:
 
         def attempt() -> Any:
             try:
-                return call(request, timeout=deadline.left())
+                return call(request, timeout=deadline.left(), metadata=self._metadata)
             except grpc.RpcError as error:
-                raise self._named(error) from error
+                raise self._named(error, deadline) from error
 
-        return try_again(attempt, self.path, deadline, self._retries)
+        return try_again(attempt, deadline, self._retries)
 
-    def _named(self, error: Any) -> Exception:
+    def _named(self, error: Any, deadline: Deadline) -> Exception:
         """What a failed call means for the caller."""
         code, words = error.code(), one_line(error.details() or "")
-        if code == grpc.StatusCode.UNAVAILABLE:
-            if any(start in words.lower() for start in _NOT_SENT):
-                return TryAgain("no server answers there.")
-            if "closed" in words.lower() or "reset" in words.lower() or "goaway" in words.lower():
-                return ServerError(f"{self.path}: the server went away before it had answered ({words}).")
-            return TryAgain(f"{words} ({code.name})")
+        said = words.lower()
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return ServerError(
-                f"{self.path}: no answer within {self._timeout:g} seconds; the request was given up."
+            return deadline.exceeded(self.path)
+        if code != grpc.StatusCode.UNAVAILABLE:
+            return refused(code.name, self.path, f"{words} ({code.name})")
+        if any(part in said for part in _TLS):
+            return Untrusted(
+                f"{self.path}: no TLS with that server: {words}. Where it is the server's certificate that is not "
+                "trusted, give the authority that signed it by TFLM_CA_FILE or --ca_file."
             )
-        kind = UserError if code in _CALLERS_FAULT else ServerError
-        return kind(f"{self.path}: {words} ({code.name})")
+        if any(part in said for part in _NOT_SENT):
+            return TryAgain(Unavailable(f"{self.path}: no server answers there.{self._hint}"))
+        if any(part in said for part in _BROKEN):
+            return Unavailable(f"{self.path}: the server went away before it had answered ({words}).")
+        return TryAgain(Overloaded(f"{self.path}: {words} ({code.name})"))
 
 
 def tensor_of(array: np.ndarray, dtype: str) -> Any:

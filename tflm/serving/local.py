@@ -10,8 +10,9 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_shape_pb2
 
 from tflm.errors import UserError
-from tflm.export import load_text_ops, text_ops_in, version_numbers
+from tflm.export import version_numbers
 from tflm.export.signatures import read_meta_graph, user_signatures
+from tflm.serving.graph_session import GraphSession
 from tflm.serving.signature import Shape, Signature, find_signature
 
 
@@ -37,14 +38,14 @@ class LocalModel:
         """
         self.path = find_version(path)
         self.signatures: dict[str, Signature] = signatures_of(self.path)
-        if text_ops_in(self.path):
-            load_text_ops()
         try:
             self.config: dict[str, Any] = json.loads(
                 _read_text(os.path.join(self.path, "config.json")) or "{}"
             )
             self.card: str = _read_text(os.path.join(self.path, "model_card.md"))
-            self._loaded = tf.saved_model.load(self.path)
+            self._session = GraphSession(self.path)
+        except UserError:
+            raise
         except (OSError, ValueError, IndexError, RecursionError, tf.errors.OpError) as error:
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
@@ -66,10 +67,7 @@ class LocalModel:
                 unequal numbers of rows.
         """
         arrays = find_signature(self.signatures, signature, self.path).arrays(signature, inputs)
-        outputs = self._loaded.signatures[signature](
-            **{name: tf.constant(array) for name, array in arrays.items()}
-        )
-        return {name: tensor.numpy() for name, tensor in outputs.items()}
+        return self._session.run(signature, arrays)
 
 
 def signatures_of(path: str) -> dict[str, Signature]:

@@ -17,8 +17,9 @@ NUM_BYTES_SENT = "state_num_bytes_sent"
 class ProgressWire:
     """A `Progress` as a dict of named tensors with the batch first, and back.
 
-    What every row has in common, such as `cache_index`, is given to each row, so that a server may split and join
-    batches. Names are the path in the nest: `state_model_state_keys_0`, `state_rows_token_ids`, ...
+    What every row has in common, such as `cache_index`, is given to each row, so that the batch is the first axis of
+    all. Rows of different answers do not go together, which is checked. Names are the path in the nest:
+    `state_model_state_keys_0`, `state_rows_token_ids`, ...
     """
 
     def __init__(self, template: Progress) -> None:
@@ -38,9 +39,10 @@ class ProgressWire:
         return {name: tf.fill(num_rows, leaf) if scalar else leaf for name, leaf, scalar in leaves}
 
     def unpack(self, tensors: Mapping[str, tf.Tensor]) -> Progress:
-        """The inverse of `pack`."""
+        """The inverse of `pack`. The op fails where rows are not of one answer, as when a server has put requests
+        together into a batch."""
         named = zip(self._names, self._is_scalar, strict=True)
-        leaves = [tf.reduce_max(tensors[name]) if scalar else tensors[name] for name, scalar in named]
+        leaves = [_common(tensors[name], name) if scalar else tensors[name] for name, scalar in named]
         return tf.nest.pack_sequence_as(self._template, leaves)
 
 
@@ -118,6 +120,15 @@ def settled(text: tf.Tensor, finished: tf.Tensor) -> tf.Tensor:
         finished: bool [B].
     """
     return tf.where(finished, text, tf.strings.regex_replace(text, _UNSETTLED, ""))
+
+
+def _common(values: tf.Tensor, name: str) -> tf.Tensor:
+    """The scalar that all of `values` are."""
+    common = tf.reduce_max(values)
+    is_common = tf.reduce_all(values == common)
+    words = f"{name} is not the same in all rows: they must be of one answer, so this signature must not be batched."
+    with tf.control_dependencies([tf.debugging.Assert(is_common, [words, values])]):
+        return tf.identity(common)
 
 
 def _paths(nest: Any) -> Iterator[str]:

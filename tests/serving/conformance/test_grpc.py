@@ -8,6 +8,7 @@ from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
@@ -157,6 +158,47 @@ def test_classify_and_regress(stubs):
     regression = regression_pb2.RegressionRequest(input=message.input)
     regression.model_spec.name, regression.model_spec.signature_name = "probe", "regress"
     assert [entry.value for entry in stubs[0].Regress(regression).result.regressions] == [0.25]
+
+
+def tasks(*pairs):
+    message = inference_pb2.MultiInferenceRequest()
+    for signature, method in pairs:
+        task = message.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name, task.model_spec.signature_name = "probe", signature
+    example = message.input.example_list.examples.add()
+    example.features.feature["age"].float_list.value.append(0.25)
+    return message
+
+
+def test_multi_inference(stubs):
+    (result,) = stubs[0].MultiInference(tasks(("classify", "classify"))).results
+    (row,) = result.classification_result.classifications
+    assert [(entry.label, entry.score) for entry in row.classes] == [("young", 0.75), ("老", 0.25)]
+    assert (result.model_spec.name, result.model_spec.signature_name) == ("probe", "classify")
+    (result,) = stubs[0].MultiInference(tasks(("regress", "regress"))).results
+    assert [entry.value for entry in result.regression_result.regressions] == [0.25]
+
+
+@pytest.mark.parametrize(
+    "pairs, code, words",
+    [
+        ([], INVALID, "ModelSpec has no name specified."),
+        ([("regress", "regress")] * 2, INVALID, "Duplicate evaluation of signature: regress"),
+        ([("none", "regress")], INVALID, "Requested signature not found in model graph: none"),
+        (
+            [("regress", "predict")],
+            CODE.UNIMPLEMENTED,
+            "Unsupported signature method_name: tensorflow/serving/predict",
+        ),
+        (
+            [("regress", "regress"), ("classify", "classify")],
+            INVALID,
+            "Input tensor must be the same for all Signatures.",
+        ),
+    ],
+)
+def test_multi_inference_refusals(stubs, pairs, code, words):
+    assert refusal(stubs[0].MultiInference, tasks(*pairs)) == (code, words)
 
 
 def test_status(stubs):

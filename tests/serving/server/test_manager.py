@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -59,7 +60,7 @@ def managed(tmp_path):
 def ask(manager, **which):
     with manager.use("m", **which) as servable:
         assert servable.name == "m"
-        return servable.run("serving_default", {"x": [1]})["y"].tolist()[0]
+        return servable.run("serving_default", {"x": np.array([1], np.int32)})["y"].tolist()[0]
 
 
 def states(manager):
@@ -162,7 +163,7 @@ def test_unloading_waits_for_the_requests_that_it_has(add, managed):
         assert ask(manager) == 2
         with pytest.raises(ServingError, match="Servable not found"):
             ask(manager, version=1)
-        assert servable.run("serving_default", {"x": [1]})["y"].tolist() == [1]
+        assert servable.run("serving_default", {"x": np.array([1], np.int32)})["y"].tolist() == [1]
     until(lambda: states(manager)[1] == "END")
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from tests.serving.conformance import served_model
 from tflm.errors import UserError
+from tflm.serving.cancellation import Cancellation
 from tflm.serving.server import ModelConfig, ModelManager, Server, ServingError, rest_server
-from tflm.serving.server.cancellation import Cancellation
 
 
 @pytest.fixture(scope="module")

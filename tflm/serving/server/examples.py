@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 import tensorflow as tf
 
+from tflm.serving.cancellation import Cancellation
 from tflm.serving.server import json_inputs, json_text
-from tflm.serving.server.cancellation import Cancellation
 from tflm.serving.server.manager import ModelManager
 from tflm.serving.server.servable import DEFAULT_SIGNATURE, Servable
 from tflm.serving.server.status import ServingError, invalid

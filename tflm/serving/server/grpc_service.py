@@ -13,7 +13,7 @@ from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
-    input_pb2,
+    inference_pb2,
     model_management_pb2,
     model_pb2,
     model_service_pb2_grpc,
@@ -23,11 +23,15 @@ from tensorflow_serving.apis import (
 )
 
 from tflm.errors import UserError
+from tflm.serving.cancellation import Cancellation
 from tflm.serving.server import examples
-from tflm.serving.server.cancellation import Cancellation
+from tflm.serving.server.admission import Places
 from tflm.serving.server.manager import ModelManager
+from tflm.serving.server.messages import add_classes, add_values, serialised, spec_of, which
 from tflm.serving.server.model_config import base_paths, model_configs
-from tflm.serving.server.servable import DEFAULT_SIGNATURE, Servable, array_of, tensor_of
+from tflm.serving.server.multi_inference import multi_inference
+from tflm.serving.server.request_facts import facts
+from tflm.serving.server.servable import DEFAULT_SIGNATURE, array_of, tensor_of
 from tflm.serving.server.status import ServingError, invalid
 
 _Response = TypeVar("_Response")
@@ -39,13 +43,13 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Answers requests with the models of a manager."""
 
     def __init__(self, manager: ModelManager) -> None:
-        self._manager = manager
+        self._manager, self._places = manager, Places(manager.options.max_requests)
 
     def Predict(
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Runs a signature."""
-        return _answered(context, lambda cancellation: self._predict(request, cancellation))
+        return self._in_place(context, lambda cancellation: self._predict(request, cancellation))
 
     def Classify(
         self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
@@ -55,15 +59,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         def work(cancellation: Cancellation) -> classification_pb2.ClassificationResponse:
             with _used(self._manager, request.model_spec) as servable:
                 name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-                rows = examples.run_classify(servable, name, _serialised(request.input), cancellation)
-                response = classification_pb2.ClassificationResponse(model_spec=_spec(servable, name))
-            for labels, scores in rows:
-                classes = response.result.classifications.add().classes
-                for label, score in zip(labels, scores, strict=True):
-                    classes.add(label=label, score=score)
+                rows = examples.run_classify(servable, name, serialised(request.input), cancellation)
+                response = classification_pb2.ClassificationResponse(model_spec=spec_of(servable, name))
+            add_classes(response.result, rows)
             return response
 
-        return _answered(context, work)
+        return self._in_place(context, work)
 
     def Regress(
         self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
@@ -73,19 +74,35 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         def work(cancellation: Cancellation) -> regression_pb2.RegressionResponse:
             with _used(self._manager, request.model_spec) as servable:
                 name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-                values = examples.run_regress(servable, name, _serialised(request.input), cancellation)
-                response = regression_pb2.RegressionResponse(model_spec=_spec(servable, name))
-            for value in values:
-                response.result.regressions.add(value=value)
+                values = examples.run_regress(servable, name, serialised(request.input), cancellation)
+                response = regression_pb2.RegressionResponse(model_spec=spec_of(servable, name))
+            add_values(response.result, values)
             return response
 
-        return _answered(context, work)
+        return self._in_place(context, work)
+
+    def MultiInference(
+        self, request: inference_pb2.MultiInferenceRequest, context: grpc.ServicerContext
+    ) -> inference_pb2.MultiInferenceResponse:
+        """Several signatures of one model on the same examples."""
+        return self._in_place(
+            context, lambda cancellation: multi_inference(self._manager, request, cancellation)
+        )
 
     def GetModelMetadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """The signatures of a model."""
         return _answered(context, lambda _: self._metadata(request))
+
+    def _in_place(
+        self, context: grpc.ServicerContext, work: Callable[[Cancellation], _Response]
+    ) -> _Response:
+        def placed(cancellation: Cancellation) -> _Response:
+            with self._places.one():
+                return work(cancellation)
+
+        return _answered(context, placed)
 
     def _predict(
         self, request: predict_pb2.PredictRequest, cancellation: Cancellation
@@ -100,12 +117,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             for key, tensor in request.inputs.items():
                 try:
                     arrays[key] = array_of(tensor)
+                except ServingError:
+                    raise
                 except Exception as error:  # whatever is wrong inside a message
                     raise invalid(f"tensor parsing error: {key}") from error
             for index, key in enumerate(definition.inputs):
                 _check_dtype(index, definition.inputs[key], request.inputs.get(key))
             outputs = servable.run(name, arrays, list(request.output_filter), cancellation)
-            response = predict_pb2.PredictResponse(model_spec=_spec(servable, name))
+            response = predict_pb2.PredictResponse(model_spec=spec_of(servable, name))
         for key, array in outputs.items():
             response.outputs[key].CopyFrom(tensor_of(array))
         return response
@@ -120,7 +139,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 raise invalid(f"Metadata field {field} is not supported")
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         with _used(self._manager, request.model_spec) as servable:
-            response.model_spec.CopyFrom(_spec(servable, ""))
+            response.model_spec.CopyFrom(spec_of(servable, ""))
             signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signature_defs)
         response.metadata["signature_def"].Pack(signatures)
         return response
@@ -141,7 +160,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
         def work(_: Cancellation) -> get_model_status_pb2.GetModelStatusResponse:
             response = get_model_status_pb2.GetModelStatusResponse()
-            for version in self._manager.status(**_which(request.model_spec)):
+            for version in self._manager.status(**which(request.model_spec)):
                 entry = response.model_version_status.add(version=version.number, state=version.state)
                 if version.error:
                     entry.status.error_message = version.error.message
@@ -156,6 +175,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         """Replaces the list of models, with the folders that the server was started with."""
 
         def work(_: Cancellation) -> model_management_pb2.ReloadConfigResponse:
+            if request.config.WhichOneof("config") != "model_config_list":
+                raise ServingError(
+                    "FAILED_PRECONDITION",
+                    "Cannot transition to requested config. It is only legal to transition from one ModelConfigList to "
+                    "another.",
+                )
             try:
                 configs = model_configs(request.config)
             except UserError as error:
@@ -180,6 +205,7 @@ def _answered(context: grpc.ServicerContext, work: Callable[[Cancellation], _Res
     try:
         return work(cancellation)
     except ServingError as error:
+        facts().status = error.code
         message = error.message.encode("utf-8", "replace")
         if len(message) > _LONGEST_MESSAGE:
             message = message[:_LONGEST_MESSAGE] + b"...TRUNCATED"
@@ -191,27 +217,12 @@ def _answered(context: grpc.ServicerContext, work: Callable[[Cancellation], _Res
         raise
 
 
-def _which(spec: model_pb2.ModelSpec) -> dict[str, Any]:
-    choice = spec.WhichOneof("version_choice")
-    return {
-        "name": spec.name,
-        "version": spec.version.value if choice == "version" else None,
-        "label": spec.version_label if choice == "version_label" else None,
-    }
-
-
 def _used(manager: ModelManager, spec: model_pb2.ModelSpec) -> Any:
     if not spec.ByteSize():
         raise invalid("Missing ModelSpec")
     if not spec.name:
         raise invalid("ModelSpec has no name specified.")
-    return manager.use(**_which(spec))
-
-
-def _spec(servable: Servable, signature: str) -> model_pb2.ModelSpec:
-    spec = model_pb2.ModelSpec(name=servable.name, signature_name=signature)
-    spec.version.value = servable.version
-    return spec
+    return manager.use(**which(spec))
 
 
 def _check_names(request: predict_pb2.PredictRequest, definition: Any) -> None:
@@ -249,18 +260,6 @@ def _check_dtype(index: int, declared: Any, tensor: Any) -> None:
 
 def _listed(names: Any) -> str:
     return "{" + ",".join(sorted(names)) + "}"
-
-
-def _serialised(data: input_pb2.Input) -> list[bytes]:
-    if data.WhichOneof("kind") == "example_list_with_context":
-        merged = []
-        for example in data.example_list_with_context.examples:
-            whole = tf.train.Example.FromString(data.example_list_with_context.context.SerializeToString())
-            for name, feature in example.features.feature.items():
-                whole.features.feature[name].CopyFrom(feature)
-            merged.append(whole.SerializeToString())
-        return merged
-    return [example.SerializeToString() for example in data.example_list.examples]
 
 
 def _number(code: str) -> int:

@@ -228,7 +228,10 @@ def _lossless(values: list[Any], types: set[type], dtype: str) -> bool:
     limit = 2 ** (np.finfo(dtype).nmant + 1) - 1
     integers = [value for value in values if type(value) is int] if int in types else []
     with np.errstate(over="ignore", invalid="ignore"):
-        floats = np.array(values, np.float64) if float in types and dtype == "float32" else np.empty(0)
+        is_checked = float in types and dtype == "float32"
+        floats = np.array(
+            [value for value in values if type(value) is float] if is_checked else [], np.float64
+        )
         too_large = np.isfinite(floats) & (np.abs(floats) > np.finfo(np.float32).max)
     return not too_large.any() and all(-limit <= value <= limit for value in integers)
 

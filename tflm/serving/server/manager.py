@@ -7,15 +7,20 @@ is left alone until its folder changes.
 
 import contextlib
 import dataclasses
-import gc
 import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from tflm.serving.server.admission import Admission
 from tflm.serving.server.model_config import ModelConfig
+from tflm.serving.server.options import ServingOptions
 from tflm.serving.server.servable import Servable
 from tflm.serving.server.status import ServingError, invalid
+
+if TYPE_CHECKING:
+    from tflm.serving.server.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
@@ -45,12 +50,23 @@ class ModelManager:
         servable.run("serving_default", {"text": texts})
     """
 
-    def __init__(self, configs: Sequence[ModelConfig], poll_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        configs: Sequence[ModelConfig],
+        poll_seconds: float = 1.0,
+        options: ServingOptions | None = None,
+        metrics: "Metrics | None" = None,
+    ) -> None:
         """Loads nothing yet.
 
         Args:
             poll_seconds: how often to look for versions that came or went.
+            options: limits, and how requests are batched; the defaults if None.
+            metrics: what is told of each run.
         """
+        self.options = options or ServingOptions()
+        self.admission = Admission(self.options.max_runs, self.options.max_waiting)
+        self._metrics = metrics
         self._configs = {config.name: config for config in configs}
         self._versions: dict[str, dict[int, Version]] = {config.name: {} for config in configs}
         self._labels: dict[str, dict[str, int]] = {}
@@ -71,10 +87,23 @@ class ModelManager:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends polling."""
+        """Ends polling, and unloads what no request uses."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
+        with self._changed:
+            idle = [
+                version
+                for versions in self._versions.values()
+                for version in versions.values()
+                if version.state == "AVAILABLE" and not version.in_flight
+            ]
+            for version in idle:
+                version.state = "END"
+        for version in idle:
+            if version.servable is not None:
+                version.servable.close()
+                version.servable = None
 
     def configs(self) -> list[ModelConfig]:
         """The models as they are configured now."""
@@ -172,7 +201,7 @@ class ModelManager:
             if old is None or old.state != "AVAILABLE":
                 self._versions[name][number] = version
         try:
-            servable = Servable(path, name, number)
+            servable = Servable(path, name, number, self.options, self.admission, self._metrics)
         except ServingError as error:
             _log.error("version %d of model %s cannot be loaded: %s", number, name, error)
             with self._changed:
@@ -210,9 +239,10 @@ class ModelManager:
     def _unload(self, name: str, version: Version) -> None:
         with self._changed:
             self._changed.wait_for(lambda: version.in_flight == 0)
-            version.servable, version.state = None, "END"
+            servable, version.servable, version.state = version.servable, None, "END"
             self._forget(name)
-        gc.collect()  # what TensorFlow loads holds itself in circles
+        if servable is not None:
+            servable.close()
         _log.info("version %d of model %s is unloaded", version.number, name)
 
     def _forget(self, name: str) -> None:

@@ -99,6 +99,11 @@ def _model_config(entry: model_server_config_pb2.ModelConfig) -> ModelConfig:
         raise UserError(
             f"a model needs a name and a base_path; got name {entry.name!r} and base_path {entry.base_path!r}."
         )
+    if "\0" in entry.name or "\0" in entry.base_path:
+        raise UserError(
+            f"a model's name and base_path have no zero bytes; got name {entry.name!r} and base_path "
+            f"{entry.base_path!r}."
+        )
     if entry.model_platform not in ("", "tensorflow"):
         raise UserError(
             f'model {entry.name!r}: model_platform is {entry.model_platform!r}; expected "tensorflow".'

@@ -12,10 +12,11 @@ from typing import Any
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2
 
+from tflm.serving.cancellation import Cancellation
 from tflm.serving.local import signature_of
 from tflm.serving.server import examples, json_inputs, json_outputs, json_text
-from tflm.serving.server.cancellation import Cancellation
 from tflm.serving.server.manager import ModelManager, Version
+from tflm.serving.server.request_facts import facts
 from tflm.serving.server.servable import DEFAULT_SIGNATURE, Servable
 from tflm.serving.server.status import HTTP_STATUS, ServingError, invalid
 
@@ -24,7 +25,7 @@ _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(
 _POST = re.compile(rf"{_MODEL}:(?P<verb>classify|regress|predict)", re.IGNORECASE)
 _NO_MODEL = r"/v1/models(?:/versions/[0-9]+|/labels/[^/:]+)?"
 _GET = re.compile(rf"(?:{_MODEL}|{_NO_MODEL})(?P<metadata>/metadata)?", re.IGNORECASE)
-_MAX_INT64 = 2**63 - 1
+_MAX_INT64, _MAX_DIGITS = 2**63 - 1, 4000  # Python reads no longer numbers
 
 Which = dict[str, Any]
 """Arguments of `ModelManager.use` and `.status`: name, version, label."""
@@ -54,6 +55,7 @@ def answer(
             return 200, (_metadata if match["metadata"] else _status)(manager, _which(match))
         raise invalid(f"Malformed request: {method} {path}")
     except ServingError as error:
+        facts().status = error.code
         return HTTP_STATUS[error.code], json_text.error_body(error.message)
     except RecursionError:
         return 400, json_text.error_body("JSON Parse error: Nested too deep.")
@@ -64,7 +66,7 @@ def answer(
 
 def _which(match: re.Match[str]) -> Which:
     version = match["version"]
-    if version is not None and int(version) > _MAX_INT64:
+    if version is not None and (len(version) > _MAX_DIGITS or int(version) > _MAX_INT64):
         raise invalid(f"Failed to convert version: {version} to numeric.")
     return {
         "name": urllib.parse.unquote(match["name"], errors="surrogateescape"),
@@ -83,6 +85,7 @@ def _predict(manager: ModelManager, which: Which, body: bytes, cancellation: Can
             f"JSON Value: {json_text.shown(request)} not formatted correctly. 'signature_name' key must be a string "
             "value."
         )
+    facts().signature = name or DEFAULT_SIGNATURE
     with manager.use(**which) as servable:
         dtypes = _input_dtypes(servable, name)
         inputs, by_row = json_inputs.read_inputs(request, dtypes)

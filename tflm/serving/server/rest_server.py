@@ -5,6 +5,7 @@ import gzip
 import io
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 
@@ -19,9 +20,9 @@ from tflm.errors import UserError
 from tflm.serving.server import json_text, rest
 from tflm.serving.server.manager import ModelManager
 from tflm.serving.server.runner import Runner
+from tflm.serving.server.servable import MAX_BODY_BYTES
 from tflm.serving.server.status import HTTP_STATUS, ServingError
 
-MAX_BODY_BYTES = 64 * 2**20
 _API = re.compile("/v1/.*", re.IGNORECASE)
 _METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"]
 
@@ -39,6 +40,7 @@ class RestServer:
         drain_seconds: float = 30.0,
         more_routes: Sequence[Routes] = (),
         middleware: Sequence[Middleware] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Listens nowhere yet.
 
@@ -46,21 +48,24 @@ class RestServer:
             drain_seconds: how long `stop` waits for the requests that are being answered.
             more_routes: such as `event_stream.routes`.
             middleware: the outermost first.
+            tls: None for plain text.
         """
         self._manager, self._runner = manager, runner
         routes = [route for make in more_routes for route in make(manager, runner)]
         routes.append(Route("/{path:path}", self._respond, methods=_METHODS))
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                Starlette(routes=routes, middleware=middleware),
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                ws="none",
-                timeout_graceful_shutdown=max(1, round(drain_seconds)),
-            )
+        config = uvicorn.Config(
+            Starlette(routes=routes, middleware=middleware),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # a client could write any address into the log
+            ws="none",
+            timeout_graceful_shutdown=max(1, round(drain_seconds)),
         )
+        config.load()
+        config.ssl = tls
+        self._server = uvicorn.Server(config)
         self._thread: threading.Thread | None = None
 
     def start(self, host: str, port: int) -> int:
@@ -70,7 +75,8 @@ class RestServer:
             UserError: a port that cannot be had.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # Without the protocol's number asyncio would leave Nagle's algorithm on: 40 ms for each request.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))

@@ -2,12 +2,14 @@
 
 import asyncio
 import concurrent.futures
+import contextvars
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from tflm.serving.server.cancellation import Cancellation
+from tflm.serving.cancellation import Cancellation
+from tflm.serving.server.admission import Places
 from tflm.serving.server.status import ServingError
 
 _Answer = TypeVar("_Answer")
@@ -24,10 +26,11 @@ class Runner:
         """Starts no thread yet.
 
         Args:
-            num_threads: how many may work at a time.
+            num_threads: how many may work at a time; further work is refused at once.
             timeout_seconds: after these a piece of work is given up.
         """
         self.timeout_seconds = timeout_seconds
+        self._places = Places(num_threads)
         self._threads = concurrent.futures.ThreadPoolExecutor(num_threads, "rest")
 
     async def run(self, request: Request, work: Callable[[Cancellation], _Answer]) -> _Answer:
@@ -37,13 +40,15 @@ class Runner:
             request: its body has been read. When its client leaves, the work is cancelled.
             work: gets what cancels it.
         Raises:
-            ServingError: DEADLINE_EXCEEDED; CANCELLED, when the client has left, so that nobody will read an answer.
+            ServingError: UNAVAILABLE, as much is at work as may be; DEADLINE_EXCEEDED; CANCELLED, when the client has
+            left, so that nobody will read an answer.
         """
-        left = asyncio.ensure_future(_left(request))
-        try:
-            return await self._until(left, work, Cancellation())
-        finally:
-            left.cancel()
+        with self._places.one():
+            left = asyncio.ensure_future(_left(request))
+            try:
+                return await self._until(left, work, Cancellation())
+            finally:
+                left.cancel()
 
     async def pieces(
         self, request: Request, work: Callable[[Cancellation], Iterator[_Answer]]
@@ -55,18 +60,19 @@ class Runner:
             ServingError: as `run`.
         """
         cancellation = Cancellation()
-        left = asyncio.ensure_future(_left(request))
-        iterator = None
-        try:
-            iterator = await self._until(left, lambda _: iter(work(cancellation)), cancellation)
-            while (piece := await self._until(left, _next_of(iterator), cancellation)) is not _END:
-                yield piece
-        finally:
-            cancellation.cancel()
-            left.cancel()
-            if close := getattr(iterator, "close", None):
-                # The thread may still be inside; it ends soon, being cancelled.
-                self._threads.submit(_close, close)
+        with self._places.one():
+            left = asyncio.ensure_future(_left(request))
+            iterator = None
+            try:
+                iterator = await self._until(left, lambda _: iter(work(cancellation)), cancellation)
+                while (piece := await self._until(left, _next_of(iterator), cancellation)) is not _END:
+                    yield piece
+            finally:
+                cancellation.cancel()
+                left.cancel()
+                if close := getattr(iterator, "close", None):
+                    # The thread may still be inside; it ends soon, being cancelled.
+                    self._threads.submit(_close, close)
 
     def close(self) -> None:
         """Takes no more work; does not wait for what is at work."""
@@ -75,7 +81,8 @@ class Runner:
     async def _until(
         self, left: asyncio.Future, work: Callable[[Cancellation], Any], cancellation: Cancellation
     ) -> Any:
-        at_work = asyncio.get_running_loop().run_in_executor(self._threads, work, cancellation)
+        run = contextvars.copy_context().run  # so that the thread knows the request it works for
+        at_work = asyncio.get_running_loop().run_in_executor(self._threads, run, work, cancellation)
         pair: set[asyncio.Future[Any]] = {at_work, left}
         try:
             done, _ = await asyncio.wait(

@@ -8,8 +8,8 @@ import numpy as np
 
 from tflm.errors import UserError
 from tflm.serving.about import read_config
+from tflm.serving.cancellation import Cancellation
 from tflm.serving.local import signature_of
-from tflm.serving.server.cancellation import Cancellation
 from tflm.serving.server.servable import Servable
 from tflm.serving.server.status import invalid
 from tflm.serving.signature import Signature, find_signature

@@ -1,0 +1,223 @@
+"""Requests a second and latencies of the server, beside the same graphs in process and `transformers serve`: one run.
+
+    python benchmarks/serving.py
+    python benchmarks/serving.py --size=small --torch_python=FOLDER/bin/python
+    python benchmarks/serving.py --size=tiny --seconds=1 --clients=1,4       to see that every side runs
+
+Two models of random weights: one classifies a text, one writes 32 tokens, greedily. `apps.serve` runs as a process,
+plain and with --enable_batching; the load comes from another (see serving_sides/load.py), so many clients at once, each
+waiting for its answer. "in process" calls the same exports without a server, one request after another. --torch_python
+is an interpreter with torch and `transformers[serving]`; without it that side is left out. All sides run in turn on the
+same machine: compare within a run. The load generator's own limit is measured too ("nothing").
+"""
+
+import base64
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from typing import Any
+
+from absl import app, flags
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from benchmarks.serving_sides import models  # noqa: E402
+from benchmarks.serving_sides.server_process import ServerProcess  # noqa: E402
+from benchmarks.serving_sides.serving_table import ratios, row_of, table  # noqa: E402
+
+SIDES = pathlib.Path(ROOT) / "benchmarks" / "serving_sides"
+NUM_TOKENS = 32
+NUM_TEXTS = 16
+WORKS = {"classify": "sorter", "generate": "writer"}
+"""Signature to model."""
+BATCHING = """max_batch_size {{ value: {size} }}
+batch_timeout_micros {{ value: 5000 }}
+max_enqueued_batches {{ value: 64 }}
+num_batch_threads {{ value: 2 }}
+pad_variable_length_inputs: true
+"""
+_PATIENCE = 300.0
+
+
+def define_flags() -> None:
+    """Only where this is the program."""
+    flags.DEFINE_enum("size", "medium", list(models.SIZES), "Of the models; small is GPT-2 124M.")
+    flags.DEFINE_list("clients", ["1", "4", "16", "64"], "How many at once.")
+    flags.DEFINE_float("seconds", 10, "How long each is measured.", 0)
+    flags.DEFINE_string("models", None, "Folder with writer/1 and sorter/1; they are made if not given.")
+    flags.DEFINE_string("torch_python", None, "Interpreter with torch and transformers[serving].")
+    flags.DEFINE_string("output", None, "Also write all that was measured as JSON here.")
+
+
+def requests_of(work: str) -> list[dict[str, Any]]:
+    """Different texts of one length."""
+    texts = [f"Request {number:02d}: once upon a time" for number in range(NUM_TEXTS)]
+    if work == "classify":
+        return [{"text": [text]} for text in texts]
+    return [models.generate_request(text, NUM_TOKENS) for text in texts]
+
+
+def write_payloads(folder: pathlib.Path) -> None:
+    """The requests as they cross each wire: WORK.PROTOCOL.json; and as they are: requests_WORK.json."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    from tflm.serving.local import signatures_of
+
+    for work, model in WORKS.items():
+        signature = signatures_of(str(folder / model / "1"))[work]
+        payloads: dict[str, list[bytes]] = {"rest": [], "grpc": [], "openai": []}
+        for request in requests_of(work):
+            payloads["rest"].append(json.dumps({"signature_name": work, "inputs": request}).encode())
+            message = predict_pb2.PredictRequest()
+            message.model_spec.name, message.model_spec.signature_name = model, work
+            for name, array in signature.arrays(work, request).items():
+                message.inputs[name].CopyFrom(tf.make_tensor_proto(array))
+            payloads["grpc"].append(message.SerializeToString())
+            prompt = {"prompt": request["text"][0], "max_tokens": NUM_TOKENS, "temperature": 0}
+            payloads["openai"].append(json.dumps({"model": str(folder / "torch"), **prompt}).encode())
+        for protocol, each in payloads.items():
+            texts = [base64.b64encode(payload).decode() for payload in each]
+            (folder / f"{work}.{protocol}.json").write_text(json.dumps(texts))
+        asked = {"model": model, "signature": work, "requests": requests_of(work)}
+        (folder / f"requests_{work}.json").write_text(json.dumps(asked), encoding="utf-8")
+
+
+def run(program: str, *arguments: str) -> dict[str, Any]:
+    """The last line that a side prints, read."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": ROOT,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
+    command = [sys.executable, str(SIDES / program), *arguments]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+class Measurements:
+    """Runs loads, and keeps what they found."""
+
+    def __init__(self, folder: pathlib.Path, clients: list[int], seconds: float) -> None:
+        self.results: dict[str, dict[str, dict[str, float]]] = {}
+        self._folder, self._clients, self._seconds = folder, clients, seconds
+
+    def load(self, name: str, work: str, protocol: str, port: int, path: str = "") -> None:
+        """Each number of clients in turn; `protocol` names the payloads, too."""
+        for clients in self._clients:
+            settings = {"protocol": "grpc" if protocol == "grpc" else "rest", "port": port, "path": path}
+            settings |= {"payloads": str(self._folder / f"{work}.{protocol}.json"), "clients": clients}
+            found = run("load.py", json.dumps({**settings, "seconds": self._seconds}))
+            self._keep(name, clients, found)
+
+    def in_process(self) -> None:
+        """One request after another, without a server."""
+        for name, found in run("in_process.py", str(self._folder), str(self._seconds)).items():
+            self._keep(name, 1, found)
+
+    def _keep(self, name: str, clients: int, found: dict[str, Any]) -> None:
+        self.results.setdefault(name, {})[str(clients)] = row_of(found)
+        print(f"# {name}, {clients}: {self.results[name][str(clients)]}", file=sys.stderr, flush=True)
+
+
+def measure_server(measurements: Measurements, folder: pathlib.Path, suffix: str, *arguments: str) -> None:
+    """`apps.serve` with these flags."""
+    limits = ("--rest_api_timeout_in_ms=600000", *arguments)
+    with ServerProcess(f"--model_config_file={folder}/models.config", *limits) as server:
+        for work, model in WORKS.items():
+            path = f"/v1/models/{model}:predict"
+            measurements.load(f"{work}, REST{suffix}", work, "rest", server.rest_port, path)
+            measurements.load(f"{work}, gRPC{suffix}", work, "grpc", server.grpc_port)
+
+
+def measure_nothing(measurements: Measurements) -> None:
+    """What the load generator reaches at most."""
+    command = [sys.executable, str(SIDES / "load.py"), '{"protocol": "null"}']
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="ascii") as process:
+        port = int(process.stdout.readline() if process.stdout else 0)
+        measurements.load("nothing", "classify", "rest", port, "/")
+        process.kill()
+
+
+def measure_transformers(
+    measurements: Measurements, folder: pathlib.Path, size: models.Size, python: str
+) -> None:
+    """`transformers serve` with a GPT-2 of the same size."""
+    port, model = 8000 + os.getpid() % 1000, str(folder / "torch")
+    fields = json.dumps(dataclasses.asdict(size))
+    subprocess.run([python, str(SIDES / "transformers_server.py"), fields, model], check=True)
+    program = os.path.join(os.path.dirname(python), "transformers")
+    command = [
+        program,
+        "serve",
+        model,
+        f"--port={port}",
+        "--device=cpu",
+        "--dtype=float32",
+        "--log-level=error",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"http://localhost:{port}/health")
+        measurements.load("generate, transformers serve", "generate", "openai", port, "/v1/completions")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(url: str) -> None:
+    """Until something answers there."""
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise SystemExit(f"{url} does not answer.")
+
+
+def main(argv: list[str]) -> None:
+    """Models, then side after side, then the table."""
+    del argv
+    values = flags.FLAGS
+    clients = [int(count) for count in values.clients]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        if values.models:
+            for name in WORKS.values():
+                os.symlink(os.path.abspath(f"{values.models}/{name}"), folder / name)
+            models.write_config(folder)
+        else:
+            models.write_models(folder, models.SIZES[values.size])
+        write_payloads(folder)
+        measurements = Measurements(folder, clients, values.seconds)
+        measure_nothing(measurements)
+        measurements.in_process()
+        measure_server(measurements, folder, "")
+        (folder / "batching").write_text(BATCHING.format(size=max(2, *clients)), encoding="ascii")
+        batched = ("--enable_batching", f"--batching_parameters_file={folder}/batching")
+        measure_server(measurements, folder, ", batched", *batched)
+        if values.torch_python:
+            measure_transformers(measurements, folder, models.SIZES[values.size], values.torch_python)
+    found = {"size": values.size, "results": measurements.results, "ratios": ratios(measurements.results)}
+    if values.output:
+        pathlib.Path(values.output).write_text(json.dumps(found, indent=1), encoding="utf-8")
+    print(table(measurements.results, clients))
+    for name, number in found["ratios"].items():
+        print(f"{name}: {number:.2f}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

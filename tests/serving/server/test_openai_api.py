@@ -1,0 +1,299 @@
+"""OpenAI's API, asked by its own client over a socket."""
+
+import asyncio
+import json
+
+import openai
+import pytest
+
+from tests.serving.server.writing_models import OWN, ask, serving, until, written
+from tflm.serving.server import event_stream, openai_api
+
+HELLO = [{"role": "user", "content": "你好"}]
+
+
+@pytest.fixture(scope="module")
+def served():
+    """(manager, port)."""
+    with serving(event_stream.routes, openai_api.routes) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def client(served):
+    with openai.OpenAI(
+        base_url=f"http://127.0.0.1:{served[1]}/openai/v1", api_key="none", max_retries=0, timeout=30
+    ) as client:
+        yield client
+
+
+def complete(client, **request):
+    return client.completions.create(**{"model": "lines", "prompt": "Once", "seed": 0, **request})
+
+
+def chat(client, **request):
+    return client.chat.completions.create(**{"model": "chat", "messages": HELLO, "seed": 0, **request})
+
+
+def told(client, **request):
+    """The settings that arrive at the model."""
+    return json.loads(complete(client, prompt="settings?", max_tokens=1000, **request).choices[0].text)
+
+
+def test_a_completion(client):
+    answer = complete(client, max_tokens=9)
+    assert answer.id.startswith("cmpl-") and answer.object == "text_completion" and answer.created > 10**9
+    assert answer.model == answer.system_fingerprint == "lines/versions/1"
+    (choice,) = answer.choices
+    assert (choice.index, choice.text, choice.finish_reason, choice.logprobs) == (
+        0,
+        "OnceOnce ",
+        "length",
+        None,
+    )
+    assert choice.truncated is False
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (
+        4,
+        9,
+        13,
+    )
+
+
+def test_a_chat_completion(client):
+    messages = [{"role": "developer", "content": "Be brief."}, *HELLO, {"role": "assistant", "content": "嗯"}]
+    messages += [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "😀"}]}]
+    answer = chat(client, messages=messages, max_completion_tokens=100, seed=5)
+    assert answer.id.startswith("chatcmpl-") and answer.object == "chat.completion"
+    (choice,) = answer.choices
+    said = "system:Be brief.\nuser:你好\nassistant:嗯\nuser:a\n😀\n"
+    assert choice.message.role == "assistant" and choice.message.content == written(said, 5, 100)[0]
+    assert choice.finish_reason == "length"
+    assert answer.usage.prompt_tokens == len("Be brief.你好嗯a\n😀")
+    assert answer.usage.completion_tokens == len(choice.message.content)
+
+
+def test_each_prompt_has_n_texts(client):
+    answer = complete(client, prompt=["Once", "从前"], n=3, seed=17, echo=True, user="me")
+    texts = [choice.text for choice in answer.choices]
+    assert texts == [
+        prompt + written(prompt, 17 + place)[0] for prompt in ("Once", "从前") for place in range(3)
+    ]
+    assert [choice.index for choice in answer.choices] == list(range(6))
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (6, 6 * OWN.max_new_tokens)
+
+
+@pytest.mark.parametrize("stop", ["time", ["山里", "time"], "none such"])
+def test_stop_texts_end_it(client, stop):
+    stops = [stop] if isinstance(stop, str) else stop
+    text, reason = written("x", 0, 60, stops)
+    choice = complete(client, prompt="x", max_tokens=60, stop=stop).choices[0]
+    assert (choice.text, choice.finish_reason) == (text, reason)
+
+
+def test_streamed_equals_unstreamed(client):
+    request = {"prompt": ["Once", "你好😀"], "n": 2, "seed": 3, "max_tokens": 30, "stop": "山"}
+    whole = complete(client, **request, echo=True)
+    chunks = list(complete(client, **request, echo=True, stream=True, stream_options={"include_usage": True}))
+    *chunks, last = chunks
+    assert last.choices == [] and last.usage == whole.usage
+    texts, reasons = [""] * 4, {}
+    for chunk in chunks:
+        (choice,) = chunk.choices
+        assert choice.index not in reasons and chunk.id == last.id and chunk.object == "text_completion"
+        texts[choice.index] += choice.text
+        if choice.finish_reason:
+            reasons[choice.index] = choice.finish_reason
+    assert texts == [choice.text for choice in whole.choices]
+    assert [reasons[index] for index in range(4)] == [choice.finish_reason for choice in whole.choices]
+    assert len(chunks) > 12
+
+
+def test_a_streamed_chat_equals_an_unstreamed_one(client):
+    whole = chat(client, max_tokens=25)
+    first, *chunks, last = chat(client, max_tokens=25, stream=True)
+    assert first.choices[0].delta.role == "assistant" and first.object == "chat.completion.chunk"
+    assert "".join(chunk.choices[0].delta.content for chunk in chunks) == whole.choices[0].message.content
+    assert last.choices[0].finish_reason == whole.choices[0].finish_reason == "length"
+    assert last.choices[0].delta.content is None and last.usage is None
+
+
+def test_a_stream_ends_as_clients_expect(served):
+    body = {"model": "chat", "messages": HELLO, "max_tokens": 1, "seed": 0, "stream": True}
+    status, headers, answer = ask(served[1], body, "/v1/chat/completions")
+    *chunks, last = answer.decode().removesuffix("\n\n").split("\n\n")
+    assert (
+        status == 200 and headers["Content-Type"].startswith("text/event-stream") and last == "data: [DONE]"
+    )
+    told = [json.loads(chunk.removeprefix("data: "))["choices"][0] for chunk in chunks]
+    assert [choice["delta"] for choice in told] == [
+        {"role": "assistant", "content": ""},
+        {"content": "u"},
+        {},
+    ]
+    assert [choice["finish_reason"] for choice in told] == [None, None, "length"]
+
+
+def test_the_asynchronous_client_streams(served):
+    async def ask():
+        async with openai.AsyncOpenAI(
+            base_url=f"http://127.0.0.1:{served[1]}/v1", api_key="none", max_retries=0
+        ) as client:
+            chunks = await client.chat.completions.create(model="chat", messages=HELLO, seed=0, stream=True)
+            return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
+
+    assert asyncio.run(ask()) == written("user:你好\n")[0]
+
+
+def test_settings_left_out_are_the_models_own(client):
+    found = told(client)
+    assert (found["temperature"], found["top_k"], found["stop"]) == (["0.5"], ["7"], ["▮"])
+    assert len(complete(client).choices[0].text) == OWN.max_new_tokens
+
+
+def test_settings_arrive_under_their_own_names(client):
+    extra = {
+        "top_k": 3,
+        "min_p": 0.25,
+        "typical_p": 0.5,
+        "repetition_penalty": 1.5,
+        "no_repeat_ngram_size": 2,
+    }
+    found = told(
+        client,
+        temperature=0,
+        top_p=0.75,
+        presence_penalty=0.5,
+        frequency_penalty=-0.5,
+        seed=9,
+        stop=["a", "b"],
+        logit_bias={"17": -100, "5": -100},
+        extra_body={**extra, "min_tokens": 4, "choices": ["yes", "不"]},
+    )
+    expected = {name: [f"{value:g}"] for name, value in extra.items()}
+    expected |= {
+        "temperature": ["0"],
+        "top_p": ["0.75"],
+        "presence_penalty": ["0.5"],
+        "frequency_penalty": ["-0.5"],
+    }
+    expected |= {"seed": ["9"], "stop": ["a", "b"], "banned_ids": ["17", "5"], "choices": ["yes", "不"]}
+    assert found == {**told(client), **expected, "min_new_tokens": ["4"], "max_new_tokens": ["1000"]}
+
+
+def test_a_seed_left_out_is_drawn(client):
+    seeds = {told(client, seed=None)["seed"][0] for _ in range(4)}
+    assert len(seeds) == 4 and all(0 <= int(seed) < 2**63 for seed in seeds)
+
+
+def test_fields_that_change_nothing_are_ignored(client):
+    request = {
+        "store": False,
+        "metadata": {"a": "b"},
+        "tools": [],
+        "tool_choice": "none",
+        "parallel_tool_calls": True,
+    }
+    request |= {"response_format": {"type": "text"}, "logit_bias": {}, "n": None, "service_tier": "auto"}
+    message = {**HELLO[0], "name": "Ann", "refusal": None, "tool_calls": None}
+    found = chat(client, messages=[message], extra_body=request).choices[0].message.content
+    assert found == written("user:你好\n")[0]
+
+
+def test_completions_tell_probabilities(client):
+    found = complete(client, prompt="你", max_tokens=3, logprobs=2).choices[0].logprobs
+    assert found.tokens == ["你", "O", "n"] and found.text_offset == [0, 1, 2]
+    shares = [-ord(token) / 1024 for token in found.tokens]
+    assert found.token_logprobs == pytest.approx(shares)
+    assert [list(each) for each in found.top_logprobs] == [["你1", "你"], ["O1", "O"], ["n1", "n"]]
+    assert found.top_logprobs[0] == pytest.approx({"你": shares[0], "你1": shares[0] - 1})
+    assert complete(client, logprobs=0).choices[0].logprobs.top_logprobs is None
+    assert complete(client, logprobs=1, max_tokens=0).choices[0].logprobs.tokens == []
+
+
+def test_chats_tell_probabilities(client):
+    found = chat(client, logprobs=True, top_logprobs=2, n=2).choices[1].logprobs.content
+    assert len(found) == OWN.max_new_tokens
+    assert bytes(found[0].bytes).decode() == found[0].token
+    assert [each.token for each in found[0].top_logprobs] == [found[0].token, found[0].token + "1"]
+    assert found[0].top_logprobs[0].logprob == found[0].logprob
+    assert chat(client, logprobs=True).choices[0].logprobs.content[0].top_logprobs == []
+    long = [{"role": "system", "content": "Be brief."}, *HELLO]
+    with pytest.raises(openai.BadRequestError, match="one message of the user alone"):
+        chat(client, messages=long, logprobs=True)
+
+
+def test_models_are_listed_and_found(client):
+    assert [model.id for model in client.models.list()] == ["chat", "lines", "slow", "old"]
+    for name in ("chat", "chat/versions/1", "chat/labels/stable"):
+        found = client.models.retrieve(name)
+        assert (found.id, found.object, found.owned_by) == (name, "model", "tflm")
+        assert chat(client, model=name).model == "chat/versions/1"
+    for name in ("none", "chat/versions/7", "chat/labels/none", "chat/7", "a:b"):
+        with pytest.raises(openai.NotFoundError) as caught:
+            client.models.retrieve(name)
+        assert (caught.value.param, caught.value.code) == ("model", "model_not_found")
+        with pytest.raises(openai.NotFoundError):
+            chat(client, model=name)
+
+
+def test_both_prefixes_answer_and_the_rest_is_tensorflow_servings(served):
+    def asked(path, body, method="POST"):
+        status, _, answer = ask(served[1], body, path, method)
+        return status, json.loads(answer)
+
+    body = {"model": "lines", "prompt": "a", "seed": 0}
+    first, second = (asked(f"{prefix}/completions", body)[1] for prefix in ("/v1", "/openai/v1"))
+    assert first["choices"] == second["choices"]
+    assert asked("/v1/models", b"", "GET") == (400, {"error": "Missing model name in request."})
+    status, answer = asked("/openai/v1/embeddings", {})
+    assert status == 404
+    assert answer["error"]["message"].startswith("Unknown request URL: POST /openai/v1/embeddings.")
+
+
+@pytest.mark.parametrize(
+    ("request_", "words", "param"),
+    [
+        ({"model": "reviews"}, "writes no text: it has no signature 'generate'", None),
+        ({"model": "old"}, "Export the model again", None),
+        ({"model": "old", "stream": True}, "Export the model again", None),
+        ({"top_p": 7}, "top_p is 7", "top_p"),
+        ({"temperature": "x", "stream": True}, "temperature takes float", "temperature"),
+        ({"stop": [""]}, "stop is", "stop"),
+        ({"n": 0}, "n is 0", "n"),
+        ({"extra_body": {"min_tokens": 50}, "max_tokens": 4}, "min_new_tokens is 50", "min_tokens"),
+        ({"prompt": "fail?"}, "it failed at once", None),
+        ({"prompt": "fail?", "stream": True}, "it failed at once", None),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused(client, request_, words, param):
+    with pytest.raises(openai.BadRequestError) as caught:
+        complete(client, **request_)
+    assert words in caught.value.message and caught.value.param == param
+    assert caught.value.type == "invalid_request_error"
+
+
+def test_a_model_that_goes_on_with_texts_is_asked_for_no_chat(client):
+    with pytest.raises(
+        openai.BadRequestError, match="lines/1 holds no conversations: it has no signature 'chat'"
+    ):
+        chat(client, model="lines")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'{"model": ' + b"[" * 100_000], ids=range(4))
+def test_bodies_that_are_no_json_are_refused(served, body):
+    status, _, answer = ask(served[1], body, "/v1/completions")
+    assert status == 400 and json.loads(answer)["error"]["type"] == "invalid_request_error"
+
+
+def test_an_error_in_the_stream_is_raised(client):
+    with pytest.raises(openai.APIError, match="it failed later"):
+        list(complete(client, prompt="fail later?", stream=True))
+
+
+def test_who_leaves_a_stream_ends_the_writing(served, client):
+    manager = served[0]
+    stream = complete(client, model="slow", prompt="0", stream=True)
+    next(iter(stream))
+    until(lambda: manager.status("slow")[0].in_flight == 1)
+    stream.close()
+    until(lambda: manager.status("slow")[0].in_flight == 0)

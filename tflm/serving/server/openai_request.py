@@ -1,0 +1,226 @@
+"""What a request to OpenAI's completions or chat completions wants, in tflm's terms.
+
+A field that cannot be honoured is refused if the answer would differ, and ignored if it would not. So clients see what
+is missing, and those that send no more than habits are answered.
+"""
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tflm.decoding import DecodingConfig
+from tflm.serving.server.json_text import shown, to_bytes
+from tflm.serving.server.openai_errors import OpenAIError
+from tflm.serving.server.openai_messages import read_messages
+from tflm.serving.server.text_requests import TextRow
+
+_RENAMED = {
+    "max_tokens": "max_new_tokens",
+    "max_completion_tokens": "max_new_tokens",
+    "min_tokens": "min_new_tokens",
+}
+# OpenAI's own, and those of ours that a client sends in `extra_body`.
+_SETTINGS = {field.name for field in dataclasses.fields(DecodingConfig)} - {
+    *_RENAMED.values(),
+    "seed",
+    "stop",
+}
+_READ = {"model", "n", "seed", "stop", "logit_bias", "logprobs", "stream", "stream_options"}
+_READ_OF_CHAT = {"messages", "top_logprobs"}
+_READ_OF_COMPLETION = {"prompt", "echo"}
+# They do not change an answer: who asks, how it is billed, stored or kept at hand, what tools may do if there are any.
+_IGNORED = {
+    "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+    "parallel_tool_calls", "prediction",
+}  # fmt: skip
+_HARMLESS: dict[str, tuple[Any, ...]] = {
+    "tools": ([],),
+    "functions": ([],),
+    "tool_choice": ("none", "auto"),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "reasoning_effort": ("none",),
+    "best_of": (1,),
+    "suffix": ("",),
+}
+"""Fields whose value changes nothing if it is one of these, and is refused otherwise."""
+_MAX_N, _MAX_STOPS, _MAX_LOGPROBS, _MAX_TOP_LOGPROBS = 128, 4, 5, 20
+_BANNED = -100
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """A request, read."""
+
+    model: str
+    """As it came; see `openai_api.which`."""
+    prompts: tuple[TextRow, ...]
+    """Without settings."""
+    settings: Mapping[str, Any]
+    """Fields of `DecodingConfig`, those given; the seed aside."""
+    seed: int
+    """Of the first of the `n` texts of each prompt; one more for each that follows. Drawn where none was given, since
+    who asks again without a seed wants another text."""
+    n: int = 1
+    stream: bool = False
+    include_usage: bool = False
+    echo: bool = False
+    num_alternatives: int | None = None
+    """How many likely tokens to tell beside each of the text; None for no probabilities at all."""
+
+    def rows(self) -> list[TextRow]:
+        """The texts to be written: `n` of the first prompt, `n` of the second, ..."""
+        return [
+            dataclasses.replace(prompt, settings={**self.settings, "seed": self.seed + place})
+            for prompt in self.prompts
+            for place in range(self.n)
+        ]
+
+
+def param_of(message: str) -> str | None:
+    """The field of the request that a message about a setting is about.
+
+    >>> param_of("min_new_tokens is 5, expected ..."), param_of("Servable not found")
+    ('min_tokens', None)
+    """
+    first = message.split(" ", 1)[0]
+    given = {own: name for name, own in reversed(_RENAMED.items())}.get(first, first)
+    return given if given in _SETTINGS | {"seed", "stop"} | set(_RENAMED) else None
+
+
+def read_completion(body: Mapping[str, Any]) -> Wanted:
+    """A request to `/v1/completions`.
+
+    Raises:
+        OpenAIError: 400.
+    """
+    given = _given(body, _READ_OF_COMPLETION)
+    logprobs = _number(given, "logprobs", 0, _MAX_LOGPROBS)
+    echo = _flag(given, "echo")
+    if echo and logprobs is not None:
+        raise OpenAIError(
+            "logprobs are told of the tokens that were written, not of a prompt: leave out echo.", "echo"
+        )
+    prompts = tuple(TextRow(text) for text in _prompts(given.get("prompt")))
+    return _wanted(given, prompts=prompts, echo=echo, num_alternatives=logprobs)
+
+
+def read_chat(body: Mapping[str, Any]) -> Wanted:
+    """A request to `/v1/chat/completions`.
+
+    Raises:
+        OpenAIError: 400.
+    """
+    given = _given(body, _READ_OF_CHAT)
+    wants, number = _flag(given, "logprobs"), _number(given, "top_logprobs", 0, _MAX_TOP_LOGPROBS)
+    if number is not None and not wants:
+        raise OpenAIError("top_logprobs needs logprobs to be true.", "top_logprobs")
+    prompts = (TextRow(messages=read_messages(given.get("messages"))),)
+    return _wanted(given, prompts=prompts, num_alternatives=(number or 0) if wants else None)
+
+
+def _wanted(given: Mapping[str, Any], **more: Any) -> Wanted:
+    model = given.get("model")
+    if not isinstance(model, str) or not model:
+        raise OpenAIError("you must provide a model parameter: the name of a served model.", "model")
+    stream = _flag(given, "stream")
+    if stream and more["num_alternatives"] is not None:
+        raise OpenAIError("logprobs cannot be streamed: leave out stream or logprobs.", "logprobs")
+    seed = _number(given, "seed", -(2**63), 2**63 - 1 - _MAX_N)
+    return Wanted(
+        model,
+        settings=_read_settings(given),
+        seed=secrets.randbits(62) if seed is None else seed,
+        n=_number(given, "n", 1, _MAX_N) or 1,
+        stream=stream,
+        include_usage=_include_usage(given, stream),
+        **more,
+    )
+
+
+def _given(body: Mapping[str, Any], also_read: set[str]) -> dict[str, Any]:
+    """The fields that count. null is the same as left out."""
+    given = {name: value for name, value in body.items() if value is not None and name not in _IGNORED}
+    for name, value in given.items():
+        if name in _HARMLESS:
+            if value not in _HARMLESS[name]:
+                raise OpenAIError(f"{name} is not supported: the models here write plain text.", name)
+        elif name not in _READ | also_read | _SETTINGS | set(_RENAMED):
+            raise OpenAIError(f"Unrecognized request argument supplied: {name}", name)
+    return given
+
+
+def _read_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {name: given[name] for name in _SETTINGS & set(given)}
+    for name, own in _RENAMED.items():
+        if name in given:  # max_completion_tokens stands behind max_tokens, which it replaces
+            settings[own] = _number(given, name, 0, 2**31 - 1)
+    if "stop" in given:
+        settings["stop"] = _read_stop(given["stop"])
+    if banned := _read_bias(given.get("logit_bias", {})):
+        settings["banned_ids"] = [*settings.get("banned_ids", []), *banned]
+    return settings
+
+
+def _read_stop(value: Any) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if (
+        not isinstance(texts, list)
+        or len(texts) > _MAX_STOPS
+        or not all(isinstance(each, str) for each in texts)
+    ):
+        raise OpenAIError(f"stop is a text or up to {_MAX_STOPS} texts; got {shown(value)}.", "stop")
+    return texts
+
+
+def _read_bias(value: Any) -> list[int]:
+    """The ids that are never to be written."""
+    if not isinstance(value, Mapping) or not all(str(token).isdecimal() for token in value):
+        raise OpenAIError(
+            f"logit_bias is an object from token ids to biases; got {shown(value)}.", "logit_bias"
+        )
+    for token, bias in value.items():
+        if bias != _BANNED:
+            raise OpenAIError(
+                f"logit_bias of token {token} is {shown(bias)}: {_BANNED}, which bans a token, is the only one.",
+                "logit_bias",
+            )
+    return [int(token) for token in value]
+
+
+def _prompts(value: Any) -> list[bytes]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts:
+        raise OpenAIError("prompt is a text or a list of texts.", "prompt")
+    if not all(isinstance(text, str) for text in texts):
+        raise OpenAIError("prompt takes texts, not token ids: a model here has its own tokenizer.", "prompt")
+    return [to_bytes(text) for text in texts]
+
+
+def _include_usage(given: Mapping[str, Any], stream: bool) -> bool:
+    options = given.get("stream_options", {})
+    if options and not stream:
+        raise OpenAIError("stream_options needs stream to be true.", "stream_options")
+    if not isinstance(options, Mapping) or set(options) - {"include_usage", "include_obfuscation"}:
+        raise OpenAIError(
+            f"stream_options is {shown(options)}, expected an object with include_usage.", "stream_options"
+        )
+    return _flag(options, "include_usage")
+
+
+def _flag(given: Mapping[str, Any], name: str) -> bool:
+    return _typed(given, name, lambda value: isinstance(value, bool), "true or false") or False
+
+
+def _number(given: Mapping[str, Any], name: str, least: int, most: int) -> int | None:
+    is_valid = lambda value: type(value) is int and least <= value <= most  # noqa: E731
+    return _typed(given, name, is_valid, f"a whole number from {least} to {most}")
+
+
+def _typed(given: Mapping[str, Any], name: str, is_valid: Callable[[Any], bool], expected: str) -> Any:
+    value = given.get(name)
+    if value is not None and not is_valid(value):
+        raise OpenAIError(f"{name} is {shown(value)}, expected {expected}.", name)
+    return value

@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -131,9 +131,7 @@ def main(flag_values: flags.FlagValues) -> None:
         raise UsageError("give either --model_base_path, for one model, or --model_config_file, for several.")
     if flag_values.model_name and flag_values.model_config_file:
         raise UsageError("--model_name goes with --model_base_path; a --model_config_file has its own names.")
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    _on_signal(lambda *_: sys.exit(0))  # while models are loaded there is nothing to finish
     import_server()
     from tflm.serving.server import ModelManager, Server
 
@@ -155,7 +153,9 @@ def main(flag_values: flags.FlagValues) -> None:
         flag_values.drain_seconds,
         **asked,
     )
+    stopping = threading.Event()
     with server:
+        _on_signal(lambda *_: stopping.set())
         _announce(server, configs[0].name, flag_values.web)
         stopping.wait()
         note("stopping: no more requests are taken; those at work are answered.")
@@ -167,6 +167,11 @@ def main(flag_values: flags.FlagValues) -> None:
 def run(argv: Sequence[str] | None = None) -> int:
     """The console script."""
     return run_app(main, FLAGS, __doc__ or "", argv)
+
+
+def _on_signal(handler: Callable[..., Any]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
 
 
 def import_server() -> None:
@@ -275,6 +280,7 @@ def start(manager: "ModelManager", configs: "list[ModelConfig]") -> None:
 
 def _announce(server: "Server", name: str, has_page: bool) -> None:
     host = server.host if server.host not in ("0.0.0.0", "::") else "localhost"
+    host = f"[{host}]" if ":" in host else host  # IPv6
     quoted, secure = urllib.parse.quote(name), "s" if server.has_tls else ""
     site = f"http{secure}://{host}:{server.rest_port}"
     url = f"{site}/v1/models/{quoted}"

@@ -145,8 +145,10 @@ def measure_nothing(measurements: Measurements) -> None:
     command = [sys.executable, str(SIDES / "load.py"), '{"protocol": "null"}']
     with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="ascii") as process:
         port = int(process.stdout.readline() if process.stdout else 0)
-        measurements.load("nothing", "classify", "rest", port, "/")
-        process.kill()
+        try:
+            measurements.load("nothing", "classify", "rest", port, "/")
+        finally:
+            process.kill()
 
 
 def measure_transformers(

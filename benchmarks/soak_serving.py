@@ -77,24 +77,8 @@ def soak(
     ways = [way for way in WAYS if way != "events" or takes_streams(server.rest_port)]
     clients = [SoakClient(server, cases, folder, seed * 1000 + n, ways) for n in range(num_clients)]
     victim = SoakClient(server, cases, folder, seed * 1000 + 999, [way for way in STREAMS if way in ways])
-    begin, memory, events = time.monotonic(), [], []
-    steps = [(0.1, "memory")] + [(0.2 + 0.2 * n, "reload") for n in range(NUM_RELOADS)] + [(0.7, "kill")]
-    for share, step in steps:
-        time.sleep(max(0.0, begin + share * seconds - time.monotonic()))
-        if step == "reload":
-            number = 2 + sum(event["step"] == "reload" for event in events)
-            for name in ("writer", "sorter"):
-                models.add_version(folder / name, number)
-            took = [wait_for_version(server.rest_port, name, number) for name in ("writer", "sorter")]
-            events.append({"step": step, "version": number, "seconds": max(took)})
-        elif step == "kill":
-            events.append({"step": step, "in_the_midst": victim.kill()})
-        memory.append(server.memory())
-        print(
-            f"# {time.monotonic() - begin:.0f} s: {step}, {memory[-1] / 2**20:.0f} MiB",
-            file=sys.stderr,
-            flush=True,
-        )
+    begin = time.monotonic()
+    events, memory = carry_out(folder, server, victim, begin, seconds)
     time.sleep(max(0.0, begin + seconds - time.monotonic()))
     for client in clients:
         client.end()
@@ -114,6 +98,32 @@ def soak(
     }
 
 
+def carry_out(
+    folder: pathlib.Path, server: ServerProcess, victim: SoakClient, begin: float, seconds: float
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """The new versions and the kill, each at its share of the time; what happened, and the memory after each."""
+    events: list[dict[str, Any]] = []
+    memory: list[int] = []
+    steps = [(0.1, "memory")] + [(0.2 + 0.2 * n, "reload") for n in range(NUM_RELOADS)] + [(0.7, "kill")]
+    for share, step in steps:
+        time.sleep(max(0.0, begin + share * seconds - time.monotonic()))
+        if step == "reload":
+            number = 2 + sum(event["step"] == "reload" for event in events)
+            for name in ("writer", "sorter"):
+                models.add_version(folder / name, number)
+            took = [wait_for_version(server.rest_port, name, number) for name in ("writer", "sorter")]
+            events.append({"step": step, "version": number, "seconds": max(took)})
+        elif step == "kill":
+            events.append({"step": step, "in_the_midst": victim.kill()})
+        memory.append(server.memory())
+        print(
+            f"# {time.monotonic() - begin:.0f} s: {step}, {memory[-1] / 2**20:.0f} MiB",
+            file=sys.stderr,
+            flush=True,
+        )
+    return events, memory
+
+
 def main(argv: list[str]) -> None:
     """Models, server, clients, report."""
     del argv
@@ -129,7 +139,7 @@ def main(argv: list[str]) -> None:
             models.write_models(folder, models.SIZES["tiny"])
         with ServerProcess(
             f"--model_config_file={folder}/models.config",
-            "--file_system_poll_wait_seconds=0.5",
+            "--file_system_poll_wait_seconds=0.2",
             *values.server_flags,
         ) as server:
             found = soak(folder, server, 60 * values.minutes, values.clients, values.seed)

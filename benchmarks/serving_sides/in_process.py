@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
@@ -35,8 +34,8 @@ def measure(run: Callable[[Any], Any], requests: Sequence[Any], seconds: float) 
     return {"latencies": latencies, "refusals": 0, **spent}
 
 
-def main(folder: str, seconds: float) -> None:
-    """Measures every model in both ways."""
+def measure_all(folder: str, seconds: float) -> dict[str, dict[str, Any]]:
+    """Every model in both ways."""
     from tflm.serving.graph_session import GraphSession
     from tflm.serving.local import LocalModel
 
@@ -53,8 +52,8 @@ def main(folder: str, seconds: float) -> None:
         }
         for kind, run in ways.items():
             found[f"{name}, in process, {kind}"] = measure(run, asked["requests"], seconds)
-    print(json.dumps(found))
+    return found
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    print(json.dumps(measure_all(sys.argv[1], float(sys.argv[2]))))

@@ -14,9 +14,10 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
     Returns:
         The report; its `problems` are empty if all is well.
     """
-    answers = [answer for client in found["clients"] for answer in client["answers"]]
+    killed = found["killed"]["answers"]  # those before the kill count; what it had begun then is not lost
+    answers = [answer for client in found["clients"] for answer in client["answers"]] + killed
     outcomes = collections.Counter(answer["outcome"] for answer in answers)
-    begun = sum(client["begun"] for client in found["clients"])
+    begun = sum(client["begun"] for client in found["clients"]) + len(killed)
     report: dict[str, Any] = {
         "seconds": round(found["seconds"], 1),
         "clients": len(found["clients"]),
@@ -83,13 +84,14 @@ def markdown(report: dict[str, Any]) -> str:
         lines.append("| " + " | ".join([way, str(numbers["count"]), *cells]) + " |")
     memory = ", ".join(f"{number / 2**20:.0f}" for number in report["memory"])
     reloads = [f"{event['seconds']:.1f}" for event in report["events"] if event["step"] == "reload"]
+    num_killed = sum(event["step"] == "kill" and event["in_the_midst"] for event in report["events"])
     lines += [
         "",
         f"- {report['clients']} clients, {report['seconds']:.0f} seconds, {report['requests']} requests: "
         f"{report['right']} right, {report['wrong']} wrong, {report['lost']} lost.",
         f"- {report['refused_and_asked_again']} times the queue was full, and the client asked again.",
         f"- {len(reloads)} new versions, each served and its predecessor gone after {', '.join(reloads)} seconds.",
-        "- One client was killed in the midst of a stream.",
+        f"- {num_killed} client was killed in the midst of a stream.",
         f"- Memory of the server, MiB: {memory} (after a tenth of the time, after each new version, after the kill, "
         "at the end).",
         f"- Verdict: {'; '.join(report['problems']) or 'nothing lost, nothing wrong'}.",

@@ -10,9 +10,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 
+from apps import serve
 from tests.serving.conformance import served_model
 from tflm.serving import connect
 from tflm.serving.remote import ServerError
@@ -71,6 +73,25 @@ def test_from_ready_to_the_signal(models, checkout):
         urllib.request.urlopen(rest)
 
 
+def test_stopped_while_it_loads_it_ends_at_once(models, checkout):
+    script = (
+        "import os, signal, sys, time, apps.serve; from tflm.serving.server import ModelManager\n"
+        "ModelManager.start = lambda _: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(60))\n"
+        f"sys.exit(apps.serve.run(['serve', '--model_base_path={models}/probe']))"
+    )
+    environment = {**os.environ, "PYTHONPATH": checkout}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 def test_a_config_file_and_a_server_that_goes_away(models, checkout):
     process = start(checkout, f"--model_config_file={models}/models.config")
     try:
@@ -123,6 +144,18 @@ def test_what_is_wrong_is_said(call, models, arguments, code, words, monkeypatch
     assert done.code == code
     assert done.err.startswith("error: ") or "error: " in done.err
     assert words in done.err
+
+
+@pytest.mark.parametrize(
+    "host, shown", [("::1", "[::1]"), ("::", "localhost"), ("0.0.0.0", "localhost"), ("a.b", "a.b")]
+)
+def test_the_addresses_that_it_tells_can_be_asked(host, shown, capsys):
+    serve._announce(SimpleNamespace(host=host, rest_port=1, grpc_port=2, has_tls=True), "m", has_page=True)
+    told = capsys.readouterr().out
+    assert (
+        f"ready: https://{shown}:1/v1/models/m and grpcs://{shown}:2/m; the page: https://{shown}:1/; "
+        in told
+    )
 
 
 def test_help_shows_how(call):

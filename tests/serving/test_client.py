@@ -12,10 +12,12 @@ from tflm.errors import UsageError, UserError
 from tflm.serving import connect
 from tflm.serving.client import RestModel
 from tflm.serving.grpc_client import GrpcModel
+from tflm.serving.grpc_messages import MESSAGES
 from tflm.serving.local import LocalModel
 from tflm.serving.remote import (
     NotFound,
     RequestError,
+    ServerError,
     Unavailable,
 )
 
@@ -126,7 +128,8 @@ def test_a_model_that_is_closed(server):
 @pytest.mark.parametrize(
     "url",
     ["http://h", "http://h:1/v1/models/", "http://h:x/v1/models/m", "ftp://h/v1/models/m", "grpc://h:1/", "grpc:///m",
-     "http://h/v1/models/m:predict", "grpc://h:1/m/versions/x"],
+     "http://h/v1/models/m:predict", "grpc://h:1/m/versions/x", "grpc://h:1/m/versions/" + 20 * "9",
+     "http://h\x01/v1/models/m"],
 )  # fmt: skip
 def test_urls_of_another_form(url):
     with pytest.raises(
@@ -144,6 +147,29 @@ def test_nobody_listens():
             RestModel(f"http://127.0.0.1:{port}/v1/models/m", retries=1)
         with pytest.raises(Unavailable, match=r"/m: no server answers there\."):
             GrpcModel(f"grpc://127.0.0.1:{port}/m", retries=1)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".org"])
+def test_no_host_can_have_that_name(host):
+    for scheme in ("http", "https"):
+        with pytest.raises(Unavailable, match=r"no server answers there \(no host can have that name\)\."):
+            RestModel(f"{scheme}://{host}:1/v1/models/m", retries=0)
+
+
+def test_a_dtype_that_has_no_array(monkeypatch):
+    """The other signatures of the model can be asked."""
+    definitions, answer = MESSAGES["SignatureDefMap"](), MESSAGES["GetModelMetadataResponse"]()
+    definitions.signature_def["fft"].inputs["x"].dtype = 8
+    definitions.signature_def["raw"].inputs["code"].dtype = 3
+    answer.metadata["signature_def"].value = definitions.SerializeToString()
+    monkeypatch.setattr(GrpcModel, "_call", lambda *_: answer)
+    with GrpcModel("grpc://h:1/m") as model:
+        assert model.signatures["raw"].inputs == {"code": "int32"}
+        with pytest.raises(UserError, match="input 'x' takes DataType 8, which is none of the dtypes"):
+            model.predict("fft", {"x": [1.0]})
+    answer.metadata["signature_def"].value = b"\xff"
+    with pytest.raises(ServerError, match="/m: not a model server's metadata"):
+        GrpcModel("grpc://h:1/m")
 
 
 def test_without_tensorflow(server):

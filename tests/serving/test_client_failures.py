@@ -37,10 +37,12 @@ class Scripted(http.server.BaseHTTPRequestHandler):
     """Answers from a list of (status, body, headers); None closes the connection without a word."""
 
     answers: ClassVar[list] = []
-    asked = 0
+    asked, last_path = 0, ""
 
     def do_GET(self):
         type(self).asked += 1
+        type(self).last_path = self.path
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         answer = self.answers.pop(0)
         if answer is not None:
             self.send_response(answer[0])
@@ -49,6 +51,8 @@ class Scripted(http.server.BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(answer[1])
+
+    do_POST = do_GET
 
     def log_message(self, *_):
         pass
@@ -71,6 +75,20 @@ def scripted():
 
 EMPTY = json.dumps({"metadata": {"signature_def": {"signature_def": {}}}}).encode()
 BUSY = (503, b'{"error": "The batch scheduling queue is full"}')
+
+
+@pytest.mark.parametrize("typed", ["聊 天", "%E8%81%8A%20天"])
+def test_a_name_is_percent_encoded_once(scripted, typed):
+    RestModel(scripted((200, EMPTY)).removesuffix("m") + typed)
+    assert Scripted.last_path == "/v1/models/%E8%81%8A%20%E5%A4%A9/metadata"
+
+
+def test_a_number_that_the_declared_dtype_cannot_hold(scripted):
+    side = {"x": {"dtype": "DT_UINT8", "tensor_shape": {"dim": [{"size": "-1"}]}}}
+    declared = {"metadata": {"signature_def": {"signature_def": {"s": {"inputs": side, "outputs": side}}}}}
+    model = RestModel(scripted((200, json.dumps(declared).encode()), (200, b'{"outputs": [300]}')))
+    with pytest.raises(ServerError, match="/m: the answer does not fit the signature: OverflowError"):
+        model.predict("s", {"x": [1]})
 
 
 def test_unavailable_is_tried_again(scripted):

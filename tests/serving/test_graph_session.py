@@ -52,6 +52,12 @@ def test_a_string_alone_is_an_array(session):
     assert (answer.shape, answer.item()) == ((), b"ab")
 
 
+def test_an_input_that_is_missing_is_named_and_becomes_no_default(session):
+    with pytest.raises(ValueError, match=r"signature 'linear' needs \['n'\], which were not given"):
+        session.run("linear", {"x": np.ones([1, 3], np.float32)})
+    assert not session.signature_defs["linear"].defaults
+
+
 def test_the_kernels_words(session):
     with pytest.raises(tf.errors.InvalidArgumentError, match="Matrix size-incompatible"):
         session.run("product", {"x": np.ones([1, 3], np.float32)})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tflm.export.deployment.settings import IMAGE
 from tflm.export.request_body import first_row, request_body
 from tflm.export.signatures import Signature, is_compiled
 from tflm.export.state_size import STATE_PREFIX, state_size
@@ -135,9 +136,9 @@ A command-line app:
 
     python -m apps.generate --model=saved_models/{name} --text='...'
 
-TensorFlow Serving, from the folder that holds `{name}`:
+TensorFlow Serving, from the folder that holds `{name}` (`{name}/deploy/`, if it is there, has all files and flags):
 
-    docker run -p 8501:8501 -v "$PWD:/models" -e MODEL_NAME={name} tensorflow/serving
+    docker run -p 8501:8501 -v "$PWD:/models" -e MODEL_NAME={name} {IMAGE}
     curl -d {shlex.quote(body)} localhost:8501/v1/models/{name}:predict
 
 TensorFlow's own tool, from the folder of this card:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from tflm.errors import UserError
 from tflm.serving.model import Model
 
 
@@ -11,8 +12,16 @@ def read_config(model: Model) -> dict[str, Any]:
 
     Raises:
         ServerError: the server did not answer.
+        UserError: a signature of that name that tells no JSON.
     """
     if "about" not in model.signatures:
         return {}
-    found = json.loads(model.predict("about", {"text": [""]})["config"][0])
+    outputs = model.predict("about", {"text": [""]})
+    try:
+        found = json.loads(outputs["config"][0])
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise UserError(
+            f"{model.path!r}: its signature 'about' tells no config, as those of apps.export do ({error!r}). "
+            "Export its run again, or leave that signature out."
+        ) from error
     return found if isinstance(found, dict) else {}

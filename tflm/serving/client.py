@@ -12,6 +12,7 @@ import json
 import re
 import ssl
 import time
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,7 @@ from tflm.serving.signature import Shape, Signature, numpy_dtype
 
 _FORM = "http://host:port/v1/models/NAME, with /versions/N or /labels/L behind it if need be"
 _PATH = re.compile(r"(?P<prefix>.*)/v1/models/(?P<name>[^/:]+)(/versions/\d+|/labels/[^/:]+)?/?")
+_AS_TYPED = "/:%!$&'()*+,;=~"  # what a path may have; a name that is not ASCII is percent-encoded
 _CODES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -79,7 +81,7 @@ class RestModel(RemoteModel):
         if parts.scheme not in ("http", "https") or not parts.hostname or not _PATH.fullmatch(parts.path):
             raise UsageError(f"{url!r} names no served model. Expected {_FORM}.")
         self.path, self._timeout, self._retries = url.rstrip("/"), timeout, retries
-        self._resource = parts.path.rstrip("/")
+        self._resource = urllib.parse.quote(parts.path.rstrip("/"), safe=_AS_TYPED)
         credentials = credentials or Credentials.find()
         self._headers = credentials.headers()
         context = credentials.ssl_context() if parts.scheme == "https" else None
@@ -104,7 +106,7 @@ class RestModel(RemoteModel):
                 key: _array(outputs[key], dtype, signature.output_shapes[key])
                 for key, dtype in signature.outputs.items()
             }
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ServerError(f"{self.path}: the answer does not fit the signature: {error!r}") from error
 
     def _request(self, method: str, resource: str, body: bytes | None) -> dict[str, Any]:

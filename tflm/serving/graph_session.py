@@ -69,6 +69,8 @@ class GraphSession:
         try:
             with self.graph.as_default(), self._session.as_default():
                 loader_impl.SavedModelLoader(path).load(self._session, ["serve"])
+            # SentencePiece tells of itself when it first runs; at the load it can be kept from a conversation.
+            self._session.run([op for op in self.graph.get_operations() if op.type == "SentencepieceOp"])
             with self.graph.as_default():
                 self._brakes = _Brakes(self, max_runs)
         except BaseException:
@@ -88,12 +90,15 @@ class GraphSession:
             inputs: an array for each input; those with a default may be left out.
             cancellation: ends the run when it is cancelled.
         Raises:
+            ValueError: an input without a default is missing.
             tf.errors.CancelledError: it was cancelled.
             tf.errors.OpError: it failed.
         """
         definition = self.signature_defs[signature]
         feeds = [definition.inputs[name].name for name in definition.inputs]
         fetches = [definition.outputs[name].name for name in definition.outputs]
+        if missing := set(definition.inputs) - set(inputs) - set(definition.defaults):
+            raise ValueError(f"signature {signature!r} needs {sorted(missing)}, which were not given.")
         arrays = [
             inputs[name] if name in inputs else tf.make_ndarray(definition.defaults[name])
             for name in definition.inputs
@@ -170,9 +175,9 @@ class _Brakes:
         Raises:
             tf.errors.CancelledError: the run was cancelled.
         """
+        stop = self._session.call([self._number.name], [], [self._stop.name])
         number = self._free.get()
         array = np.int32(number)
-        stop = self._session.call([self._number.name], [], [self._stop.name])
         try:
             with cancellation.calls(lambda: stop(array)):
                 yield self._number.name, array, [self._wait.name, self._ends[signature]]

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from tflm.errors import UsageError
 from tflm.serving.credentials import Credentials, client_certificate_hint
@@ -27,7 +28,7 @@ from tflm.serving.signature import Shape, Signature, numpy_dtype
 
 _SERVICE = "/tensorflow.serving.PredictionService"
 _FORM = "grpc://host:port/NAME, with /versions/N or /labels/L behind it if need be"
-_PATH = re.compile(r"/(?P<name>[^/:]+)(/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?/?")
+_PATH = re.compile(r"/(?P<name>[^/:]+)(/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?/?")
 _NUMBERS = {name: number for number, name in DTYPES.items()}
 _VALUES = {
     "float32": "float_val", "float64": "double_val", "string": "string_val", "int64": "int64_val", "bool": "bool_val",
@@ -113,13 +114,16 @@ class GrpcModel(RemoteModel):
     def _read_signatures(self) -> dict[str, Signature]:
         request = MESSAGES["GetModelMetadataRequest"](model_spec=self._spec, metadata_field=["signature_def"])
         response = self._call("GetModelMetadata", request, "GetModelMetadataResponse")
-        definitions = MESSAGES["SignatureDefMap"].FromString(response.metadata["signature_def"].value)
+        try:
+            definitions = MESSAGES["SignatureDefMap"].FromString(response.metadata["signature_def"].value)
+        except DecodeError as error:
+            raise ServerError(f"{self.path}: not a model server's metadata ({error}).") from error
         signatures = {}
         for name, definition in sorted(definitions.signature_def.items()):
             if name.startswith("__saved_model_"):
                 continue
             sides = (definition.inputs, definition.outputs)
-            dtypes = [{key: DTYPES[side[key].dtype] for key in sorted(side)} for side in sides]
+            dtypes = [{key: _dtype(side[key].dtype) for key in sorted(side)} for side in sides]
             shapes = [{key: _shape(side[key].tensor_shape) for key in sorted(side)} for side in sides]
             signatures[name] = Signature(dtypes[0], dtypes[1], shapes[0], shapes[1])
         return signatures
@@ -196,6 +200,11 @@ def array_of(tensor: Any) -> np.ndarray:
     flat = np.empty(len(values), dtype)
     flat[:] = values
     return flat.reshape(shape)
+
+
+def _dtype(number: int) -> str:
+    """The name of a dtype; of one that has no array, such as complex64, its number."""
+    return DTYPES.get(number, f"DataType {number}")
 
 
 def _shape(shape: Any) -> Shape:

@@ -108,6 +108,8 @@ class HttpConnections:
             if _is_about_tls(error):
                 raise
             raise NotConnected(error.strerror or str(error)) from error
+        except UnicodeError as error:  # a part of its name that is empty, or longer than 63 letters
+            raise NotConnected("no host can have that name") from error
         return connection
 
     def _exchange(

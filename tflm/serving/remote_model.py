@@ -87,4 +87,5 @@ def split_url(url: str, form: str) -> urllib.parse.SplitResult:
         _ = parts.port
     except ValueError:
         return urllib.parse.urlsplit("")
-    return urllib.parse.urlsplit("") if set(parts.netloc) & set(" \t") else parts
+    is_clean = parts.netloc.isprintable() and " " not in parts.netloc
+    return parts if is_clean else urllib.parse.urlsplit("")

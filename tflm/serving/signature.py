@@ -108,6 +108,9 @@ def numpy_dtype(dtype: str) -> np.dtype:
 
 
 def _number_array(name: str, values: Any, dtype: str, shape: Shape) -> np.ndarray:
+    kinds = _KINDS.get("float" if dtype == "bfloat16" else dtype.rstrip("0123456789"))
+    if kinds is None:
+        raise UserError(f"input {name!r} takes {dtype}, which is none of the dtypes that tflm sends.")
     target = numpy_dtype(dtype)
     try:
         array = np.asarray(values)
@@ -115,7 +118,6 @@ def _number_array(name: str, values: Any, dtype: str, shape: Shape) -> np.ndarra
         array = np.empty(0, object)
     if array.dtype != object and not array.size:
         array = array.astype(target)
-    kinds = _KINDS["float" if dtype == "bfloat16" else dtype.rstrip("0123456789")]
     fits = array.dtype == target or array.dtype.kind in kinds
     if fits and shape is not None and len(shape) == 1:
         fits = array.ndim == 1

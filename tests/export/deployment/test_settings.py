@@ -3,15 +3,32 @@
 import re
 
 import pytest
+import yaml
 
 from tflm.export.deployment.settings import command_line, dns_label
 
 
 @pytest.mark.parametrize(
-    "name", ["chat", "Chat", "chat_demo", "聊天", "模型", "v1.5 final", "7b", "-", "a" * 90, "a$b'c"]
+    "name",
+    [
+        "chat",
+        "Chat",
+        "chat_demo",
+        "聊天",
+        "模型",
+        "v1.5 final",
+        "7b",
+        "-",
+        "a" * 90,
+        "a$b'c",
+        "on",
+        "true",
+        "Null",
+    ],
 )
 def test_a_name_for_kubernetes_is_a_dns_label(name):
     assert re.fullmatch("[a-z]([-a-z0-9]{0,50}[a-z0-9])?", dns_label(name))
+    assert yaml.safe_load(dns_label(name)) == dns_label(name), "YAML would read no string"
 
 
 def test_names_stay_different():

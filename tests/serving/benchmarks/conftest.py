@@ -1,11 +1,13 @@
-"""Models saved in a moment, with the signatures that the soak and the benchmark ask; and a way to run these."""
+"""Models saved in a moment, with the signatures that the soak and the benchmark ask; and two ways to run these."""
 
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 import tensorflow as tf
+from absl import flags
 
 from tests.apps.small_models import SETTINGS, TEXT, clean, labelled, spec
 
@@ -56,15 +58,26 @@ def served_models(tmp_path_factory):
 
 
 @pytest.fixture
-def run():
-    """`run(PROGRAM, *arguments)`: how it ended."""
-    return run_benchmark
+def run_here(monkeypatch):
+    """`run_here(MODULE, **flags)` runs its `main` in this process, where TensorFlow is loaded already; how it ended."""
+
+    def run(module, **values):
+        monkeypatch.setattr(flags, "FLAGS", types.SimpleNamespace(**values))
+        try:
+            module.main([])
+        except SystemExit as ended:
+            return ended.code
+        return 0
+
+    return run
 
 
-def run_benchmark(program, *arguments):
-    return subprocess.run(
-        [sys.executable, str(BENCHMARKS / program), *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+@pytest.fixture
+def print_help():
+    """`print_help(PROGRAM)`, in a process of its own: what it prints."""
+
+    def print_it(program):
+        command = [sys.executable, str(BENCHMARKS / program), "--help"]
+        return subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout
+
+    return print_it

@@ -1,28 +1,62 @@
 """The benchmark of the server for seconds; its table and its ratios."""
 
+import contextlib
 import json
 
 import pytest
 
+from benchmarks import serving
+from benchmarks.serving_sides import in_process
 from benchmarks.serving_sides.serving_table import ratios, row_of, table
+from tflm.serving.server import ModelManager, Server
+from tflm.serving.server.model_config import read_model_config_file
 
 
-def test_the_benchmark_of_seconds(run, served_models, tmp_path):
+@pytest.fixture
+def few_processes(monkeypatch):
+    """The side without a server and the plain server run here: to be run, not measured, they need no processes of their
+    own. The batched one has its process."""
+    in_a_process, serve_in_a_process = serving.run, serving.ServerProcess
+
+    def run(program, *arguments):
+        if program == "in_process.py":
+            return in_process.measure_all(arguments[0], float(arguments[1]))
+        return in_a_process(program, *arguments)
+
+    @contextlib.contextmanager
+    def serve(config, *arguments):
+        if "--enable_batching" in arguments:
+            with serve_in_a_process(config, *arguments) as server:
+                yield server
+            return
+        manager = ModelManager(read_model_config_file(config.removeprefix("--model_config_file=")))
+        manager.start()
+        with Server(manager, rest_port=0, grpc_port=0, drain_seconds=1.0) as server:
+            yield server
+        manager.stop()
+
+    monkeypatch.setattr(serving, "run", run)
+    monkeypatch.setattr(serving, "ServerProcess", serve)
+
+
+@pytest.mark.usefixtures("few_processes")
+def test_the_benchmark_of_seconds(run_here, served_models, tmp_path, capsys):
     path = tmp_path / "found.json"
-    done = run("serving.py", "--seconds=0.2", "--clients=1", f"--models={served_models}", f"--output={path}")
-    assert done.returncode == 0, done.stderr[-2000:]
+    values = {"seconds": 0.05, "clients": ["1"], "size": "tiny", "torch_python": None}
+    assert run_here(serving, models=str(served_models), output=str(path), **values) == 0
+    out = capsys.readouterr().out
     results = json.loads(path.read_text())["results"]
     sides = ["REST", "gRPC", "REST, batched", "gRPC, batched"]
     served = [f"{work}, {side}" for side in sides for work in ("classify", "generate")]
     assert set(served) < set(results)
     assert all(set(results[name]) == {"1"} for name in served)
-    assert done.stdout.startswith("|  | 1 clients: requests/s | p50 / p95 / p99, ms")
-    assert "classify, REST: ms added: " in done.stdout
+    assert out.startswith("|  | 1 clients: requests/s | p50 / p95 / p99, ms")
+    assert "classify, REST: ms added: " in out
 
 
 @pytest.mark.parametrize("program", ["serving.py", "soak_serving.py"])
-def test_help(run, program):
-    assert "python benchmarks/" + program in run(program, "--help").stdout
+def test_help(print_help, program):
+    assert "python benchmarks/" + program in print_help(program)
 
 
 def row(*latencies):

@@ -5,20 +5,17 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks import soak_serving
 from benchmarks.serving_sides.soak_client import attempt, is_full
 from benchmarks.serving_sides.soak_report import markdown, percentiles, summary
 from tflm.serving.remote import ServerError
 
 
-def test_a_soak_of_seconds(run, served_models, tmp_path):
-    done = run(
-        "soak_serving.py",
-        "--minutes=0.07",
-        "--clients=2",
-        f"--models={served_models}",
-        f"--output={tmp_path}/soak",
-    )
-    assert done.returncode == 0, (done.stdout, done.stderr[-2000:])
+def test_a_soak_of_seconds(run_here, served_models, tmp_path, capsys):
+    """What it waits for, new versions and the first answer of the client that is killed, makes it long enough."""
+    values = {"minutes": 0.02, "clients": 2, "seed": 1, "server_flags": []}
+    code = run_here(soak_serving, models=str(served_models), output=f"{tmp_path}/soak", **values)
+    assert code == 0, capsys.readouterr()
     report = json.loads((tmp_path / "soak.json").read_text())
     assert report["right"] == report["requests"] > 10
     assert [event["step"] for event in report["events"]] == ["reload", "reload", "reload", "kill"]
@@ -39,7 +36,7 @@ def found_in_a_soak(**changes):
     client = {"answers": answers, "begun": 3, "exit_code": 0, "errors": ""}
     events = [{"step": "reload", "version": 2, "seconds": 1.0}, {"step": "kill", "in_the_midst": True}]
     found = {
-        "seconds": 10.0, "ways": ["events"], "clients": [client], "killed": client, "events": events,
+        "seconds": 10.0, "ways": ["events"], "clients": [client], "killed": {"answers": []}, "events": events,
         "memory": [2**20], "states": {}, "exit_code": 0,
     }  # fmt: skip
     for name, value in changes.items():
@@ -59,6 +56,7 @@ WRONG = {"way": "events", "outcome": "wrong", "why": "'a' for 'b'", "refusals": 
         ({"answers": [WRONG], "begun": 1}, ["1 answers were wrong", "never asked: events"]),
         ({"events": [BETWEEN]}, ["the killed client was not in the midst of an answer"]),
         ({"ways": ["events", "x"]}, ["never asked: x"]),
+        ({"killed": {"answers": [WRONG]}}, ["1 answers were wrong"]),
     ],
 )  # fmt: skip
 def test_what_a_soak_tells(changes, problems):
@@ -66,6 +64,7 @@ def test_what_a_soak_tells(changes, problems):
     assert report["problems"] == problems
     text = markdown(report)
     assert ("; ".join(problems) or "nothing lost, nothing wrong") in text
+    assert f"{int(changes.get('events') != [BETWEEN])} client was killed" in text
     if not changes:
         assert "| events | 3 | 200.0 | 290.0 | 298.0 | 300.0 |" in text
         assert report["refused_and_asked_again"] == 3

@@ -126,3 +126,22 @@ def test_a_file_that_cannot_be_written(tmp_path):
         UserError, match=r"--access_log=.*none/access.log cannot be written: No such file.*folder"
     ):
         AccessLog(str(path))
+
+
+def test_what_cannot_be_written_is_lost_alone(tmp_path, caplog):
+    """The folder is gone, and comes back; the message says nothing of what was asked."""
+    folder, moved = tmp_path / "logs", tmp_path / "moved"
+    folder.mkdir()
+    log = AccessLog(str(folder / "access.log"))
+    log.write({"n": 0})
+    until_written(folder / "access.log")
+    folder.rename(moved)
+    log.write({"request_text": "secret"})
+    while not caplog.messages:
+        threading.Event().wait(0.001)
+    moved.rename(folder)
+    log.write({"n": 2})
+    log.close()
+    assert [line["n"] for line in written(folder / "access.log")] == [0, 2]
+    assert "a line of the access log is lost: [Errno 2] No such file" in caplog.text
+    assert "secret" not in caplog.text

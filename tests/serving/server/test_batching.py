@@ -99,6 +99,20 @@ def test_a_batch_is_filled_up_to_an_allowed_size(session):
     assert (len(outputs["sums"]), size) == (3, 4)
 
 
+def test_where_large_requests_would_be_divided_batches_stay_small(session):
+    config = BatchingConfig(
+        max_batch_size=8,
+        allowed_batch_sizes=(1, 8),
+        enable_large_batch_splitting=True,
+        max_execution_batch_size=3,
+    )
+    batcher = Batcher(session, config)
+    assert not batcher.takes("linear", linear(0, 4)), "it goes alone"
+    assert batcher.takes("linear", linear(0, 3))
+    outputs, size = batcher.run("linear", linear(0, 2))
+    assert (len(outputs["sums"]), size) == (2, 3)
+
+
 def test_what_cannot_be_batched(session):
     batcher = Batcher(session, BatchingConfig(max_batch_size=4))
     assert not batcher.takes("total", {"x": np.ones(2, np.float32)})  # its output is one number
@@ -120,6 +134,19 @@ def test_the_state_of_a_text_is_not_batched(tmp_path):
     session = GraphSession(str(tmp_path))
     batcher = Batcher(session, BatchingConfig())
     assert not batcher.takes("decode", {"state_cache_index": np.array([1], np.int32)})
+    session.close()
+
+
+def test_a_graph_without_a_function_is_not_batched(tmp_path):
+    """As TensorFlow 1 wrote them: each output has an op of its own."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as writing:
+        x = tf.compat.v1.placeholder(tf.int32, [None])
+        outputs = {"double": x + x, "square": x * x}
+        tf.compat.v1.saved_model.simple_save(writing, str(tmp_path / "1"), {"x": x}, outputs)
+    session = GraphSession(str(tmp_path / "1"))
+    [signature], inputs = session.signature_defs, {"x": np.array([3], np.int32)}
+    assert session.run(signature, inputs)["square"].tolist() == [9]
+    assert not Batcher(session, BatchingConfig()).takes(signature, inputs)
     session.close()
 
 

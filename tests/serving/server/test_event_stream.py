@@ -219,6 +219,12 @@ def test_an_error_before_the_stream_has_a_status(served, name, body, status, wor
     assert words in json.loads(answer)["error"]
 
 
+@pytest.mark.parametrize("version", ["1" * 5000, "9" * 19, "x"])
+def test_a_version_that_is_no_number(served, version):
+    status, _, answer = ask(served[1], {"inputs": "a"}, f"/v1/models/lines/versions/{version}:stream")
+    assert (status, json.loads(answer)["error"]) == (400, f"Failed to convert version: {version} to numeric.")
+
+
 def test_an_error_in_the_stream_is_its_last_event(served):
     status, _, answer = ask(served[1], {"inputs": "fail later?"})
     first, (name, record) = events(answer)

@@ -16,6 +16,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc as service
 from tests.serving.conformance.served_model import Probe
 from tflm.serving.server import ModelConfig, ModelManager
 from tflm.serving.server.access_log import AccessLog
+from tflm.serving.server.bearer import BearerInterceptor, TokenFile
 from tflm.serving.server.grpc_monitoring import GrpcMonitoring
 from tflm.serving.server.grpc_server import GrpcServer
 from tflm.serving.server.http_monitoring import HttpMonitoring
@@ -40,11 +41,11 @@ def manager(tmp_path_factory):
 class Watched:
     """A server with its metrics and its log."""
 
-    def __init__(self, manager, path):
+    def __init__(self, manager, path, *interceptors):
         self.path, self.metrics, self.log = path, Metrics(), AccessLog(str(path), max_text=6)
         self.metrics.watch_models(manager)
         monitor = Monitor(self.metrics, self.log)
-        self.grpc = GrpcServer(manager, 8, 5.0, interceptors=[GrpcMonitoring(monitor)])
+        self.grpc = GrpcServer(manager, 8, 5.0, interceptors=[GrpcMonitoring(monitor), *interceptors])
         middleware = [Middleware(HttpMonitoring, monitor=monitor)]
         self.rest = RestServer(manager, Runner(4, 30.0), 5.0, middleware=middleware)
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.grpc.start('127.0.0.1', 0)}")
@@ -187,3 +188,20 @@ def test_health_is_answered_and_not_logged(watched):
     [line] = watched.lines(1)
     assert (line["api"], line["status"]) == ("Predict", "INVALID_ARGUMENT")
     assert "model" not in line
+
+
+def test_what_is_refused_for_its_token_is_logged_too(manager, tmp_path):
+    (tmp_path / "tokens").touch(0o600)
+    (tmp_path / "tokens").write_text("0123456789abcdef\n")
+    tokens = TokenFile(str(tmp_path / "tokens"))
+    watched = Watched(manager, tmp_path / "access.log", BearerInterceptor(tokens))
+    stub = service.PredictionServiceStub(watched.channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Predict(
+            predict_request(), metadata=[("authorization", "Bearer wrong"), ("x-request-id", "id-2")]
+        )
+    assert dict(caught.value.trailing_metadata())["x-request-id"] == "id-2"
+    [line] = watched.lines(1)
+    assert (line["api"], line["status"], line["request_id"]) == ("Predict", "UNAUTHENTICATED", "id-2")
+    assert "request_text" not in line and "wrong" not in watched.path.read_text()
+    watched.close()

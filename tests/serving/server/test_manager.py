@@ -221,6 +221,16 @@ def test_another_folder_for_the_same_version(add, managed, saved, tmp_path):
     assert ask(manager) == 5
 
 
+def test_another_folder_that_is_broken_is_tried_once(add, managed, tmp_path, caplog):
+    add(1)
+    manager = managed()
+    (tmp_path / "other" / "1").mkdir(parents=True)
+    manager.reconfigure([ModelConfig("m", str(tmp_path / "other"))])
+    manager.refresh()
+    assert ask(manager) == 1, "the old one goes on"
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
 def test_an_emptied_folder_unloads_all(add, managed, tmp_path):
     add(1)
     manager = managed()

@@ -6,8 +6,11 @@ import json
 import openai
 import pytest
 
-from tests.serving.server.writing_models import OWN, ask, serving, until, written
-from tflm.serving.server import event_stream, openai_api
+from tests.serving.server.writing_models import OWN, ask, folder, serving, until, written
+from tflm.serving.server import ServingOptions, event_stream, openai_api
+from tflm.serving.server.openai_request import read_chat
+from tflm.serving.server.servable import Servable
+from tflm.serving.server.served_model import ServedModel
 
 HELLO = [{"role": "user", "content": "你好"}]
 
@@ -297,3 +300,13 @@ def test_who_leaves_a_stream_ends_the_writing(served, client):
     until(lambda: manager.status("slow")[0].in_flight == 1)
     stream.close()
     until(lambda: manager.status("slow")[0].in_flight == 0)
+
+
+def test_a_conversation_may_have_more_messages_than_a_request_rows():
+    """Its tokens are counted all the same."""
+    options = ServingOptions(max_rows=2)
+    servable = Servable(f"{folder()}/chat/1", "chat", 1, options)
+    messages = [{"role": "user", "content": "a" * size} for size in (1, 2, 3, 4, 5)]
+    wanted = read_chat({"model": "chat", "messages": messages})
+    assert openai_api._count_prompts(ServedModel(servable), wanted) == 15
+    servable.close()

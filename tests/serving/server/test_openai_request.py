@@ -60,6 +60,8 @@ def test_fields_that_change_nothing_are_ignored(read, request_):
         ({"prompt": []}, "prompt is a text or a list of texts", "prompt"),
         ({"logit_bias": {"5": 10}}, "logit_bias of token 5 is 10: -100", "logit_bias"),
         ({"logit_bias": {"x": -100}}, "from token ids to biases", "logit_bias"),
+        ({"logit_bias": {"1" * 5000: -100}}, "from token ids to biases", "logit_bias"),
+        ({"prompt": ["a"] * 17, "n": 128}, "17 prompts by n are more than 2048 texts", "prompt"),
         ({"logprobs": 6}, "logprobs is 6, expected a whole number from 0 to 5", "logprobs"),
         ({"logprobs": 1, "echo": True}, "leave out echo", "echo"),
         ({"logprobs": 1, "stream": True}, "logprobs cannot be streamed", "logprobs"),
@@ -96,3 +98,11 @@ def test_what_a_chat_cannot_honour_is_refused(request_, words, param):
     with pytest.raises(OpenAIError) as caught:
         read_chat(CHAT | request_)
     assert words in caught.value.message and caught.value.param == param
+
+
+def test_a_bias_is_added_to_banned_ids():
+    def banned(ids):
+        return read_chat(CHAT | {"logit_bias": {"7": -100}, "banned_ids": ids}).settings["banned_ids"]
+
+    assert banned([3]) == [3, 7]
+    assert banned(5) == 5, "left as it is, so that it is refused with the other settings"

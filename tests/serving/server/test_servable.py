@@ -1,10 +1,12 @@
 """A loaded version: compiled signatures are warm before the first request."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from tflm.export.warmup import write_warmup
+from tflm.export.warmup import WARMUP_FILE, write_warmup
 from tflm.serving.server.servable import Servable
+from tflm.serving.server.status import ServingError
 
 
 def test_compiled_twins_are_warmed_with_the_requests_of_the_plain_ones(tmp_path):
@@ -30,3 +32,20 @@ def test_compiled_twins_are_warmed_with_the_requests_of_the_plain_ones(tmp_path)
         "one for each record of `double`"
     )
     assert servable.run("double_xla", {"x": values})["y"].tolist() == [6, 8]
+
+
+def test_damaged_warm_up_requests_are_a_reason_not_to_load(tmp_path):
+    """A `ServingError`, which the manager remembers; anything else it would try again every second."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "x")])
+    def same(x):
+        return {"y": x}
+
+    path = str(tmp_path / "1")
+    tf.saved_model.save(tf.Module(), path, signatures={"same": same})
+    write_warmup(path, "m", {"same": [{"x": np.array([1], np.int32)}]})
+    file = tmp_path / "1" / WARMUP_FILE
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(ServingError, match=r"warm-up requests .*truncated record") as caught:
+        Servable(path, "m", 1)
+    assert caught.value.code == "DATA_LOSS"

@@ -13,6 +13,7 @@ import pytest
 
 from tests.serving.conformance import served_model
 from tflm.errors import UserError
+from tflm.serving import connect
 from tflm.serving.cancellation import Cancellation
 from tflm.serving.server import ModelConfig, ModelManager, Server, ServingError, rest_server
 
@@ -173,6 +174,20 @@ def test_bodies_that_are_no_json(manager, body, words):
         status, answer = post(running.rest_port, body)
     assert status == 400
     assert words in answer["error"]
+
+
+def test_an_address_of_ipv6(manager):
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with Server(manager, "::1", rest_port=0, grpc_port=0) as running:
+        for url in (
+            f"http://[::1]:{running.rest_port}/v1/models/probe",
+            f"grpc://[::1]:{running.grpc_port}/probe",
+        ):
+            assert connect(url).predict("serving_default", {"text": ["AB"]})["text"].tolist() == [b"ab"]
 
 
 def test_a_port_that_is_taken(manager):

@@ -64,3 +64,12 @@ def test_what_is_written_is_told_and_noted(models):
         "row": 1, "finish_reason": "length", "num_tokens": 5, "log_probability": -2.5, "truncated": False,
     }  # fmt: skip
     assert noted.num_tokens == OWN.max_new_tokens + 5
+
+
+def test_a_long_list_of_many_rows_is_refused(models):
+    """A request of kilobytes would fill gigabytes."""
+    rows = [TextRow(b"a", settings={"stop": ["x"] * 2**12}), *[TextRow(b"a")] * 2**10]
+    with pytest.raises(
+        ServingError, match="1025 rows, with 4096 values in the longest list, are 4198400 values"
+    ):
+        inputs_of(models["lines"], "prefill", rows)

@@ -200,6 +200,17 @@ def test_an_error_and_another_try(visit):
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
+def test_a_list_of_models_that_is_none(visit, site):
+    """As from a proxy that answers with a page of its own; then the server is asked again."""
+    page = visit("about:blank")
+    page.route("**/web/models", lambda route: route.fulfill(status=200, body="<html>"), times=1)
+    page.goto(site.url)
+    expect(page.get_by_role("alert")).to_contain_text("The connection broke")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.locator("#model option").first).to_have_text("parrot")
+
+
 def test_a_server_that_asks_for_a_token(visit, site, tmp_path):
     from tflm.serving.server import Server, TokenFile
     from tflm.serving.web.routes import PUBLIC_PATHS, routes
@@ -217,6 +228,10 @@ def test_a_server_that_asks_for_a_token(visit, site, tmp_path):
         page.keyboard.press("Escape")
         expect(page.get_by_role("alert")).to_contain_text("The server wants a token")
         page.get_by_role("button", name="Try again").click()
+        page.fill("#token", "词元")  # no header can have it
+        page.press("#token", "Enter")
+        expect(page.locator("#token-text")).to_have_text("The server does not know this token.")
+        expect(page.locator("#token")).to_have_value("")
         page.fill("#token", "wrong")
         page.keyboard.press("Enter")
         expect(page.locator("#token-text")).to_have_text("The server does not know this token.")

@@ -95,6 +95,7 @@ def test_models_of_other_kinds(site, monkeypatch):
     assert described(lambda: {"task": {"kind": "pairs"}})["mode"] == "answer"
     damaged = described(lambda: {"task": 3, "decoding": []})
     assert (damaged["mode"], damaged["settings"]["temperature"]) == ("complete", None)
+    assert described(lambda: {"task": {"system": None}})["system"] == ""
     silent = described(lambda: {}["config"])
     assert (silent["mode"], silent["state"]) == ("complete", "AVAILABLE")
     monkeypatch.setattr(ServedModel, "signatures", {"classify": None})

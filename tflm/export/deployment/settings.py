@@ -22,6 +22,8 @@ _MIB = 2**20
 _SERVER_BYTES = 512 * _MIB  # the program itself, its threads' stacks, and room for what ops need for a moment
 # A graph takes much more in memory than in its file: 4.1 MB took 80 to 100 MB (a chat model, TensorFlow 2.21).
 _GRAPH_FACTOR = 24
+# What YAML 1.1, which kubectl reads, takes for a truth value or for nothing.
+_NO_STRINGS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
 _VERSIONS = 2  # a new version is loaded before the old one goes
 
 
@@ -129,13 +131,13 @@ def command_line(settings: Settings) -> list[str]:
 
 def dns_label(name: str) -> str:
     """A name for Kubernetes: lower-case letters, digits and "-", a letter first. Names that are equal but for other
-    characters get different ones.
+    characters get different ones; none is a word that YAML reads as something else than a string.
 
     >>> dns_label("chat"), dns_label("Chat v1.5"), dns_label("聊天")
     ('chat', 'chat-v1-5-d94af2', 'model-5f5ec4')
     """
     plain = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
-    if plain == name and plain[0].isalpha():
+    if plain == name and plain[0].isalpha() and plain not in _NO_STRINGS:
         return plain
     mark = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:6]
     first = plain if plain[:1].isalpha() else f"model-{plain}".strip("-")

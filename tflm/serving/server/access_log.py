@@ -22,6 +22,7 @@ from typing import Any
 
 from tflm.errors import UserError
 
+_log = logging.getLogger(__name__)
 _MAX_WAITING = 10_000
 # Characters that JSON leaves as they are and that may break a line, hide or reorder text, or are no text at all.
 _HIDDEN = re.compile(
@@ -45,7 +46,7 @@ class AccessLog:
         self._handler: logging.StreamHandler = logging.StreamHandler(sys.stderr)
         if path is not None:
             try:
-                self._handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8")
+                self._handler = _LogFile(path, encoding="utf-8")
             except OSError as error:
                 raise UserError(
                     f"--access_log={path} cannot be written: {error.strerror}. Give a file in a folder that is there "
@@ -76,6 +77,22 @@ class AccessLog:
         self._listener.stop()
         if isinstance(self._handler, logging.FileHandler):
             self._handler.close()
+
+
+class _LogFile(logging.handlers.WatchedFileHandler):
+    """A line that cannot be written, to a full disk or a folder that is gone, is lost; the next one is tried again."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a line."""
+        try:
+            super().emit(record)
+        except OSError:  # to open the file again, which logging itself does not expect to fail
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Says why. Not what, as logging would: there may be texts in it."""
+        del record
+        _log.error("a line of the access log is lost: %s", sys.exc_info()[1])
 
 
 def one_line(record: Mapping[str, Any]) -> str:

@@ -26,16 +26,20 @@ class Batcher:
         if batcher.takes("generate", inputs):
             outputs, size = batcher.run("generate", inputs)
 
-    A signature can be batched if each input and each output has the batch for its first axis, and none is the state of
-    a text (`state_...`), in which rows of one answer have a place in common.
+    A signature can be batched if it is one function, as `tf.saved_model.save` writes it, each input and each output
+    has the batch for its first axis, and none is the state of a text (`state_...`), in which rows of one answer have a
+    place in common.
     """
 
     def __init__(self, session: GraphSession, config: BatchingConfig) -> None:
         self._session, self._config = session, config
+        self._largest = config.max_execution_batch_size or config.max_batch_size
         self._queues: dict[tuple, tuple[list[str], list[str], str]] = {}
         self._lock = threading.Lock()
         self._can_be_batched = {
-            name for name, definition in session.signature_defs.items() if _has_rows_only(definition)
+            name
+            for name, definition in session.signature_defs.items()
+            if _has_rows_only(definition) and _is_one_call(session.graph, definition)
         }
 
     def takes(self, signature: str, inputs: Mapping[str, np.ndarray]) -> bool:
@@ -48,7 +52,7 @@ class Batcher:
         if set(names) != set(inputs) or not all(array.ndim for array in inputs.values()):
             return False
         sizes = {len(array) for array in inputs.values()}
-        if len(sizes) != 1 or not 1 <= sizes.pop() <= self._config.max_batch_size:
+        if len(sizes) != 1 or not 1 <= sizes.pop() <= self._largest:
             return False
         return self._key(signature, inputs) in self._queues or len(self._queues) < _MAX_QUEUES
 
@@ -94,16 +98,21 @@ class Batcher:
                 captured_tensors=captured,
                 f=function,
                 num_batch_threads=self._config.num_batch_threads,
-                max_batch_size=self._config.max_batch_size,
+                max_batch_size=self._largest,
                 batch_timeout_micros=self._config.batch_timeout_micros,
                 max_enqueued_batches=self._config.max_enqueued_batches,
-                allowed_batch_sizes=list(self._config.allowed_batch_sizes),
+                allowed_batch_sizes=self._allowed_sizes(),
                 Tout=[tensor.dtype for tensor in wanted] + [tf.int32],
                 shared_name="tflm_batches",
                 batching_queue=f"{signature}/{len(self._queues)}",
             )
         *outputs, sizes = outputs
         return [tensor.name for tensor in placeholders], [tensor.name for tensor in outputs], sizes.name
+
+    def _allowed_sizes(self) -> list[int]:
+        """The last must be that of the largest batch."""
+        sizes = self._config.allowed_batch_sizes
+        return [*(size for size in sizes if size < self._largest), self._largest] if sizes else []
 
 
 def _with_sizes(call: tf.Operation, order: list[int], like: list[tf.Tensor], wanted: list[int]) -> Any:
@@ -127,6 +136,12 @@ def _with_sizes(call: tf.Operation, order: list[int], like: list[tf.Tensor], wan
 
 def _place(tensor: tf.Tensor, given: list[tf.Tensor], captured: list[tf.Tensor]) -> int:
     return next(index for index, each in enumerate([*given, *captured]) if each is tensor)
+
+
+def _is_one_call(graph: tf.Graph, definition: Any) -> bool:
+    """Whether all outputs come from one call of one function; not so in models of TensorFlow 1."""
+    calls = {graph.get_tensor_by_name(entry.name).op for entry in definition.outputs.values()}
+    return len(calls) == 1 and calls.pop().type in ("PartitionedCall", "StatefulPartitionedCall")
 
 
 def _has_rows_only(definition: Any) -> bool:

@@ -45,7 +45,7 @@ class BatchingConfig:
     """
 
     max_batch_size: int = 1000
-    """The most rows of a request; and of a batch, unless large ones are split."""
+    """The most rows of a batch, unless `max_execution_batch_size` has fewer."""
     batch_timeout_micros: int = 0
     """How long a request waits for others to fill its batch."""
     max_enqueued_batches: int = 10
@@ -55,11 +55,11 @@ class BatchingConfig:
     allowed_batch_sizes: tuple[int, ...] = ()
     """A batch is filled up with copies of a row to the next of these; it keeps its size where there are none."""
     pad_variable_length_inputs: bool = False
-    """Whether inputs that differ in other axes than the first are filled up, too."""
+    """Read, and without effect: here inputs that differ in other axes than the first go into other batches."""
     enable_large_batch_splitting: bool = False
-    """Whether a request may be divided among batches."""
+    """Read, and not done: here a request of more rows than a batch may have is not divided, but goes alone."""
     max_execution_batch_size: int | None = None
-    """The most rows of a batch, where large ones are split; `max_batch_size` if None."""
+    """The most rows of a batch, where large requests would be divided; `max_batch_size` if None."""
 
     def __post_init__(self) -> None:
         for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads"):
@@ -96,7 +96,8 @@ def read_batching_file(path: str) -> BatchingConfig:
     BatchingConfig(max_batch_size=4, batch_timeout_micros=0, ..., allowed_batch_sizes=(4,), ...)
 
     Returns:
-        What the file does not tell has its default; `thread_pool_name` has no effect here.
+        What the file does not tell has its default; `thread_pool_name` has no effect here, nor have the fields that
+        say so.
     Raises:
         UserError: no such file, a field or type that there is not, with its line, or numbers that do not go together.
     """

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tflm.serving.cancellation import Cancellation
-from tflm.serving.server import json_text, server_sent_events
+from tflm.serving.server import json_text, rest, server_sent_events
 from tflm.serving.server.failures import failure
 from tflm.serving.server.json_inputs import decode_base64, is_base64
 from tflm.serving.server.manager import ModelManager
@@ -34,7 +34,7 @@ from tflm.serving.server.text_requests import TextRow, check_writes, write_in_pi
 _MODEL = "/v1/models/{name}"
 _PATHS = (
     f"{_MODEL}:stream",
-    f"{_MODEL}/versions/{{version:int}}:stream",
+    f"{_MODEL}/versions/{{version}}:stream",
     f"{_MODEL}/labels/{{label}}:stream",
 )
 _MEMBERS = ("signature_name", "inputs", "instances", "tokens_per_event")
@@ -87,7 +87,8 @@ def _events(
     tokens = request.get("tokens_per_event", _TOKENS_PER_EVENT)
     if type(tokens) is not int or not 0 < tokens < 2**31:
         raise invalid(f"tokens_per_event is {json_text.shown(tokens)}, expected a whole number from 1 on.")
-    with manager.use(**which) as servable:
+    version = rest.version_number(which["version"]) if "version" in which else None
+    with manager.use(which["name"], version, which.get("label")) as servable:
         model = ServedModel(servable, cancellation)
         facts().signature = "chat" if rows[0].messages else "generate"
         _check_signature(model, request.get("signature_name"), rows)

@@ -1,9 +1,10 @@
 """Times every gRPC call and tells the monitor: an interceptor around the services."""
 
+import functools
 import itertools
 import time
 import urllib.parse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -19,8 +20,9 @@ class GrpcMonitoring(grpc.ServerInterceptor):
 
     GrpcServer(manager, num_threads, interceptors=[GrpcMonitoring(monitor)])
 
-    Calls with one message each way, which are all those to models. The streams of health and reflection pass as they
-    are. The request's id comes as the metadata `x-request-id`, and goes back in the trailing metadata.
+    Calls with one message each way, which are all those to models; and those with a stream each way, such as
+    `BearerInterceptor` puts in the place of what it refuses, of which no message is looked at. The request's id comes
+    as the metadata `x-request-id`, and goes back in the trailing metadata.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -33,25 +35,24 @@ class GrpcMonitoring(grpc.ServerInterceptor):
     ) -> grpc.RpcMethodHandler | None:
         """The handler, timed."""
         handler = continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return handler
-        path, answer = handler_call_details.method, handler.unary_unary
-        return grpc.unary_unary_rpc_method_handler(
-            lambda request, context: self._timed(path, answer, request, context),
-            handler.request_deserializer,
-            handler.response_serializer,
-        )
+        path = handler_call_details.method
+        for kind, make, timed in (
+            ("unary_unary", grpc.unary_unary_rpc_method_handler, self._timed),
+            ("stream_stream", grpc.stream_stream_rpc_method_handler, self._timed_stream),
+        ):
+            if handler is not None and (answer := getattr(handler, kind)) is not None:
+                work = functools.partial(timed, path, answer)
+                return make(work, handler.request_deserializer, handler.response_serializer)
+        return handler
 
     def _timed(
         self, path: str, answer: Callable[[Any, Any], Any], request: Any, context: grpc.ServicerContext
     ) -> Any:
         began, response = time.perf_counter(), None
-        sent_id = dict(context.invocation_metadata()).get(_ID)
         with gathering() as facts:
             _read_request(path, request, facts)
-            exchange = Exchange("GRPC", "POST", path, _client(context), request_id(_plain(sent_id)), facts)
+            exchange = _begin(path, context, facts)
             exchange.bytes_in = request.ByteSize()
-            context.set_trailing_metadata(((_ID, exchange.request_id),))
             try:
                 with self._monitor.at_work(path):
                     response = answer(request, context)
@@ -64,6 +65,26 @@ class GrpcMonitoring(grpc.ServerInterceptor):
                     exchange.response_text = _texts(response, "outputs", self._monitor.max_text)
                 exchange.seconds = time.perf_counter() - began
                 self._monitor.finished(exchange)
+
+    def _timed_stream(
+        self, path: str, answer: Callable[[Any, Any], Any], requests: Any, context: grpc.ServicerContext
+    ) -> Iterator[Any]:
+        began, has_answered = time.perf_counter(), False
+        exchange = _begin(path, context, RequestFacts(api=path.rpartition("/")[2]))
+        try:
+            yield from answer(requests, context)
+            has_answered = True
+        finally:
+            exchange.status = _status(context, has_answered)
+            exchange.seconds = time.perf_counter() - began
+            self._monitor.finished(exchange)
+
+
+def _begin(path: str, context: grpc.ServicerContext, facts: RequestFacts) -> Exchange:
+    sent_id = dict(context.invocation_metadata()).get(_ID)
+    exchange = Exchange("GRPC", "POST", path, _client(context), request_id(_plain(sent_id)), facts)
+    context.set_trailing_metadata(((_ID, exchange.request_id),))
+    return exchange
 
 
 def _read_request(path: str, request: Any, facts: RequestFacts) -> None:

@@ -55,7 +55,7 @@ class GrpcServer:
         Raises:
             UserError: a port that cannot be had.
         """
-        address = f"{host}:{port}"
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             if self._credentials is None:
                 port = self._server.add_insecure_port(address)

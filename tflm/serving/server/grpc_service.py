@@ -30,7 +30,6 @@ from tflm.serving.server.manager import ModelManager
 from tflm.serving.server.messages import add_classes, add_values, serialised, spec_of, which
 from tflm.serving.server.model_config import base_paths, model_configs
 from tflm.serving.server.multi_inference import multi_inference
-from tflm.serving.server.request_facts import facts
 from tflm.serving.server.servable import DEFAULT_SIGNATURE, array_of, tensor_of
 from tflm.serving.server.status import ServingError, invalid
 
@@ -205,7 +204,6 @@ def _answered(context: grpc.ServicerContext, work: Callable[[Cancellation], _Res
     try:
         return work(cancellation)
     except ServingError as error:
-        facts().status = error.code
         message = error.message.encode("utf-8", "replace")
         if len(message) > _LONGEST_MESSAGE:
             message = message[:_LONGEST_MESSAGE] + b"...TRUNCATED"

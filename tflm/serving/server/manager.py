@@ -39,6 +39,8 @@ class Version:
     """Requests that use it now."""
     seen: tuple = ()
     """What the folder looked like when it was loaded last."""
+    refused: tuple | None = None
+    """What another folder with the same number looked like, that could not be loaded in the place of this one."""
 
 
 class ModelManager:
@@ -195,7 +197,7 @@ class ModelManager:
             old = self._versions[name].get(number)
             if old and (old.state == "UNLOADING" or (old.state == "AVAILABLE" and old.path == path)):
                 return
-            if old and old.error and old.seen == seen:
+            if old and ((old.error and old.seen == seen) or old.refused == seen):
                 return
             version = Version(number, path, "LOADING", seen=seen)
             if old is None or old.state != "AVAILABLE":
@@ -206,6 +208,8 @@ class ModelManager:
             _log.error("version %d of model %s cannot be loaded: %s", number, name, error)
             with self._changed:
                 version.state, version.error = "END", error
+                if old is not None:
+                    old.refused = seen
             return
         _log.info("version %d of model %s is available", number, name)
         with self._changed:

@@ -195,7 +195,10 @@ def _count_prompts(model: ServedModel, wanted: Wanted) -> int | None:
     texts: list[bytes] = []
     for prompt in wanted.prompts:
         texts += [content for _, content in prompt.messages] or [prompt.text]
-    return int(model.predict("tokenize", {"text": texts})["lengths"].sum())
+    # A conversation is one row of the request, whatever the number of its messages.
+    size = model.max_rows or len(texts)
+    parts = [texts[start : start + size] for start in range(0, len(texts), size)]
+    return sum(int(model.predict("tokenize", {"text": part})["lengths"].sum()) for part in parts)
 
 
 def _echo(wanted: Wanted, row: TextRow) -> str:

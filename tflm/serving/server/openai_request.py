@@ -5,6 +5,7 @@ is missing, and those that send no more than habits are answered.
 """
 
 import dataclasses
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -47,7 +48,10 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 }
 """Fields whose value changes nothing if it is one of these, and is refused otherwise."""
 _MAX_N, _MAX_STOPS, _MAX_LOGPROBS, _MAX_TOP_LOGPROBS = 128, 4, 5, 20
+_MAX_TEXTS = 2048
+"""How many texts one request may want: prompts, by `n`. A prompt of one byte could stand for 128 texts."""
 _BANNED = -100
+_TOKEN_ID = re.compile("[0-9]{1,10}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +108,10 @@ def read_completion(body: Mapping[str, Any]) -> Wanted:
             "logprobs are told of the tokens that were written, not of a prompt: leave out echo.", "echo"
         )
     prompts = tuple(TextRow(text) for text in _prompts(given.get("prompt")))
+    if len(prompts) * (_number(given, "n", 1, _MAX_N) or 1) > _MAX_TEXTS:
+        raise OpenAIError(
+            f"{len(prompts)} prompts by n are more than {_MAX_TEXTS} texts. Send fewer.", "prompt"
+        )
     return _wanted(given, prompts=prompts, echo=echo, num_alternatives=logprobs)
 
 
@@ -159,8 +167,10 @@ def _read_settings(given: Mapping[str, Any]) -> dict[str, Any]:
             settings[own] = _number(given, name, 0, 2**31 - 1)
     if "stop" in given:
         settings["stop"] = _read_stop(given["stop"])
-    if banned := _read_bias(given.get("logit_bias", {})):
-        settings["banned_ids"] = [*settings.get("banned_ids", []), *banned]
+    own = settings.get("banned_ids", [])
+    banned = _read_bias(given.get("logit_bias", {}))
+    if banned and isinstance(own, list):  # what is no list is refused with the other settings
+        settings["banned_ids"] = [*own, *banned]
     return settings
 
 
@@ -177,7 +187,7 @@ def _read_stop(value: Any) -> list[str]:
 
 def _read_bias(value: Any) -> list[int]:
     """The ids that are never to be written."""
-    if not isinstance(value, Mapping) or not all(str(token).isdecimal() for token in value):
+    if not isinstance(value, Mapping) or not all(map(_TOKEN_ID.fullmatch, value)):
         raise OpenAIError(
             f"logit_bias is an object from token ids to biases; got {shown(value)}.", "logit_bias"
         )

@@ -64,13 +64,23 @@ def answer(
         return 500, json_text.error_body("Internal error; the server's log has more.")
 
 
+def version_number(version: str) -> int:
+    """The number of a version in a URL.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT, something else than digits, or more of them than an int64 has.
+    """
+    is_number = version.isascii() and version.isdigit() and len(version) <= _MAX_DIGITS
+    if not is_number or int(version) > _MAX_INT64:
+        raise invalid(f"Failed to convert version: {version} to numeric.")
+    return int(version)
+
+
 def _which(match: re.Match[str]) -> Which:
     version = match["version"]
-    if version is not None and (len(version) > _MAX_DIGITS or int(version) > _MAX_INT64):
-        raise invalid(f"Failed to convert version: {version} to numeric.")
     return {
         "name": urllib.parse.unquote(match["name"], errors="surrogateescape"),
-        "version": None if version is None else int(version),
+        "version": None if version is None else version_number(version),
         "label": None
         if match["label"] is None
         else urllib.parse.unquote(match["label"], errors="surrogateescape"),

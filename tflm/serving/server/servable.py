@@ -38,6 +38,7 @@ class Servable:
 
     Attributes:
         name, version: under which it is served.
+        max_rows: the most rows in a request; None for no limit.
         signature_defs: signature name to its `SignatureDef` message.
     """
 
@@ -61,6 +62,7 @@ class Servable:
         """
         self.name, self.version = name, version
         self._options = options or ServingOptions()
+        self.max_rows = self._options.max_rows
         self._admission = admission or Admission(self._options.max_runs, self._options.max_waiting)
         self._metrics = metrics
         batching = self._options.batching
@@ -70,8 +72,8 @@ class Servable:
         except Exception as error:  # whatever is wrong with a folder must not end the server
             raise from_tensorflow(error) from error
         self.signature_defs = self._session.signature_defs
-        self._batcher = None if batching is None else Batcher(self._session, batching)
         try:
+            self._batcher = None if batching is None else Batcher(self._session, batching)
             self._warm_up(path)
         except BaseException:
             self.close()
@@ -160,6 +162,10 @@ class Servable:
         except ServingError as error:
             status = error.code
             raise
+        except Exception as error:  # a damaged file
+            refused = from_tensorflow(error)
+            status = refused.code
+            raise ServingError(status, f"warm-up requests {records}: {refused.message}") from error
         finally:
             if self._metrics is not None:
                 self._metrics.warmed(path, status, time.perf_counter() - started)

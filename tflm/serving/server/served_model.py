@@ -26,6 +26,7 @@ class ServedModel:
         path: "NAME/VERSION".
         signatures: name to `Signature`.
         card: empty.
+        max_rows: the most rows in one `predict`; None for no limit.
     """
 
     card = ""
@@ -36,7 +37,7 @@ class ServedModel:
             cancellation: ends whatever runs for the request.
         """
         self._servable, self._cancellation = servable, cancellation
-        self.path = f"{servable.name}/{servable.version}"
+        self.path, self.max_rows = f"{servable.name}/{servable.version}", servable.max_rows
 
     @functools.cached_property
     def signatures(self) -> Mapping[str, Signature]:

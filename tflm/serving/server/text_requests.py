@@ -19,6 +19,7 @@ from tflm.serving.stream import can_stream, stream
 
 Record = dict[str, Any]
 _TOLD = {"finish_reason", "num_tokens", "log_probability", "truncated"}
+_MOST_VALUES = 2**22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +147,17 @@ def _checked(settings: Mapping[str, Any]) -> DecodingConfig:
 
 
 def _filled_up(lists: list[list[Any]], nothing: Any) -> list[list[Any]]:
-    """All as long as the longest."""
+    """All as long as the longest.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT, one is so long, of so many, that a small request would fill the memory.
+    """
     width = max(map(len, lists))
+    if width * len(lists) > _MOST_VALUES:
+        raise invalid(
+            f"{len(lists)} rows, with {width} values in the longest list, are {width * len(lists)} values; at most "
+            f"{_MOST_VALUES} are taken. Send fewer rows at a time."
+        )
     return [[*each, *[nothing] * (width - len(each))] for each in lists]
 
 

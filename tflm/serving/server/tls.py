@@ -15,10 +15,7 @@ import grpc
 from tflm.errors import UserError
 from tflm.serving.server.text_proto import read_text_proto
 
-_CERTIFICATE_IS_EARLY, _CERTIFICATE_IS_OLD = (
-    9,
-    10,
-)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+_CERTIFICATE_IS_EARLY, _CERTIFICATE_IS_OLD = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, ..._HAS_EXPIRED
 _SSL_CONFIG = {
     "SSLConfig": {
         "server_key": "string",

@@ -17,6 +17,7 @@ let running = null; // the AbortController of the answer that comes
 let failure = null; // why there is no answer, or no list of models
 let retry = null; // what is done about it
 let hasLooked = false; // whether the server has told its models, or that it does not
+let nextLook; // the timer of the next one, while there is no model
 let wantsToSend = false; // Enter was pressed before the models were known
 
 // ---- models ----
@@ -36,7 +37,8 @@ async function findModels() {
     showAll();
   }
   if (wantsToSend && hasModels()) send();
-  if (!hasModels() && failure?.kind !== "token") setTimeout(findModels, LOOK_AGAIN);
+  clearTimeout(nextLook);
+  if (!hasModels() && failure?.kind !== "token") nextLook = setTimeout(findModels, LOOK_AGAIN);
 }
 
 /** A conversation goes on with its model; where that has gone, with another of its kind. */

@@ -141,7 +141,7 @@ def _abilities(model: ServedModel) -> dict[str, Any]:
         "mode": "chat" if signature == "chat" else mode,
         "streams": can_stream(model),
         "settings": {name: decoding.get(name) for name in _SETTINGS if name in takes},
-        "system": str(task.get("system", "")),
+        "system": str(task.get("system") or ""),
     }
 
 

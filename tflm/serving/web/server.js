@@ -1,6 +1,7 @@
 // What the page asks of the server: its models, and answers piece by piece.
 
 const TOKEN = "tflm.token";
+const IN_A_HEADER = /^[\x21-\x7e]+$/; // fetch would refuse others, each time
 let askForToken = async () => null;
 
 /** Why there is no answer: `kind` is network, broken, status or token; `words` are the server's own. */
@@ -18,7 +19,8 @@ export function onTokenWanted(ask) {
 
 /** The models of the server, as `routes.describe_models` tells them. */
 export async function listModels() {
-  return (await (await request("/web/models")).json()).models;
+  const response = await request("/web/models");
+  return (await response.json().catch(rethrow)).models ?? [];
 }
 
 /**
@@ -77,8 +79,11 @@ async function request(path, options = {}) {
     const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
     const response = await fetch(path, { ...options, headers, cache: "no-store" }).catch(rethrowAs("network"));
     if (response.ok) return response;
-    if (response.status !== 401) throw new Failure("status", reasonIn(await response.text()), response.status);
-    const given = await askForToken(Boolean(token));
+    if (response.status !== 401) {
+      throw new Failure("status", reasonIn(await response.text().catch(rethrow)), response.status);
+    }
+    let given = await askForToken(Boolean(token));
+    while (given !== null && !IN_A_HEADER.test(given)) given = await askForToken(true);
     if (given === null) throw new Failure("token");
     keepToken(given);
   }

@@ -198,3 +198,10 @@ def test_a_port_that_is_taken(manager):
         for ports in ({"rest_port": port}, {"rest_port": None, "grpc_port": port}):
             with pytest.raises(UserError, match=rf"={port} on 127.0.0.1 cannot be listened on: .* 0 for any"):
                 Server(manager, **ports).start()
+
+
+def test_a_slash_too_many_is_another_path(manager):
+    with Server(manager, rest_port=0) as running:
+        for path in ("/v1/models/probe:predict/", "/v1/completions/"):
+            status, answer = post(running.rest_port, b"{}", path)
+            assert (status, answer["error"]) == (400, f"Malformed request: POST {path}")

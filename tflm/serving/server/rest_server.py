@@ -53,8 +53,10 @@ class RestServer:
         self._manager, self._runner = manager, runner
         routes = [route for make in more_routes for route in make(manager, runner)]
         routes.append(Route("/{path:path}", self._respond, methods=_METHODS))
+        app = Starlette(routes=routes, middleware=middleware)
+        app.router.redirect_slashes = False  # another path is another path, as for the stock server
         config = uvicorn.Config(
-            Starlette(routes=routes, middleware=middleware),
+            app,
             lifespan="off",
             log_config=None,
             access_log=False,

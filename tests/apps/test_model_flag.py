@@ -72,7 +72,7 @@ def test_the_token_is_sent_and_not_shown(call, server, token_file, monkeypatch):
         (
             ["--model=grpc://u:p@h:1/m"],
             2,
-            "'grpc://h:1/m' was given with a user name or a password before it",
+            "The model's URL has an @, which ends a user name or a password",
         ),
     ],
 )

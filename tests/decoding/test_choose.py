@@ -2,7 +2,7 @@ import pytest
 import tensorflow as tf
 
 from tflm.decoding import DecodingConfig, settings_tensors
-from tflm.decoding.choose import choose
+from tflm.decoding.choose import choose, possible_logits
 
 NAN, INF = float("nan"), float("inf")
 END = 2
@@ -15,10 +15,10 @@ def pick(
     logits = tf.constant(logits, tf.float32)
     batch_size = logits.shape[0]
     in_all = lambda ids: tf.repeat(tf.constant([list(ids)], tf.int32), batch_size, axis=0)  # noqa: E731
-    tokens = choose(
+    settings = settings or settings_tensors(config, batch_size)
+    possible = possible_logits(
         logits,
-        tf.fill([batch_size], tf.constant(uniform, tf.float64)),
-        settings or settings_tensors(config, batch_size),
+        settings,
         prompt_ids=in_all(prompt),
         token_ids=in_all([*produced, -1]),
         num_tokens=tf.fill([batch_size], len(produced)),
@@ -26,7 +26,8 @@ def pick(
         suppressed_ids=suppressed,
         end_id=END,
     )
-    return tokens.numpy().tolist()
+    uniforms = tf.fill([batch_size], tf.constant(uniform, tf.float64))
+    return choose(possible, uniforms, settings, END).numpy().tolist()
 
 
 GREEDY = DecodingConfig(temperature=0)

@@ -32,10 +32,17 @@ SECRET = "s3cret0123456789"
     "form", ["http://{}/v1/models/m", "https://{}/v1/models/m", "grpc://{}/m", "grpcs://{}/m"]
 )
 @pytest.mark.parametrize(
-    "place", [f"{SECRET}@h:1", f"user:{SECRET}@h:1", f"user:{SECRET}/x@h:1", f"u:{SECRET}#@h:x"]
+    "place",
+    [
+        f"{SECRET}@h:1",
+        f"user:{SECRET}@h:1",
+        f"user:{SECRET}/x@h:1",
+        f"u:{SECRET}#@h:x",
+        f"h:1/m?token=a@{SECRET}",
+    ],
 )
 def test_no_password_in_a_url(form, place):
-    words = "//h.* was given with a user name or a password before it, .* give a token by TFLM_TOKEN or --token_file"
+    words = "The model's URL has an @, .* a user name or a password, .* give a token by TFLM_TOKEN or --token_file"
     with pytest.raises(UsageError, match=words) as caught:
         connect(form.format(place))
     assert SECRET not in str(caught.value)

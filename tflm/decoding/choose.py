@@ -20,16 +20,7 @@ from tflm.decoding.typical_p import keep_typical
 
 
 def choose(
-    logits: tf.Tensor,
-    uniform: tf.Tensor,
-    settings: Mapping[str, tf.Tensor],
-    *,
-    prompt_ids: tf.Tensor,
-    token_ids: tf.Tensor,
-    num_tokens: tf.Tensor,
-    choice_ids: tf.Tensor,
-    suppressed_ids: Sequence[int],
-    end_id: int,
+    possible: tf.Tensor, uniform: tf.Tensor, settings: Mapping[str, tf.Tensor], end_id: int
 ) -> tf.Tensor:
     """One token for each row.
 
@@ -37,23 +28,13 @@ def choose(
     ends.
 
     Args:
-        logits: float32 [B, V], as the model gave them.
+        possible: float32 [B, V], from `possible_logits`.
         uniform: float64 [B], one random number for each row.
         settings: see `settings_tensors`.
-        prompt_ids, token_ids, num_tokens, choice_ids, suppressed_ids, end_id: see `possible_logits`.
+        end_id: int.
     Returns:
         int32 [B].
     """
-    possible = possible_logits(
-        logits,
-        settings,
-        prompt_ids=prompt_ids,
-        token_ids=token_ids,
-        num_tokens=num_tokens,
-        choice_ids=choice_ids,
-        suppressed_ids=suppressed_ids,
-        end_id=end_id,
-    )
     best = tf.math.top_k(possible, 1)  # the first among equals, which tf.argmax does not promise
     greedy = best.indices[:, 0]
     is_random = settings["temperature"] > 0.0

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tflm.decoding.choose import choose
+from tflm.decoding.choose import choose, possible_logits
 
 
 class Rows(NamedTuple):
@@ -77,9 +77,8 @@ def append_token(
         Rows; the new tokens int32 [B], -1 in rows that produced none; and their log-probabilities float32 [B], also of
         an end token, 0 in stopped rows.
     """
-    tokens = choose(
+    possible = possible_logits(
         logits,
-        uniform,
         rules.settings,
         prompt_ids=rules.prompt_ids,
         token_ids=token_ids,
@@ -88,6 +87,7 @@ def append_token(
         suppressed_ids=rules.suppressed_ids,
         end_id=rules.end_id,
     )
+    tokens = choose(possible, uniform, rules.settings, rules.end_id)
     chosen = tf.gather(logits, tokens[:, None], batch_dims=1)[:, 0]
     log_probability = tf.where(rows.is_running, chosen - tf.reduce_logsumexp(logits, axis=-1), 0.0)
     is_produced = rows.is_running & (tokens != rules.end_id)

@@ -73,14 +73,13 @@ def split_url(url: str, form: str) -> urllib.parse.SplitResult:
     Raises:
         UsageError: a URL with a user name, a query or a fragment. The message has none of them: they may be secret.
     """
-    scheme, _, rest = url.partition("://")
-    bare = f"{scheme}://{rest.rpartition('@')[2]}".partition("?")[0].partition("#")[0]
-    if "@" in url:
+    if "@" in url:  # whatever stands before or behind it may be what should not be seen
         raise UsageError(
-            f"{bare!r} was given with a user name or a password before it, which logs would show. Leave them out, and "
-            "give a token by TFLM_TOKEN or --token_file. (An @ in a model's name is written %40.)"
+            "The model's URL has an @, which ends a user name or a password, and logs would show them. Leave them out, "
+            "and give a token by TFLM_TOKEN or --token_file. (An @ in a model's name is written %40.)"
         )
     if "?" in url or "#" in url:
+        bare = url.partition("?")[0].partition("#")[0]
         raise UsageError(f"{bare!r} was given with a query behind it, which no model has. Expected {form}.")
     try:
         parts = urllib.parse.urlsplit(url)

@@ -103,7 +103,6 @@ def test_runs_batches_tokens_and_warm_ups(metrics):
     metrics.tokens_done("chat", 64, 0.5)
     metrics.tokens_done("chat", 0, 0.0)
     metrics.warmed("/m/chat/1", "OK", 1.5)
-    metrics.queued("batch_threads", 0.0002)
     found = read(metrics)
     assert found["runtime_latency_sum", "Predict", "chat", "TF1"] == pytest.approx(250000)
     assert found["runtime_latency_count", "Classify", "chat", "TF1"] == 1
@@ -111,7 +110,6 @@ def test_runs_batches_tokens_and_warm_ups(metrics):
     assert found["request_example_count_total", "chat"] == 5
     assert found["request_example_counts_count", "chat"] == 1
     assert found["model_warmup_latency_sum", "/m/chat/1", "OK"] == pytest.approx(1.5e6)
-    assert found["batching_session:queuing_latency_sum", "batch_threads"] == pytest.approx(200)
     assert found[":tflm:serving:rows_total", "chat", "generate"] == 3
     assert found[":tflm:serving:run_latency_count", "chat", "generate"] == 1
     assert found[":tflm:serving:batch_size_sum", "chat", "generate"] == 9

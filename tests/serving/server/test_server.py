@@ -15,7 +15,16 @@ from tests.serving.conformance import served_model
 from tflm.errors import UserError
 from tflm.serving import connect
 from tflm.serving.cancellation import Cancellation
-from tflm.serving.server import ModelConfig, ModelManager, Server, ServingError, rest_server
+from tflm.serving.server import (
+    BatchingConfig,
+    Metrics,
+    ModelConfig,
+    ModelManager,
+    Server,
+    ServingError,
+    ServingOptions,
+    rest_server,
+)
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +214,35 @@ def test_a_slash_too_many_is_another_path(manager):
         for path in ("/v1/models/probe:predict/", "/v1/completions/"):
             status, answer = post(running.rest_port, b"{}", path)
             assert (status, answer["error"]) == (400, f"Malformed request: POST {path}")
+
+
+def test_what_is_counted(manager):
+    """By the server as it is put together: what a request leaves at the metrics, and what a run does."""
+    metrics = Metrics()
+    config = manager.configs()[0]
+    counted = ModelManager(
+        [config], options=ServingOptions(BatchingConfig(batch_timeout_micros=0)), metrics=metrics
+    )
+    counted.start()
+    metrics.watch_models(counted)
+    examples = json.dumps({"signature_name": "classify", "examples": [{"age": 0.25}] * 3}).encode()
+    with Server(counted, rest_port=0, metrics=metrics) as running:
+        assert post(running.rest_port, b'{"instances": ["A", "B"]}')[0] == 200
+        assert post(running.rest_port, examples, "/v1/models/probe:classify")[0] == 200
+        assert post(running.rest_port, b"{}")[0] == 400
+        connection = http.client.HTTPConnection("127.0.0.1", running.rest_port, timeout=20)
+        connection.request("GET", "/monitoring/prometheus/metrics")
+        page = connection.getresponse().read().decode()
+        connection.close()
+    counted.stop()
+    for line in (
+        ':tensorflow:serving:request_count{model_name="probe",status="OK"} 2.0',
+        ':tensorflow:serving:request_count{model_name="probe",status="INVALID_ARGUMENT"} 1.0',
+        ':tensorflow:serving:runtime_latency_count{API="Predict",model_name="probe",runtime="TF1"} 1.0',
+        ':tensorflow:serving:runtime_latency_count{API="Classify",model_name="probe",runtime="TF1"} 1.0',
+        ':tensorflow:serving:request_example_count_total{model="probe"} 3.0',
+        ':tflm:serving:rows_total{model_name="probe",signature="serving_default"} 2.0',
+        ':tflm:serving:batch_size_sum{model_name="probe",signature="classify"} 3.0',
+        ':tflm:serving:model_version_state{model_name="probe",state="AVAILABLE",version="1"} 1.0',
+    ):
+        assert line in page.splitlines(), page

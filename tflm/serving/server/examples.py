@@ -15,6 +15,7 @@ from tflm.serving.server.manager import ModelManager
 from tflm.serving.server.servable import DEFAULT_SIGNATURE, Servable
 from tflm.serving.server.status import ServingError, invalid
 
+_APIS = {"classification": "Classify", "regression": "Regress"}
 _LARGEST_INT64 = 2**63 - 1
 
 
@@ -104,7 +105,7 @@ def _outputs(
     if not examples:
         raise invalid("Input is empty.")
     inputs = {"inputs": np.array(list(examples), object)}
-    return servable.run(signature, inputs, present, cancellation)
+    return servable.run(signature, inputs, present, cancellation, _APIS[kind])
 
 
 def _examples(request: dict[str, Any]) -> list[bytes]:

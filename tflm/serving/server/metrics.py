@@ -39,7 +39,6 @@ def _exponential(scale: float, factor: float, count: int) -> tuple[float, ...]:
 
 
 _TIMES = _exponential(10, 1.8, 33)  # 10 µs to about 20 minutes
-_QUEUING_TIMES = _exponential(100, 1.2, 52)  # to about a second
 _SIZES = _exponential(1, 2, 15)
 
 
@@ -95,12 +94,6 @@ class Metrics:
             _TIMES,
             "model_path",
             "status",
-        )
-        self._queuing_times = self._histogram(
-            f"{_STOCK}batching_session:queuing_latency",
-            "Microseconds that requests waited for their batch.",
-            _QUEUING_TIMES,
-            "thread_pool_name",
         )
 
     def _make_ours(self) -> None:
@@ -159,10 +152,6 @@ class Metrics:
     def batch_done(self, model: str, signature: str, size: int) -> None:
         """A batch of `size` rows, of one request or several, was run."""
         self._batch_sizes.labels(model, signature).observe(size)
-
-    def queued(self, thread_pool: str, seconds: float) -> None:
-        """A request has waited for its batch."""
-        self._queuing_times.labels(thread_pool).observe(seconds * 1e6)
 
     def tokens_done(self, model: str, count: int, seconds: float) -> None:
         """So many tokens were generated in so many seconds."""

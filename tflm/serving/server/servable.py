@@ -85,7 +85,7 @@ class Servable:
         inputs: Mapping[str, np.ndarray],
         output_names: Collection[str] = (),
         cancellation: Cancellation | None = None,
-        api: str = "predict",
+        api: str = "Predict",
     ) -> dict[str, np.ndarray]:
         """Runs a signature: in a batch with others where it may be, else alone, when its turn has come.
 

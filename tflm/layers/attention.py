@@ -160,9 +160,7 @@ class Attention(keras.layers.Layer):
         repeated.
         """
         query = ops.transpose(query * self.head_dim**-0.5, (0, 2, 1, 3))
-        scores = self._split_heads(
-            ops.matmul(self._join_heads(query), ops.transpose(key, (0, 1, 3, 2))), query
-        )
+        scores = self._split_heads(_products(self._join_heads(query), key, query.shape[2]), query)
         blocked = ops.where(attention_mask, 0.0, -1e9)[:, None]
         if attention_bias is not None:
             blocked = blocked + ops.cast(attention_bias, "float32")
@@ -185,6 +183,18 @@ class Attention(keras.layers.Layer):
             return states
         batch, _, count, _ = ops.shape(like)
         return ops.reshape(states, (batch, self.num_heads, count, ops.shape(states)[3]))
+
+
+def _products(queries: Tensor, keys: Tensor, num_positions: int | None) -> Tensor:
+    """float [B, G, N, S] of queries [B, G, N, D] and keys [B, G, S, D]. For one position it is the queries that are
+    turned over, and not all the keys that there are."""
+    if num_positions == 1:
+        return _turned(ops.matmul(keys, _turned(queries)))
+    return ops.matmul(queries, _turned(keys))
+
+
+def _turned(states: Tensor) -> Tensor:
+    return ops.transpose(states, (0, 1, 3, 2))
 
 
 def cache_places(states: Tensor, num_kv_heads: int, index: Tensor) -> Tensor:

@@ -6,9 +6,11 @@
 
 Two models of random weights: one classifies a text, one writes 32 tokens, greedily. `apps.serve` runs as a process,
 plain and with --enable_batching; the load comes from another (see serving_sides/load.py), so many clients at once, each
-waiting for its answer. "in process" calls the same exports without a server, one request after another. --torch_python
-is an interpreter with torch and `transformers[serving]`; without it that side is left out. All sides run in turn on the
-same machine: compare within a run. The load generator's own limit is measured too ("nothing").
+waiting for its answer. "in process" calls the same exports without a server, one request after another; one client of
+the plain server takes turns with it, so that what the machine does besides falls on both, and what the server adds is
+the median of their differences. --torch_python is an interpreter with torch and `transformers[serving]`; without it
+that side is left out. All sides run in turn on the same machine: compare within a run. The load generator's own limit
+is measured too ("nothing").
 """
 
 import base64
@@ -16,11 +18,13 @@ import dataclasses
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import app, flags
@@ -30,7 +34,7 @@ sys.path.insert(0, ROOT)
 
 from benchmarks.serving_sides import models  # noqa: E402
 from benchmarks.serving_sides.server_process import ServerProcess  # noqa: E402
-from benchmarks.serving_sides.serving_table import ratios, row_of, table  # noqa: E402
+from benchmarks.serving_sides.serving_table import batching_ratios, joined, row_of, table  # noqa: E402
 
 SIDES = pathlib.Path(ROOT) / "benchmarks" / "serving_sides"
 NUM_TOKENS = 32
@@ -43,7 +47,11 @@ max_enqueued_batches {{ value: 64 }}
 num_batch_threads {{ value: 2 }}
 pad_variable_length_inputs: true
 """
+NUM_TURNS = 5
 _PATIENCE = 300.0
+
+Measure = Callable[[float], dict[str, Any]]
+"""From seconds to what `load.py` prints."""
 
 
 def define_flags() -> None:
@@ -92,48 +100,127 @@ def write_payloads(folder: pathlib.Path) -> None:
 
 def run(program: str, *arguments: str) -> dict[str, Any]:
     """The last line that a side prints, read."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": ROOT,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",
-    }
     command = [sys.executable, str(SIDES / program), *arguments]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=_environment(), check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+
+
+class InProcess:
+    """`in_process.py` as a process of its own, which sleeps between two measurements."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(SIDES / "in_process.py"), str(folder)],
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+        )
+        self.names: list[str] = self._read()
+
+    def measure(self, name: str, seconds: float) -> dict[str, Any]:
+        """One of `names`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([name, seconds]) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        """Ends it."""
+        self._process.communicate()
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("in_process.py ended.")
+        return json.loads(line)
+
+
 class Measurements:
-    """Runs loads, and keeps what they found."""
+    """Runs loads, and keeps what they found.
+
+    Attributes:
+        results: work and side to number of clients (as text) to `row_of`.
+        added: work and side to the milliseconds that the server adds to a request of one client.
+    """
 
     def __init__(self, folder: pathlib.Path, clients: list[int], seconds: float) -> None:
         self.results: dict[str, dict[str, dict[str, float]]] = {}
-        self._folder, self._clients, self._seconds = folder, clients, seconds
+        self.added: dict[str, float] = {}
+        self.clients = clients
+        self._folder, self._seconds = folder, seconds
 
     def load(self, name: str, work: str, protocol: str, port: int, path: str = "") -> None:
-        """Each number of clients in turn; `protocol` names the payloads, too."""
-        for clients in self._clients:
-            settings = {"protocol": "grpc" if protocol == "grpc" else "rest", "port": port, "path": path}
-            settings |= {"payloads": str(self._folder / f"{work}.{protocol}.json"), "clients": clients}
-            found = run("load.py", json.dumps({**settings, "seconds": self._seconds}))
-            self._keep(name, clients, found)
+        """Each number of clients in turn; `protocol` names the payloads, too. What is known already stays."""
+        for clients in self.clients:
+            if str(clients) not in self.results.get(name, {}):
+                self._keep(name, clients, self._load(work, protocol, port, path, clients, self._seconds))
 
-    def in_process(self) -> None:
-        """One request after another, without a server."""
-        for name, found in run("in_process.py", str(self._folder), str(self._seconds)).items():
-            self._keep(name, 1, found)
+    def one_client(self, work: str, protocol: str, port: int, path: str = "") -> Measure:
+        """For `in_turn`."""
+        return lambda seconds: self._load(work, protocol, port, path, 1, seconds)
+
+    def in_turn(self, inside: tuple[str, Measure], served: Mapping[str, Measure]) -> None:
+        """The same work by one client, `NUM_TURNS` times over: in process, then by each way of the server."""
+        ways = {inside[0]: inside[1], **served}
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
+        for _ in range(NUM_TURNS):
+            for name, measure in ways.items():
+                found[name].append(measure(self._seconds / NUM_TURNS))
+        for name, turns in found.items():
+            self._keep(name, 1, joined(turns))
+        for name in served:
+            pairs = zip(found[inside[0]], found[name], strict=True)
+            self.added[name] = statistics.median(1000 * (_median(b) - _median(a)) for a, b in pairs)
+
+    def _load(
+        self, work: str, protocol: str, port: int, path: str, clients: int, seconds: float
+    ) -> dict[str, Any]:
+        settings = {"protocol": "grpc" if protocol == "grpc" else "rest", "port": port, "path": path}
+        settings |= {"payloads": str(self._folder / f"{work}.{protocol}.json"), "clients": clients}
+        return run("load.py", json.dumps({**settings, "seconds": seconds}))
 
     def _keep(self, name: str, clients: int, found: dict[str, Any]) -> None:
         self.results.setdefault(name, {})[str(clients)] = row_of(found)
         print(f"# {name}, {clients}: {self.results[name][str(clients)]}", file=sys.stderr, flush=True)
 
 
+def _median(found: Mapping[str, Any]) -> float:
+    return statistics.median(found["latencies"])
+
+
+def measure_overhead(measurements: Measurements, folder: pathlib.Path, server: ServerProcess) -> None:
+    """One client of the plain server, in turn with the same in process."""
+    inside = InProcess(folder)
+    for work, model in WORKS.items():
+        path = f"/v1/models/{model}:predict"
+        served = {
+            f"{work}, REST": measurements.one_client(work, "rest", server.rest_port, path),
+            f"{work}, gRPC": measurements.one_client(work, "grpc", server.grpc_port),
+        }
+        local, session = (f"{work}, in process, {kind}" for kind in ("local", "session"))
+        served[local] = lambda seconds, local=local: inside.measure(local, seconds)
+        measurements.in_turn(
+            (session, lambda seconds, session=session: inside.measure(session, seconds)), served
+        )
+        del measurements.added[local]
+    inside.close()
+
+
 def measure_server(measurements: Measurements, folder: pathlib.Path, suffix: str, *arguments: str) -> None:
     """`apps.serve` with these flags."""
     limits = ("--rest_api_timeout_in_ms=600000", *arguments)
     with ServerProcess(f"--model_config_file={folder}/models.config", *limits) as server:
+        if not suffix and 1 in measurements.clients:
+            measure_overhead(measurements, folder, server)
         for work, model in WORKS.items():
             path = f"/v1/models/{model}:predict"
             measurements.load(f"{work}, REST{suffix}", work, "rest", server.rest_port, path)
@@ -170,23 +257,28 @@ def measure_transformers(
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_for(f"http://localhost:{port}/health")
+        wait_for(f"http://localhost:{port}/health", process)
         measurements.load("generate, transformers serve", "generate", "openai", port, "/v1/completions")
     finally:
         process.terminate()
         process.wait()
 
 
-def wait_for(url: str) -> None:
-    """Until something answers there."""
+def wait_for(url: str, process: subprocess.Popen) -> None:
+    """Until something answers there.
+
+    Raises:
+        SystemExit: nothing does, or the process has ended.
+    """
     end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end:
+    while process.poll() is None and time.monotonic() < end:
         try:
             urllib.request.urlopen(url, timeout=5).close()
             return
         except OSError:
             time.sleep(0.5)
-    raise SystemExit(f"{url} does not answer.")
+    ended = "" if process.returncode is None else f": its process ended with {process.returncode}"
+    raise SystemExit(f"{url} does not answer{ended}.")
 
 
 def main(argv: list[str]) -> None:
@@ -205,19 +297,25 @@ def main(argv: list[str]) -> None:
         write_payloads(folder)
         measurements = Measurements(folder, clients, values.seconds)
         measure_nothing(measurements)
-        measurements.in_process()
         measure_server(measurements, folder, "")
         (folder / "batching").write_text(BATCHING.format(size=max(2, *clients)), encoding="ascii")
         batched = ("--enable_batching", f"--batching_parameters_file={folder}/batching")
         measure_server(measurements, folder, ", batched", *batched)
         if values.torch_python:
             measure_transformers(measurements, folder, models.SIZES[values.size], values.torch_python)
-    found = {"size": values.size, "results": measurements.results, "ratios": ratios(measurements.results)}
+    found = {
+        "size": values.size,
+        "results": measurements.results,
+        "milliseconds_added": measurements.added,
+        "times_by_batching": batching_ratios(measurements.results),
+    }
     if values.output:
         pathlib.Path(values.output).write_text(json.dumps(found, indent=1), encoding="utf-8")
     print(table(measurements.results, clients))
-    for name, number in found["ratios"].items():
-        print(f"{name}: {number:.2f}")
+    for name, number in measurements.added.items():
+        print(f"{name}: {number:.2f} ms added with one client")
+    for name, number in found["times_by_batching"].items():
+        print(f"{name}: {number:.2f} times the requests by batching at 16 clients")
 
 
 if __name__ == "__main__":

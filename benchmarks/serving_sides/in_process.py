@@ -1,10 +1,11 @@
 """The same exports called in this process, one request after another: what a server adds is the difference.
 
-    python in_process.py FOLDER SECONDS
+    python in_process.py FOLDER
 
 For each FOLDER/requests_SIGNATURE.json, `{"model": ..., "signature": ..., "requests": [{...}, ...]}`, by
-`tflm.serving.LocalModel` ("local") and by the `GraphSession` that the server runs ("session"). Prints one line of JSON:
-"SIGNATURE, in process, KIND" to what `load.py` prints.
+`tflm.serving.LocalModel` ("local") and by the `GraphSession` that the server runs ("session"). Loads them, says so by a
+line of JSON, the list of all `SIGNATURE, in process, KIND`; then reads lines of one of these and seconds,
+`["classify, in process, session", 2.5]`, and answers each by a line of JSON, what `load.py` prints.
 """
 
 import itertools
@@ -34,26 +35,44 @@ def measure(run: Callable[[Any], Any], requests: Sequence[Any], seconds: float) 
     return {"latencies": latencies, "refusals": 0, **spent}
 
 
-def measure_all(folder: str, seconds: float) -> dict[str, dict[str, Any]]:
-    """Every model in both ways."""
-    from tflm.serving.graph_session import GraphSession
-    from tflm.serving.local import LocalModel
+class InProcess:
+    """The models of a folder, loaded once.
 
-    found = {}
-    for path in sorted(pathlib.Path(folder).glob("requests_*.json")):
-        asked = json.loads(path.read_text(encoding="utf-8"))
-        name, model = asked["signature"], LocalModel(f"{folder}/{asked['model']}")
-        session, declared = GraphSession(model.path), model.signatures[name]
-        ways: dict[str, Callable[[Any], Any]] = {
-            "local": lambda request, name=name, model=model: model.predict(name, request),
-            "session": lambda request, name=name, session=session, declared=declared: session.run(
-                name, declared.arrays(name, request)
-            ),
-        }
-        for kind, run in ways.items():
-            found[f"{name}, in process, {kind}"] = measure(run, asked["requests"], seconds)
-    return found
+    Attributes:
+        names: what can be measured.
+    """
+
+    def __init__(self, folder: str) -> None:
+        from tflm.serving.graph_session import GraphSession
+        from tflm.serving.local import LocalModel
+
+        self._ways: dict[str, tuple[Callable[[Any], Any], Sequence[Any]]] = {}
+        for path in sorted(pathlib.Path(folder).glob("requests_*.json")):
+            asked = json.loads(path.read_text(encoding="utf-8"))
+            name, model = asked["signature"], LocalModel(f"{folder}/{asked['model']}")
+            session, declared = GraphSession(model.path), model.signatures[name]
+            ways: dict[str, Callable[[Any], Any]] = {
+                "local": lambda request, name=name, model=model: model.predict(name, request),
+                "session": lambda request, name=name, session=session, declared=declared: session.run(
+                    name, declared.arrays(name, request)
+                ),
+            }
+            for kind, run in ways.items():
+                self._ways[f"{name}, in process, {kind}"] = run, asked["requests"]
+        self.names = list(self._ways)
+
+    def measure(self, name: str, seconds: float) -> dict[str, Any]:
+        """See `measure`."""
+        return measure(*self._ways[name], seconds)
+
+
+def main(folder: str) -> None:
+    """Until the standard input ends."""
+    models = InProcess(folder)
+    print(json.dumps(models.names), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(models.measure(*json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure_all(sys.argv[1], float(sys.argv[2]))))
+    main(sys.argv[1])

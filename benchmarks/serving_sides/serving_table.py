@@ -1,6 +1,6 @@
 """The numbers of `serving.py` as a table, and what they say of its targets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.serving_sides.soak_report import percentiles
@@ -36,16 +36,18 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, float]]], clients: lis
     return "\n".join(lines)
 
 
-def ratios(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
-    """What the targets are about, as far as it was measured: milliseconds that a server adds to a request of one
-    client, and how many times more requests batching answers at 16 clients."""
+def joined(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several of what `load.py` prints as one."""
+    numbers = ("seconds", "cpu_seconds", "refusals")
+    latencies = [latency for turn in turns for latency in turn["latencies"]]
+    return {"latencies": latencies, **{name: sum(turn[name] for turn in turns) for name in numbers}}
+
+
+def batching_ratios(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
+    """How many times more requests batching answers at 16 clients, for the work and sides that were measured."""
     found = {}
-    for work in ("classify", "generate"):
-        inside = results.get(f"{work}, in process, session", {}).get("1")
-        for side in ("REST", "gRPC"):
-            plain, batched = (results.get(f"{work}, {name}", {}) for name in (side, f"{side}, batched"))
-            if inside and "1" in plain:
-                found[f"{work}, {side}: ms added"] = 1000 * (plain["1"]["p50"] - inside["p50"])
-            if "16" in plain and "16" in batched:
-                found[f"{work}, {side}: times by batching"] = batched["16"]["rate"] / plain["16"]["rate"]
+    for name, row in results.items():
+        batched = results.get(f"{name}, batched", {})
+        if "16" in row and "16" in batched:
+            found[name] = batched["16"]["rate"] / row["16"]["rate"]
     return found

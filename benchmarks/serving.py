@@ -18,6 +18,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import socket
 import statistics
 import subprocess
 import sys
@@ -241,27 +242,31 @@ def measure_nothing(measurements: Measurements) -> None:
 def measure_transformers(
     measurements: Measurements, folder: pathlib.Path, size: models.Size, python: str
 ) -> None:
-    """`transformers serve` with a GPT-2 of the same size."""
-    port, model = 8000 + os.getpid() % 1000, str(folder / "torch")
+    """`transformers serve` with a GPT-2 of the same size, plain and with its continuous batching."""
+    model = str(folder / "torch")
     fields = json.dumps(dataclasses.asdict(size))
     subprocess.run([python, str(SIDES / "transformers_server.py"), fields, model], check=True)
     program = os.path.join(os.path.dirname(python), "transformers")
-    command = [
-        program,
-        "serve",
-        model,
-        f"--port={port}",
-        "--device=cpu",
-        "--dtype=float32",
-        "--log-level=error",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(f"http://localhost:{port}/health", process)
-        measurements.load("generate, transformers serve", "generate", "openai", port, "/v1/completions")
-    finally:
-        process.terminate()
-        process.wait()
+    for suffix, flag in (("", []), (", batched", ["--continuous-batching"])):
+        port = _free_port()
+        fixed = ["--device=cpu", "--dtype=float32", "--log-level=error"]
+        process = subprocess.Popen(
+            [program, "serve", model, f"--port={port}", *fixed, *flag],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_for(f"http://localhost:{port}/health", process)
+            name = f"generate, transformers serve{suffix}"
+            measurements.load(name, "generate", "openai", port, "/v1/completions")
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def wait_for(url: str, process: subprocess.Popen) -> None:

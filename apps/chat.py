@@ -25,6 +25,7 @@ from apps.items import Item, Printer, answer_items, define_items, read_items
 from apps.text_generation import Generator, define_generation
 from apps.web_chat import serve_page
 from tflm.errors import UsageError, UserError
+from tflm.serving.remote import ServerError
 
 FLAGS = flags.FlagValues()
 _FIELDS = {"text": "A question."}
@@ -67,7 +68,9 @@ def main(flag_values: flags.FlagValues) -> None:
     streams = flag_values.stream
     if streams is None:
         streams = at_terminal and sys.stdout.isatty() and flag_values.format == "text"
-    talk = _Talk(conversation, Printer(flag_values.format, lambda record: record["answer"]), streams)
+    talk = _Talk(
+        conversation, Printer(flag_values.format, lambda record: record["answer"]), streams, at_terminal
+    )
     if at_terminal:
         talk.note_once("/help lists the commands, /quit or Ctrl-D ends.")
         talk.go_on(_typed())
@@ -97,8 +100,11 @@ def _answer_each(generator: Generator, flag_values: flags.FlagValues) -> None:
 class _Talk:
     """A conversation line by line, commands among them."""
 
-    def __init__(self, conversation: Conversation, printer: Printer, streams: bool) -> None:
-        self.conversation, self.printer, self.streams = conversation, printer, streams
+    def __init__(
+        self, conversation: Conversation, printer: Printer, streams: bool, at_terminal: bool
+    ) -> None:
+        self.conversation, self.printer = conversation, printer
+        self.streams, self.at_terminal = streams, at_terminal
         self.problems: list[str] = []
         self.num_left_out = 0
 
@@ -128,6 +134,15 @@ class _Talk:
             raise UserError(f"{len(self.problems)} lines went wrong; the first is {self.problems[0]}")
 
     def _answer(self, question: str) -> None:
+        if not self.at_terminal:
+            self._show_answer(question)
+            return
+        try:
+            self._show_answer(question)
+        except ServerError as error:
+            note(f"error: {error} The conversation is kept: ask again, or /save it.")
+
+    def _show_answer(self, question: str) -> None:
         pieces = self.conversation.ask(question, self.streams)
         if not self.streams:
             self.printer.show({"question": question, "answer": "".join(pieces)})

@@ -7,6 +7,7 @@ from typing import Any
 
 from apps.text_generation import Generator
 from tflm.errors import UserError
+from tflm.serving.remote import ServerError
 from tflm.serving.stream import can_stream, state_for, stream, stream_on
 
 _ROLES = ("system", "user", "assistant")
@@ -48,15 +49,24 @@ class Conversation:
         """The pieces of the answer to `text`; joined they are the same in one piece or in many.
 
         What was said is remembered, if iteration is broken off as far as it came.
+
+        Raises:
+            ServerError: the server is gone; if it had not begun to answer, the question is as if it had not been asked.
         """
         self.messages.append(_message("user", text))
-        said = ""
+        said, was_asked = "", True
         try:
             for piece in self._pieces(in_pieces):
                 said += piece
                 yield piece
+        except ServerError:
+            was_asked = bool(said)
+            raise
         finally:
-            self.messages.append(_message("assistant", said))
+            if was_asked:
+                self.messages.append(_message("assistant", said))
+            else:
+                self.messages.pop()
 
     def save(self, path: str) -> None:
         """Writes one JSON line, which `load` and the training of chat models read.

@@ -1,11 +1,13 @@
 """The flag --model, and the model behind it."""
 
+import os
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from apps.command_line import load_tensorflow, quiet_libraries
+from apps.command_line import load_tensorflow, note, quiet_libraries
 from tflm.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ _APPS = {
     "embed": "apps.embed",
 }
 _CREDENTIALS = ("token_file", "ca_file")
+_LOOPBACK = r"\w+://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?/"
 _OUTPUTS = {  # that the apps read
     "generate": ("text", "num_tokens", "log_probability"),
     "beam": ("text", "num_tokens", "log_probability", "score"),
@@ -81,6 +84,7 @@ def open_model(flag_values: flags.FlagValues, signature: str, other: str | None 
         load_tensorflow()
     from tflm.serving import connect
 
+    _warn_of_plain_text(flag_values)
     with quiet_libraries():
         model = connect(flag_values.model, **credentials)
     found = [name for name in (signature, other) if name in model.signatures]
@@ -94,6 +98,16 @@ def open_model(flag_values: flags.FlagValues, signature: str, other: str | None 
     check_outputs(model, str(found[0]))
     _check_config(model)
     return model
+
+
+def _warn_of_plain_text(flag_values: flags.FlagValues) -> None:
+    """Where a token is about to cross a network that others may read."""
+    url, has_token = flag_values.model, flag_values.token_file or os.environ.get("TFLM_TOKEN")
+    if has_token and re.match("(http|grpc)://", url) and not re.match(_LOOPBACK, url):
+        note(
+            "The token crosses the network unencrypted, and whoever is on the way can read it: use https:// or "
+            "grpcs:// if the server has them."
+        )
 
 
 def check_signature(model: "Model", signature: str, flag: str) -> None:

@@ -43,12 +43,15 @@ NUM_TEXTS = 16
 WORKS = {"classify": "sorter", "generate": "writer"}
 """Signature to model."""
 BATCHING = """max_batch_size {{ value: {size} }}
-batch_timeout_micros {{ value: 5000 }}
+batch_timeout_micros {{ value: {timeout} }}
 max_enqueued_batches {{ value: 64 }}
 num_batch_threads {{ value: 2 }}
 pad_variable_length_inputs: true
 """
 NUM_TURNS = 5
+TIMEOUTS = {"classify": 2000, "generate": 20000}
+"""Microseconds that a batch waits for more, as `apps.export` writes them beside such models."""
+_LONG = "--rest_api_timeout_in_ms=600000"
 _PATIENCE = 300.0
 
 Measure = Callable[[float], dict[str, Any]]
@@ -216,16 +219,30 @@ def measure_overhead(measurements: Measurements, folder: pathlib.Path, server: S
     inside.close()
 
 
-def measure_server(measurements: Measurements, folder: pathlib.Path, suffix: str, *arguments: str) -> None:
-    """`apps.serve` with these flags."""
-    limits = ("--rest_api_timeout_in_ms=600000", *arguments)
-    with ServerProcess(f"--model_config_file={folder}/models.config", *limits) as server:
-        if not suffix and 1 in measurements.clients:
+def measure_server(measurements: Measurements, folder: pathlib.Path) -> None:
+    """`apps.serve` without batching."""
+    with ServerProcess(f"--model_config_file={folder}/models.config", _LONG) as server:
+        if 1 in measurements.clients:
             measure_overhead(measurements, folder, server)
-        for work, model in WORKS.items():
-            path = f"/v1/models/{model}:predict"
-            measurements.load(f"{work}, REST{suffix}", work, "rest", server.rest_port, path)
-            measurements.load(f"{work}, gRPC{suffix}", work, "grpc", server.grpc_port)
+        for work in WORKS:
+            _load_both(measurements, work, server, "")
+
+
+def measure_batching(measurements: Measurements, folder: pathlib.Path) -> None:
+    """`apps.serve` with batching, started for each work anew: the parameters hold for all models of a server."""
+    for work in WORKS:
+        path = folder / "batching.config"
+        size = max(2, *measurements.clients)
+        path.write_text(BATCHING.format(size=size, timeout=TIMEOUTS[work]), encoding="ascii")
+        batched = ("--enable_batching", f"--batching_parameters_file={path}")
+        with ServerProcess(f"--model_config_file={folder}/models.config", _LONG, *batched) as server:
+            _load_both(measurements, work, server, ", batched")
+
+
+def _load_both(measurements: Measurements, work: str, server: ServerProcess, suffix: str) -> None:
+    path = f"/v1/models/{WORKS[work]}:predict"
+    measurements.load(f"{work}, REST{suffix}", work, "rest", server.rest_port, path)
+    measurements.load(f"{work}, gRPC{suffix}", work, "grpc", server.grpc_port)
 
 
 def measure_nothing(measurements: Measurements) -> None:
@@ -302,10 +319,8 @@ def main(argv: list[str]) -> None:
         write_payloads(folder)
         measurements = Measurements(folder, clients, values.seconds)
         measure_nothing(measurements)
-        measure_server(measurements, folder, "")
-        (folder / "batching").write_text(BATCHING.format(size=max(2, *clients)), encoding="ascii")
-        batched = ("--enable_batching", f"--batching_parameters_file={folder}/batching")
-        measure_server(measurements, folder, ", batched", *batched)
+        measure_server(measurements, folder)
+        measure_batching(measurements, folder)
         if values.torch_python:
             measure_transformers(measurements, folder, models.SIZES[values.size], values.torch_python)
     found = {

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from tflm.serving.server import ModelConfig, ModelManager, Server
+
 QUESTIONS = ["What is AI?", "你是谁"]
 
 
@@ -219,3 +221,37 @@ def test_quit(chat, call, monkeypatch):
     done = call("chat", f"--model={chat.model}", "--min_new_tokens=3", at_terminal=True)
     assert done.code == 0
     assert len(done.lines) == 1 and next(lines) == "not asked any more"
+
+
+def test_a_server_that_goes_away_does_not_end_the_conversation(chat, call, monkeypatch):
+    manager = ModelManager([ModelConfig("chat", os.path.abspath(chat.model))])
+    manager.start()
+    servers = [Server(manager, rest_port=0, drain_seconds=1.0)]
+    servers[0].start()
+    port = servers[0].rest_port
+
+    def typed():
+        yield QUESTIONS[0]
+        servers[0].stop()
+        yield QUESTIONS[1]
+        servers.append(Server(manager, rest_port=port, drain_seconds=1.0))
+        servers[1].start()
+        yield QUESTIONS[1]
+        servers[1].stop()
+        yield "/history"
+        raise EOFError
+
+    lines = typed()
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    model = f"--model=http://127.0.0.1:{port}/v1/models/chat"
+    done = call("chat", model, "--min_new_tokens=3", "--temperature=0", at_terminal=True)
+    manager.stop()
+    answers = said(chat, *QUESTIONS[:2])
+    assert (done.code, done.lines) == (0, [*answers, ""]), "the last is of Ctrl-D"
+    assert "The conversation is kept: ask again, or /save it." in done.err
+    spoken = [
+        f"{who}: {text}"
+        for pair in zip(QUESTIONS, answers, strict=False)
+        for who, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+    assert "\n".join(spoken) in done.err

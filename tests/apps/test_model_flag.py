@@ -55,6 +55,29 @@ def test_the_token_is_sent_and_not_shown(call, server, token_file, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "url, is_warned",
+    [
+        ("http://tflm.invalid:1/v1/models/m", True),
+        ("grpc://tflm.invalid:1/m", True),
+        ("http://127.0.0.1.tflm.invalid:1/v1/models/m", True),
+        ("https://tflm.invalid:1/v1/models/m", False),
+        ("grpcs://tflm.invalid:1/m", False),
+        ("http://127.0.0.1:1/v1/models/m", False),
+        ("http://localhost:1/v1/models/m", False),
+        ("http://[::1]:1/v1/models/m", False),
+    ],
+)
+def test_a_token_without_encryption_is_warned_of(call, token_file, monkeypatch, url, is_warned):
+    monkeypatch.delenv("TFLM_TOKEN", raising=False)
+    words = "The token crosses the network unencrypted"
+    done = call("tag", "--text=a", f"--model={url}", f"--token_file={token_file}")
+    assert (done.code, words in done.err) == (1, is_warned)
+    assert words not in call("tag", "--text=a", f"--model={url}").err, "there is no token"
+    monkeypatch.setenv("TFLM_TOKEN", TOKEN)
+    assert (words in call("tag", "--text=a", f"--model={url}").err) == is_warned
+
+
+@pytest.mark.parametrize(
     "arguments, code, words",
     [
         (["--model={folder}", "--token_file={token}"], 2, "is a folder, which takes no token_file."),

@@ -76,6 +76,14 @@ def test_files_that_cannot_be_used(authority, tmp_path):
                 use()
 
 
+def test_a_key_without_its_certificate(monkeypatch):
+    for files in ({"key_file": "k.pem"}, {}):
+        with pytest.raises(UserError, match=r"the key 'k\.pem' was given without its certificate"):
+            Credentials.find(**files)
+        monkeypatch.setenv("TFLM_KEY_FILE", "k.pem")
+    assert Credentials.find(certificate_file="c.pem").key_file == "k.pem"
+
+
 def test_files_for_both_protocols(authority):
     mine = authority.sign("both")
     credentials = Credentials("", authority.file, mine.certificate, mine.key)

@@ -40,7 +40,7 @@ class Credentials:
             token: "" for none, whatever the environment has.
             token_file: its first token is sent.
         Raises:
-            UserError: a token that is none, or a file that cannot be read.
+            UserError: a token that is none, a file that cannot be read, or a key without its certificate.
         """
         if token is None and token_file:
             token = read_tokens(token_file, "token_file")[0]
@@ -49,12 +49,18 @@ class Credentials:
             token = check_token(token, "TFLM_TOKEN") if token else ""
         elif token:
             check_token(token, "token")
-        return cls(
+        found = cls(
             token,
             ca_file or os.environ.get("TFLM_CA_FILE", ""),
             certificate_file or os.environ.get("TFLM_CERTIFICATE_FILE", ""),
             key_file or os.environ.get("TFLM_KEY_FILE", ""),
         )
+        if found.key_file and not found.certificate_file:
+            raise UserError(
+                f"the key {found.key_file!r} was given without its certificate: give certificate_file or "
+                "TFLM_CERTIFICATE_FILE too, or neither."
+            )
+        return found
 
     def headers(self) -> dict[str, str]:
         """The header that shows the token, under gRPC's lower-case name; empty without one."""

@@ -161,7 +161,9 @@ class _Brakes:
         self._empty = take(self._number, no)
         self._ends: dict[str, str] = {}
         for name, definition in session.signature_defs.items():
-            outputs = [session.graph.get_tensor_by_name(entry.name) for entry in definition.outputs.values()]
+            # A sparse output has no name of its own; a signature of none but those is not ended.
+            names = [entry.name for entry in definition.outputs.values() if entry.name]
+            outputs = [session.graph.get_tensor_by_name(each) for each in names]
             # "Go on" is computed from the outputs: a control dependency on a function without side effects is met
             # before it has run, once TensorFlow has put its body in its place.
             shown = tf.strings.format("{}" * len(outputs), outputs, summarize=1)

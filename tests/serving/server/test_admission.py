@@ -1,20 +1,13 @@
 """So many run, so many wait in the order in which they came, and the next is refused at once."""
 
 import threading
-import time
 
 import pytest
 
+from tests.serving.waiting import until
 from tflm.serving.cancellation import Cancellation
 from tflm.serving.server.admission import Admission, Places
 from tflm.serving.server.status import ServingError
-
-
-def until(check):
-    end = time.monotonic() + 20
-    while not check():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.002)
 
 
 def start(admission, order, name, go_on, cancellation=None):

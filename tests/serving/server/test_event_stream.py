@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from tests.serving.server.writing_models import OWN, ask, serving, until, written
+from tests.serving.server.writing_models import OWN, ask, serving, written
+from tests.serving.waiting import until
 from tflm.decoding import settings_lists
 from tflm.serving.server import event_stream, server_sent_events
 from tflm.serving.server.event_stream import read_rows

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.serving.waiting import until
 from tflm.export.warmup import write_warmup
 from tflm.serving.server import ModelConfig, ModelManager, ServingError
 
@@ -65,13 +66,6 @@ def ask(manager, **which):
 
 def states(manager):
     return {version.number: version.state for version in manager.status("m")}
-
-
-def until(check):
-    end = time.monotonic() + 20
-    while not check():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_a_new_version_takes_over_and_no_request_is_lost(add, managed):

@@ -6,7 +6,8 @@ import json
 import openai
 import pytest
 
-from tests.serving.server.writing_models import OWN, ask, folder, serving, until, written
+from tests.serving.server.writing_models import OWN, ask, folder, serving, written
+from tests.serving.waiting import until
 from tflm.serving.server import ServingOptions, event_stream, openai_api
 from tflm.serving.server.openai_request import read_chat
 from tflm.serving.server.servable import Servable

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
 
+from tflm.export.about import about_signature
 from tflm.export.warmup import WARMUP_FILE, write_warmup
-from tflm.serving.server.servable import Servable
+from tflm.serving.server import BatchingConfig, ServingOptions
+from tflm.serving.server.servable import Servable, tensor_of
+from tflm.serving.server.served_model import ServedModel
 from tflm.serving.server.status import ServingError
 
 
@@ -49,3 +53,57 @@ def test_damaged_warm_up_requests_are_a_reason_not_to_load(tmp_path):
     with pytest.raises(ServingError, match=r"warm-up requests .*truncated record") as caught:
         Servable(path, "m", 1)
     assert caught.value.code == "DATA_LOSS"
+
+
+def test_a_signature_with_a_sparse_output_does_not_keep_the_others_from_being_served(tmp_path):
+    """As models of TensorFlow 1 may have: such an output has no name."""
+    tf1 = tf.compat.v1
+    with tf.Graph().as_default(), tf1.Session() as session:
+        x = tf1.placeholder(tf.int64, [None], "x")
+        double = tf.identity(x + x)
+        sparse = tf.sparse.from_dense(x)
+        told = tf1.saved_model.build_tensor_info
+        builder = tf1.saved_model.Builder(str(tmp_path / "1"))
+        make = tf1.saved_model.build_signature_def
+        definitions = {
+            name: make({"x": told(x)}, {"y": told(output)}, "tensorflow/serving/predict")
+            for name, output in (("double", double), ("sparse", sparse))
+        }
+        builder.add_meta_graph_and_variables(session, ["serve"], definitions)
+        builder.save()
+    values = np.array([3, 4])
+    for batching in (None, BatchingConfig(batch_timeout_micros=0)):
+        servable = Servable(str(tmp_path / "1"), "m", 1, ServingOptions(batching))
+        assert servable.run("double", {"x": values})["y"].tolist() == [6, 8]
+        with pytest.raises(ServingError):
+            servable.run("sparse", {"x": values})
+        servable.close()
+
+
+def test_what_a_model_tells_of_itself_is_asked_once(tmp_path, monkeypatch):
+    tf.saved_model.save(tf.Module(), str(tmp_path / "1"), signatures={"about": about_signature('{"a": 1}')})
+    servable = Servable(str(tmp_path / "1"), "m", 1)
+    assert [ServedModel(servable).config for _ in range(2)] == [{"a": 1}] * 2
+    monkeypatch.setattr(servable, "run", None)
+    assert ServedModel(servable).config == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([["你".encode(), b""], [b"\xff", b"a"]], object),
+        np.array(b"a", object),
+        np.zeros([0, 3], np.float32),
+        np.arange(6, dtype=np.int64).reshape(2, 3).T,
+        np.array([True, False]),
+        np.array(0.5),
+        np.array([1.5, -2], np.float16),
+        np.array([1.5, -2], tf.bfloat16.as_numpy_dtype),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+def test_an_array_as_a_message(array):
+    expected = tf.make_ndarray(tf.make_tensor_proto(array))
+    read = tf.make_ndarray(tensor_pb2.TensorProto.FromString(tensor_of(array).SerializeToString()))
+    assert (read.dtype, read.shape) == (expected.dtype, expected.shape)
+    assert np.array_equal(read, expected)

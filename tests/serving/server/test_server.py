@@ -6,12 +6,12 @@ import http.client
 import json
 import socket
 import threading
-import time
 
 import numpy as np
 import pytest
 
 from tests.serving.conformance import served_model
+from tests.serving.waiting import until
 from tflm.errors import UserError
 from tflm.serving import connect
 from tflm.serving.cancellation import Cancellation
@@ -53,13 +53,6 @@ def waiting(seconds):
 
 def in_flight(manager):
     return manager.status("probe")[0].in_flight
-
-
-def until(check):
-    end = time.monotonic() + 20
-    while not check():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_a_request_that_takes_too_long_is_given_up_and_ended(manager):

@@ -9,7 +9,6 @@ import functools
 import http.client
 import json
 import tempfile
-import time
 
 import tensorflow as tf
 
@@ -74,14 +73,6 @@ def ask(port, body, path="/v1/models/lines:stream", method="POST"):
         return response.status, response.headers, response.read()
     finally:
         connection.close()
-
-
-def until(check):
-    """Waits for what must come."""
-    end = time.monotonic() + 30
-    while not check():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def _spec(name, dtype=tf.string, rank=1):

@@ -242,4 +242,11 @@ def test_a_server_that_asks_for_a_token(visit, site, tmp_path):
         page.reload()
         assert ask(page, QUESTION).startswith("Fresh water")
         assert "sesame" not in str(page.evaluate("JSON.stringify(localStorage)"))
+        path.write_text("another-sesame-sesame\n", encoding="utf-8")
+        lists = "import('/web/server.js').then((s) => Promise.all([s.listModels(), s.listModels()]))"
+        page.evaluate(f"void (window.counts = {lists}.then((each) => each.map((models) => models.length)))")
+        page.fill("#token", "another-sesame-sesame")
+        page.keyboard.press("Enter")
+        assert page.evaluate("window.counts") == [3, 3], "one question was for both"
+        expect(page.get_by_role("dialog")).to_have_count(0)
         page.context.pages[0].close()

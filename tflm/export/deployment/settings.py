@@ -93,13 +93,14 @@ class Settings:
 def settings_for(model: ServedModel) -> Settings:
     """The figures for a model.
 
-    An answer that is written token by token takes seconds: small batches, for which waiting 10 ms is nothing, a short
+    An answer that is written token by token takes seconds: small batches, for which waiting 20 ms is nothing, and
+    enough for those whose answers came together to meet again (with 10 ms they often fall into two batches); a short
     queue, since whoever stands behind four batches waits long, and minutes until a request is given up (the server's
     default of 30 s answers long texts with 504). Others take milliseconds: large batches, and hardly a wait.
     """
     if model.writes:
         return Settings(
-            model, timeout_seconds=300, batch_rows=16, batch_timeout_micros=10_000, max_enqueued_batches=4
+            model, timeout_seconds=300, batch_rows=16, batch_timeout_micros=20_000, max_enqueued_batches=4
         )
     return Settings(
         model, timeout_seconds=30, batch_rows=64, batch_timeout_micros=2_000, max_enqueued_batches=32

@@ -148,5 +148,7 @@ def _has_rows_only(definition: Any) -> bool:
     if any(name.startswith(_STATE) for name in definition.inputs):
         return False
     tensors = [*definition.inputs.values(), *definition.outputs.values()]
+    if not all(tensor.name for tensor in tensors):  # sparse ones have none
+        return False
     shapes = [tensor.tensor_shape for tensor in tensors]
     return all(not shape.unknown_rank and shape.dim and shape.dim[0].size < 0 for shape in shapes)

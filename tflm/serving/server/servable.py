@@ -1,5 +1,6 @@
 """One version of a model, loaded: the graph alone, without the code that made it."""
 
+import functools
 import math
 import os
 import time
@@ -15,12 +16,14 @@ from tflm.export.signatures import compiled_twin
 from tflm.export.warmup import WARMUP_FILE
 from tflm.serving.cancellation import Cancellation
 from tflm.serving.graph_session import GraphSession
+from tflm.serving.local import signature_of
 from tflm.serving.server.admission import Admission
 from tflm.serving.server.batching import Batcher
 from tflm.serving.server.options import ServingOptions
 from tflm.serving.server.request_facts import facts
 from tflm.serving.server.status import ServingError, from_tensorflow, invalid
 from tflm.serving.server.token_limit import check_rows, check_tokens
+from tflm.serving.signature import Signature
 
 if TYPE_CHECKING:
     from tflm.serving.server.metrics import Metrics
@@ -40,6 +43,8 @@ class Servable:
         name, version: under which it is served.
         max_rows: the most rows in a request; None for no limit.
         signature_defs: signature name to its `SignatureDef` message.
+        signatures: signature name to dtypes and shapes of its inputs and outputs.
+        config: kept here by whoever has asked the model for it; None before.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Servable:
         except Exception as error:  # whatever is wrong with a folder must not end the server
             raise from_tensorflow(error) from error
         self.signature_defs = self._session.signature_defs
+        self.config: dict[str, Any] | None = None
         try:
             self._batcher = None if batching is None else Batcher(self._session, batching)
             self._warm_up(path)
@@ -105,6 +111,11 @@ class Servable:
         outputs = self._run(signature, inputs, cancellation or Cancellation())
         self._tell(signature, inputs, outputs, api, time.perf_counter() - started)
         return {name: outputs[name] for name in output_names or sorted(outputs)}
+
+    @functools.cached_property
+    def signatures(self) -> dict[str, Signature]:
+        """See the class."""
+        return {name: signature_of(each) for name, each in sorted(self.signature_defs.items())}
 
     def close(self) -> None:
         """Gives the memory back. Nothing may be running."""
@@ -207,6 +218,13 @@ def array_of(tensor: tensor_pb2.TensorProto) -> np.ndarray:
     return tf.make_ndarray(tensor)
 
 
-def tensor_of(array: np.ndarray) -> Any:
-    """An array as a tensor message."""
-    return tf.make_tensor_proto(array)
+def tensor_of(array: np.ndarray) -> tensor_pb2.TensorProto:
+    """An array, of strings one of bytes, as a tensor message: `tf.make_tensor_proto` in a tenth of its time."""
+    tensor = tensor_pb2.TensorProto(dtype=tf.as_dtype(array.dtype).as_datatype_enum)
+    for size in array.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    if array.dtype == object:
+        tensor.string_val.extend(array.reshape(-1).tolist())
+    else:
+        tensor.tensor_content = array.tobytes()
+    return tensor

@@ -1,6 +1,5 @@
 """A version that is being served as a `tflm.serving.model.Model`, so that `tflm.serving.stream` works in a server."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +8,6 @@ import numpy as np
 from tflm.errors import UserError
 from tflm.serving.about import read_config
 from tflm.serving.cancellation import Cancellation
-from tflm.serving.local import signature_of
 from tflm.serving.server.servable import Servable
 from tflm.serving.server.status import invalid
 from tflm.serving.signature import Signature, find_signature
@@ -39,15 +37,17 @@ class ServedModel:
         self._servable, self._cancellation = servable, cancellation
         self.path, self.max_rows = f"{servable.name}/{servable.version}", servable.max_rows
 
-    @functools.cached_property
+    @property
     def signatures(self) -> Mapping[str, Signature]:
         """Name to dtypes and shapes of inputs and outputs."""
-        return {name: signature_of(each) for name, each in sorted(self._servable.signature_defs.items())}
+        return self._servable.signatures
 
-    @functools.cached_property
+    @property
     def config(self) -> dict[str, Any]:
-        """What the model tells of itself by its signature `about`; empty if it has none."""
-        return read_config(self)
+        """What the model tells of itself by its signature `about`; empty if it has none. It is asked once."""
+        if self._servable.config is None:
+            self._servable.config = read_config(self)
+        return self._servable.config
 
     def predict(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Runs a signature on a batch.

@@ -8,6 +8,7 @@ from starlette.middleware import Middleware
 from tflm.serving.server import event_stream, openai_api
 from tflm.serving.server.access_log import AccessLog
 from tflm.serving.server.bearer import OPEN_PATHS, BearerAuth, BearerInterceptor, TokenFile
+from tflm.serving.server.body_budget import BodyBudget
 from tflm.serving.server.grpc_monitoring import GrpcMonitoring
 from tflm.serving.server.grpc_server import GrpcServer
 from tflm.serving.server.health_routes import health_routes
@@ -76,6 +77,7 @@ class Server:
             everybodys = {*OPEN_PATHS, *open_paths}
             middleware.append(Middleware(BearerAuth, tokens=tokens, open_paths=everybodys))
             interceptors.append(BearerInterceptor(tokens))
+        middleware.append(Middleware(BodyBudget))
         routes = [
             health_routes(self._stopping, metrics, metrics_path),
             event_stream.routes,

@@ -82,11 +82,20 @@ async function request(path, options = {}) {
     if (response.status !== 401) {
       throw new Failure("status", reasonIn(await response.text().catch(rethrow)), response.status);
     }
-    let given = await askForToken(Boolean(token));
-    while (given !== null && !IN_A_HEADER.test(given)) given = await askForToken(true);
-    if (given === null) throw new Failure("token");
-    keepToken(given);
+    if (keptToken() !== token) continue; // another request has been given one meanwhile
+    asked ??= newToken(Boolean(token)).finally(() => (asked = null));
+    if (!(await asked)) throw new Failure("token");
   }
+}
+
+let asked = null; // one question for all requests that wait for a token
+
+/** Whether the user has given one; it is kept. */
+async function newToken(wasRefused) {
+  let given = await askForToken(wasRefused);
+  while (given !== null && !IN_A_HEADER.test(given)) given = await askForToken(true);
+  if (given !== null) keepToken(given);
+  return given !== null;
 }
 
 const rethrow = rethrowAs("broken");

@@ -140,7 +140,8 @@ class _Talk:
         try:
             self._show_answer(question)
         except ServerError as error:
-            note(f"error: {error} The conversation is kept: ask again, or /save it.")
+            words = str(error).removesuffix(".")
+            note(f"error: {words}. The conversation is kept: ask again, or /save it.")
 
     def _show_answer(self, question: str) -> None:
         pieces = self.conversation.ask(question, self.streams)

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from tflm.serving.server import ModelConfig, ModelManager, Server
+from tflm.serving.local import LocalModel
+from tflm.serving.remote import Unavailable
 
 QUESTIONS = ["What is AI?", "你是谁"]
 
@@ -224,34 +225,31 @@ def test_quit(chat, call, monkeypatch):
 
 
 def test_a_server_that_goes_away_does_not_end_the_conversation(chat, call, monkeypatch):
-    manager = ModelManager([ModelConfig("chat", os.path.abspath(chat.model))])
-    manager.start()
-    servers = [Server(manager, rest_port=0, drain_seconds=1.0)]
-    servers[0].start()
-    port = servers[0].rest_port
+    """How a model behind a URL fails is tested with real servers; here it is what the app makes of it."""
+    predict, is_away = LocalModel.predict, False
+
+    def predict_if_there(self, *arguments):
+        if is_away:
+            raise Unavailable("http://h:1/v1/models/m: no server answers there.")
+        return predict(self, *arguments)
 
     def typed():
+        nonlocal is_away
         yield QUESTIONS[0]
-        servers[0].stop()
+        is_away = True
         yield QUESTIONS[1]
-        servers.append(Server(manager, rest_port=port, drain_seconds=1.0))
-        servers[1].start()
+        is_away = False
         yield QUESTIONS[1]
-        servers[1].stop()
         yield "/history"
         raise EOFError
 
     lines = typed()
+    monkeypatch.setattr(LocalModel, "predict", predict_if_there)
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
-    model = f"--model=http://127.0.0.1:{port}/v1/models/chat"
-    done = call("chat", model, "--min_new_tokens=3", "--temperature=0", at_terminal=True)
-    manager.stop()
-    answers = said(chat, *QUESTIONS[:2])
+    done = call("chat", f"--model={chat.model}", "--min_new_tokens=3", "--temperature=0", at_terminal=True)
+    answers = said(chat, *QUESTIONS)
     assert (done.code, done.lines) == (0, [*answers, ""]), "the last is of Ctrl-D"
-    assert "The conversation is kept: ask again, or /save it." in done.err
-    spoken = [
-        f"{who}: {text}"
-        for pair in zip(QUESTIONS, answers, strict=False)
-        for who, text in zip(("user", "assistant"), pair, strict=True)
-    ]
-    assert "\n".join(spoken) in done.err
+    assert "no server answers there. The conversation is kept: ask again, or /save it." in done.err
+    spoken = [text for pair in zip(QUESTIONS, answers, strict=True) for text in pair]
+    told = zip(("user", "assistant") * 2, spoken, strict=True)
+    assert "\n".join(f"{who}: {text}" for who, text in told) in done.err

@@ -7,7 +7,7 @@ import pytest
 from starlette.middleware import Middleware
 
 from tests.serving.conformance import served_model
-from tests.serving.server.test_server import post
+from tests.serving.server.writing_models import ask
 from tests.serving.waiting import until
 from tflm.serving.server import ModelConfig, ModelManager
 from tflm.serving.server.body_budget import BodyBudget
@@ -46,21 +46,21 @@ def begun(port, size, sent):
 
 def test_a_body_beyond_the_budget(port):
     for _ in range(3):
-        status, answer = post(port, body(5001))
-        assert status == 503 and "fill the memory that they may have" in answer["error"]
-        assert post(port, body(5000))[0] == 200, "what was taken has come back"
+        status, _, answer = ask(port, body(5001), PATH)
+        assert status == 503 and "fill the memory that they may have" in json.loads(answer)["error"]
+        assert ask(port, body(5000), PATH)[0] == 200, "what was taken has come back"
 
 
 def test_what_another_request_holds_is_missing_until_it_is_answered(port):
     with begun(port, 4000, 3000) as connection:
-        until(lambda: post(port, body(3000))[0] == 503)
-        assert post(port, body(1500))[0] == 200
+        until(lambda: ask(port, body(3000), PATH)[0] == 503)
+        assert ask(port, body(1500), PATH)[0] == 200
         connection.sendall(body(4000)[3000:])
         assert connection.recv(2**12).startswith(b"HTTP/1.1 200")
-        until(lambda: post(port, body(3000))[0] == 200)
+        until(lambda: ask(port, body(3000), PATH)[0] == 200)
 
 
 def test_what_a_client_that_left_had_sent_comes_back(port):
     with begun(port, 4000, 3000):
-        until(lambda: post(port, body(3000))[0] == 503)
-    until(lambda: post(port, body(5000))[0] == 200)
+        until(lambda: ask(port, body(3000), PATH)[0] == 503)
+    until(lambda: ask(port, body(5000), PATH)[0] == 200)

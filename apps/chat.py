@@ -134,12 +134,11 @@ class _Talk:
             raise UserError(f"{len(self.problems)} lines went wrong; the first is {self.problems[0]}")
 
     def _answer(self, question: str) -> None:
-        if not self.at_terminal:
-            self._show_answer(question)
-            return
         try:
             self._show_answer(question)
         except ServerError as error:
+            if not self.at_terminal:
+                raise
             words = str(error).removesuffix(".")
             note(f"error: {words}. The conversation is kept: ask again, or /save it.")
 

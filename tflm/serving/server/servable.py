@@ -219,7 +219,7 @@ def array_of(tensor: tensor_pb2.TensorProto) -> np.ndarray:
 
 
 def tensor_of(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """An array, of strings one of bytes, as a tensor message: `tf.make_tensor_proto` in a tenth of its time."""
+    """An array, of strings one of bytes, as a tensor message; `tf.make_tensor_proto` takes 4 to 7 times as long."""
     tensor = tensor_pb2.TensorProto(dtype=tf.as_dtype(array.dtype).as_datatype_enum)
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)

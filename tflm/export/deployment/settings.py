@@ -94,7 +94,7 @@ def settings_for(model: ServedModel) -> Settings:
     """The figures for a model.
 
     An answer that is written token by token takes seconds: small batches, for which waiting 20 ms is nothing, and
-    enough for those whose answers came together to meet again (with 10 ms they often fall into two batches); a short
+    enough for those whose answers came together to meet again (docs/serving.md has the sizes that came about); a short
     queue, since whoever stands behind four batches waits long, and minutes until a request is given up (the server's
     default of 30 s answers long texts with 504). Others take milliseconds: large batches, and hardly a wait.
     """

@@ -1,53 +1,71 @@
-"""Talks with an exported model, in the terminal or through a pipe.
+"""Chats with an exported model, in the terminal, a pipe or the browser.
 
-  python -m apps.chat --model=saved_models/chat_demo
-  python -m apps.chat --model=saved_models/chat_demo --text="What is AI?"
-  printf '你是谁\\n/reset\\nWho are you?\\n' | python -m apps.chat --model=saved_models/chat_demo
-  python -m apps.chat --model=saved_models/chat_demo --input=questions.txt --format=json
-  python -m apps.chat --model=saved_models/chat_demo --web
+  tflm chat --model=saved_models/chat_demo
+  tflm chat --model=saved_models/chat_demo --text="What is AI?"
+  printf '你是谁\\n/reset\\nWho are you?\\n' | tflm chat --model=saved_models/chat_demo
+  tflm chat --model=saved_models/chat_demo --input=questions.txt --format=json
+  tflm chat --model=saved_models/chat_demo --web
 
-The model sees what was said before, the oldest turns left out where it has no room; /reset begins anew. One that was
-trained on single questions sees the last one alone. With --input each line is a question that stands alone.
-Commands, in a pipe too:
+The model sees the conversation so far; the oldest turns are dropped when its context is full, and /reset starts a new
+conversation. A model that was trained on single questions sees the last one alone. With --input each line is a
+question by itself. Commands, in a pipe too:
   /help, /set temperature=0.7, /settings, /system TEXT, /history, /reset, /save FILE, /load FILE, /quit
-With --web the conversation is in a browser, until Ctrl-C; this needs: pip install "tflm[serve]"
+With --web the chat page is open until Ctrl-C; this needs: pip install "tflm[serve]"
 """
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from apps.command_line import note, run_app
-from apps.conversation import Conversation
-from apps.items import Item, Printer, answer_items, define_items, read_items
-from apps.text_generation import Generator, define_generation
-from apps.web_chat import serve_page
+from tflm.config import to_dict
 from tflm.errors import UsageError, UserError
-from tflm.serving.remote import ServerError
+from tflm.serving.client.remote import ServerError
+
+from .common.command_line import note, run_app
+from .common.cut_texts import what_was_cut
+from .common.input_rows import Item
+from .common.items import Printer, answer_items, define_items, read_items
+from .common.text_generation import CommandLineGenerator, define_generation, read_setting
+from .common.web_chat import serve_page
+
+if TYPE_CHECKING:
+    from tflm.serving.handle.conversation import Conversation
 
 FLAGS = flags.FlagValues()
-_FIELDS = {"text": "A question."}
+_FIELDS = {"text": "The question."}
 define_generation(FLAGS)
 define_items(FLAGS, _FIELDS, batch_size=1)
 flags.DEFINE_string(
-    "system", "", "Tells the assistant how to be, if it was trained to listen.", flag_values=FLAGS
+    "system",
+    "",
+    "The system message, for models that were trained with one. Example: Answer in one sentence.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_boolean(
-    "stream", None, "Print the answer as it comes. By default where someone looks on.", flag_values=FLAGS
+    "stream",
+    None,
+    "Prints the answer as it is generated. If not given: on in a terminal, off in a pipe.",
+    flag_values=FLAGS,
 )
-flags.DEFINE_boolean("web", False, "A page in the browser in place of the terminal.", flag_values=FLAGS)
+flags.DEFINE_boolean(
+    "web",
+    False,
+    "Opens a chat page in the browser instead of the terminal. Needs tflm[serve].",
+    flag_values=FLAGS,
+)
 
 _HELP = """/set NAME=VALUE  change a setting, such as temperature=0.7
 /settings        show the settings
-/system TEXT     tell the assistant how to be; without a text, nothing any more
-/history         show what was said
-/reset           forget it
-/save FILE       write it to a file, one JSON line
-/load FILE       go on from such a file
-/quit            end
-//TEXT           say something that begins with /"""
+/system TEXT     set the system prompt; without TEXT, remove it
+/history         show the conversation
+/reset           start a new conversation
+/save FILE       save the conversation, one JSON line
+/load FILE       continue a saved conversation
+/quit            exit
+//TEXT           send a text that begins with /"""
 
 
 def main(flag_values: flags.FlagValues) -> None:
@@ -55,7 +73,7 @@ def main(flag_values: flags.FlagValues) -> None:
     if flag_values.web:
         serve_page(flag_values)
         return
-    generator = Generator(flag_values)
+    generator = CommandLineGenerator(flag_values)
     if flag_values.text is not None or flag_values.input not in (None, "-"):
         if flag_values.system:
             raise UsageError(
@@ -64,12 +82,16 @@ def main(flag_values: flags.FlagValues) -> None:
         _answer_each(generator, flag_values)
         return
     at_terminal = sys.stdin is not None and sys.stdin.isatty()
-    conversation = Conversation(generator, flag_values.system)
+    conversation = generator.model.conversation(system=flag_values.system, **generator.given)
     streams = flag_values.stream
     if streams is None:
         streams = at_terminal and sys.stdout.isatty() and flag_values.format == "text"
     talk = _Talk(
-        conversation, Printer(flag_values.format, lambda record: record["answer"]), streams, at_terminal
+        conversation,
+        Printer(flag_values.format, lambda record: record["answer"]),
+        generator.model.config,
+        streams,
+        at_terminal,
     )
     if at_terminal:
         talk.note_once("/help lists the commands, /quit or Ctrl-D ends.")
@@ -84,29 +106,40 @@ def run(argv: Sequence[str] | None = None) -> int:
     return run_app(main, FLAGS, __doc__ or "", argv)
 
 
-def _answer_each(generator: Generator, flag_values: flags.FlagValues) -> None:
-    """Questions that stand alone, in batches; blank ones ask nothing."""
+def _answer_each(generator: CommandLineGenerator, flag_values: flags.FlagValues) -> None:
+    """Independent questions, in batches; blank ones are skipped."""
 
     def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
         questions = [item["text"] for item in items]
         asked = [question for question in questions if question.strip()]
-        answers = iter(generator(asked) if asked else [])
+        answers = iter(generator(asked))
         for question in questions:
-            yield [{"question": question, "answer": next(answers)["text"]}] if question.strip() else []
+            if question.strip():
+                found = next(answers)
+                yield [{"question": question, "answer": found.text, **generator.facts(found)}]
+            else:
+                yield []
 
-    answer_items(flag_values, tuple(_FIELDS), answer, lambda record: record["answer"])
+    config = generator.model.config
+    answer_items(flag_values, tuple(_FIELDS), answer, lambda record: record["answer"], config)
 
 
 class _Talk:
     """A conversation line by line, commands among them."""
 
     def __init__(
-        self, conversation: Conversation, printer: Printer, streams: bool, at_terminal: bool
+        self,
+        conversation: "Conversation",
+        printer: Printer,
+        config: Mapping[str, Any],
+        streams: bool,
+        at_terminal: bool,
     ) -> None:
-        self.conversation, self.printer = conversation, printer
+        self.conversation, self.printer, self.config = conversation, printer, config
         self.streams, self.at_terminal = streams, at_terminal
         self.problems: list[str] = []
         self.num_left_out = 0
+        self.cut_told = False
 
     def go_on(self, items: Iterator[Item]) -> None:
         """Until /quit or the end of the input."""
@@ -126,7 +159,7 @@ class _Talk:
         """What the user should know before it begins."""
         note(text)
         if not self.conversation.remembers:
-            note("Each question stands alone: this model was trained on single ones.")
+            note("Each question is answered without history: this model was trained on single questions.")
 
     def refuse_bad(self) -> None:
         """Raises UserError if a line could not be read or a command failed."""
@@ -143,10 +176,12 @@ class _Talk:
             note(f"error: {words}. The conversation is kept: ask again, or /save it.")
 
     def _show_answer(self, question: str) -> None:
-        pieces = self.conversation.ask(question, self.streams)
         if not self.streams:
-            self.printer.show({"question": question, "answer": "".join(pieces)})
+            answer, truncated = self.conversation.ask(question), self.conversation.truncated
+            truncation = {} if truncated is None else {"truncated": truncated}
+            self.printer.show({"question": question, "answer": answer, **truncation})
         else:
+            pieces = self.conversation.stream(question)
             with (
                 contextlib.closing(pieces),
                 contextlib.suppress(KeyboardInterrupt),
@@ -157,6 +192,9 @@ class _Talk:
         left_out = self.conversation.num_left_out
         if left_out > self.num_left_out:
             note(f"({left_out} of the oldest messages no longer fit)")
+        elif self.conversation.truncated and not left_out and not self.cut_told:
+            note(f"({what_was_cut(self.config)[:-1]})")
+            self.cut_told = True
         self.num_left_out = left_out
 
     def _command(self, item: Item, line: str) -> None:
@@ -170,10 +208,11 @@ class _Talk:
         name, _, rest = line.strip().partition(" ")
         rest, conversation = rest.strip(), self.conversation
         if name == "/settings":
-            note("\n".join(f"{key}={value}" for key, value in conversation.generator.settings.items()))
+            settings = to_dict(conversation.settings.decoding)
+            note("\n".join(f"{key}={value}" for key, value in settings.items()))
         elif name == "/set" and "=" in rest:
             key, _, value = rest.partition("=")
-            conversation.generator.change(key.strip(), value.strip())
+            conversation.set(**{key.strip(): read_setting(key.strip(), value.strip())})
         elif name == "/system":
             conversation.set_system(rest)
         elif name == "/history":

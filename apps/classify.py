@@ -1,55 +1,56 @@
-"""Labels texts, or pairs of texts, with an exported classifier; or with a model that writes, and labels given here.
+"""Classifies texts or pairs of texts, by the labels of a classifier or by labels given here.
 
-  python -m apps.classify --model=saved_models/reviews --text="Fast delivery, good quality"
-  python -m apps.classify --model=saved_models/reviews --input=reviews.txt > labels.txt
-  python -m apps.classify --model=saved_models/reviews --input=reviews.tsv --text_column=review --format=tsv
-  python -m apps.classify --model=saved_models/entailment --text="A dog runs." --text_pair="An animal moves."
-  python -m apps.classify --model=saved_models/chat --text="很好看" --choices=good --choices=bad
-  python -m apps.classify --model=saved_models/gpt --input=reviews.txt --choices=" good" --choices=" bad" \\
+  tflm classify --model=saved_models/reviews --text="Fast delivery, good quality"
+  tflm classify --model=saved_models/reviews --input=reviews.txt > labels.txt
+  tflm classify --model=saved_models/reviews --input=reviews.tsv --text_column=review --format=tsv
+  tflm classify --model=saved_models/entailment --text="A dog runs." --text_pair="An animal moves."
+  tflm classify --model=saved_models/chat --text="很好看" --choices=good --choices=bad
+  tflm classify --model=saved_models/gpt --input=reviews.txt --choices=" good" --choices=" bad" \\
       --prompt="Review: {text}\\nThis film is"
 
-Prints the label and its probability, with a tab between, one line a text and in their order; --top=3 the likeliest
-three. With --format=json or tsv also every label's probability. Of a model with several labels for a text, those that
-reach its threshold stand together.
+Prints the label and its probability, separated by a tab, one line per text and in their order; --top=3 prints the
+three most probable. With --format=json or tsv also the probability of every label, and `truncated`: whether the text is
+longer than the model's maximum length, so that its end was not read. A model with several labels per text prints all
+that reach its threshold.
 
-A model that writes labels texts without having learned any labels: --choices names them, and the probability of each is
-the model's own, exactly, that its text is this one and ends there, if it is one of them. --prompt is what the model
-reads, with the text in the place of {text}; \\n is a line end there. A choice may begin with a space, as a word does
-that goes on after a prompt.
+A generative model classifies without training on labels (zero-shot): --choices names them, and the probability of
+each is the model's own probability of generating exactly this text, normalized over the choices. --prompt is what the
+model reads, with the text in the place of {text}; \\n is a line end there. A choice may begin with a space, as a word
+does in the middle of a sentence.
 """
 
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import flags
 
-from apps.command_line import run_app
-from apps.items import Fields, Record, answer_items, define_items
-from apps.model_flag import define_model, open_model
-from apps.text_generation import with_line_ends
 from tflm.errors import UsageError
 
-if TYPE_CHECKING:
-    from tflm.serving import Model
+from .common.command_line import run_app
+from .common.input_rows import Fields
+from .common.items import Record, answer_items, define_items
+from .common.model_flag import define_model, open_model
+from .common.text_generation import with_line_ends
 
 FLAGS = flags.FlagValues()
 define_model(FLAGS)
-define_items(FLAGS, {"text": "A text to label.", "text_pair": "The second text of a pair."})
+define_items(FLAGS, {"text": "The text to classify.", "text_pair": "The second text of a pair."})
 flags.DEFINE_integer(
-    "top", 1, "How many labels to print, the likeliest first.", lower_bound=1, flag_values=FLAGS
+    "top", 1, "How many labels to print, the most probable first.", lower_bound=1, flag_values=FLAGS
 )
 
 flags.DEFINE_multi_string(
     "choices",
     None,
-    "For a model that writes: a label, as it would write it; give the flag again for each.",
+    "For a generative model: a label, as the model would generate it. Example: good.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "prompt",
     None,
-    "For a model that writes: what it reads, with {text} in it. Default: {text}.",
+    "For a generative model: its prompt, with the text in the place of {text}. If not given: {text}.",
     flag_values=FLAGS,
 )
 
@@ -63,7 +64,7 @@ def main(flag_values: flags.FlagValues) -> None:
     if writes and not choices:
         raise UsageError(
             f"{flag_values.model!r} has learned no labels, it writes: name them, as --choices=good --choices=bad. Or "
-            "try apps.generate."
+            "try tflm generate."
         )
     if choices and not writes:
         raise UsageError(f"{flag_values.model!r} has labels of its own: leave out --choices.")
@@ -72,14 +73,19 @@ def main(flag_values: flags.FlagValues) -> None:
         raise UsageError(f"--text_pair is for a model of pairs; {flag_values.model!r} labels single texts.")
 
     def answer(items: list[Fields]) -> Iterator[list[Record]]:
+        columns = {name: [item[name] for item in items] for name in names}
         if writes:
-            found = _choose(model, [item["text"] for item in items], choices, prompt or "{text}")
+            template = with_line_ends(prompt or "{text}")
+            found = model.choose(columns["text"], choices, prompt=template, batch_size=flag_values.batch_size)
         else:
-            found = _classify(model, {name: [item[name] for item in items] for name in names})
-        for item, record in zip(items, found, strict=True):
-            yield [{**item, **record}]
+            found = model.classify(**columns, batch_size=flag_values.batch_size)
+        for item, each in zip(items, found, strict=True):
+            record = {**item, "label": each.label, "scores": each.scores}
+            yield [record if each.truncated is None else {**record, "truncated": each.truncated}]
 
-    answer_items(flag_values, sorted(names), answer, lambda record: _shown(record, flag_values.top))
+    answer_items(
+        flag_values, sorted(names), answer, lambda record: _shown(record, flag_values.top), model.config
+    )
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -89,31 +95,13 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 def _check_choices(choices: Sequence[str], prompt: str | None) -> None:
     if prompt is not None and not choices:
-        raise UsageError(
-            "--prompt is for a model that writes: give --choices=LABEL for each label beside it."
-        )
+        raise UsageError("--prompt is for generative models: also give --choices=LABEL for each label.")
     if prompt is not None and "{text}" not in prompt:
-        raise UsageError(f"--prompt={prompt!r} has no place for the text: write {{text}} where it stands.")
+        raise UsageError(f"--prompt={prompt!r} lacks a placeholder: write {{text}} where the text goes.")
     if "" in choices:
         raise UsageError("--choices= is empty, and no label: give a text.")
-    if choices and len(set(choices)) < max(2, len(choices)):
+    if choices and len({unicodedata.normalize("NFC", choice) for choice in choices}) < max(2, len(choices)):
         raise UsageError(f"--choices are two labels or more, each once; got {', '.join(choices)}.")
-
-
-def _classify(model: "Model", columns: dict[str, list[str]]) -> Iterator[Record]:
-    """`label` and `scores` of each text, as the model has learned them."""
-    outputs = model.predict("classify", columns)
-    for label, labels, scores in zip(outputs["label"], outputs["labels"], outputs["scores"], strict=True):
-        names = [each.decode("utf-8") for each in labels]
-        yield {"label": label.decode("utf-8"), "scores": dict(zip(names, scores.tolist(), strict=True))}
-
-
-def _choose(model: "Model", texts: Sequence[str], choices: Sequence[str], prompt: str) -> Iterator[Record]:
-    """`label` and `scores` of each text, by what the model gives the choices after the prompt."""
-    prompts = [with_line_ends(prompt).replace("{text}", text) for text in texts]
-    outputs = model.predict("choose", {"text": prompts, "choices": [list(choices)] * len(texts)})
-    for label, scores in zip(outputs["choice"], outputs["probabilities"].tolist(), strict=True):
-        yield {"label": label.decode("utf-8"), "scores": dict(zip(choices, scores, strict=True))}
 
 
 def _shown(record: dict[str, Any], top: int) -> str:

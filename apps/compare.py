@@ -1,13 +1,13 @@
-"""Puts runs side by side: what each cost, and how good it is on its held-out side.
+"""Compares runs: cost, size and metrics on held-out data.
 
-  python -m apps.compare runs/lstm runs/transformer
-  python -m apps.compare runs/lstm runs/transformer --ngram=5 --output=runs/comparison
-  python -m apps.compare runs/* --quick
+  tflm compare runs/lstm runs/transformer
+  tflm compare runs/lstm runs/transformer --ngram=5 --output=runs/comparison
+  tflm compare runs/* --quick
 
-Prints a Markdown table. Loss and perplexity of what writes text are measured anew, with intervals; bits per byte
-compare runs with different tokenizers; "loss vs first" is the difference to the first run over the same tokens.
-Measures of other tasks come from report.json, which apps.evaluate writes. With --output, the table, the same as
-JSON, and all loss curves in one picture go into a folder.
+Prints a table; in a pipe or a file as Markdown. Loss and perplexity of language models are recomputed, with confidence
+intervals; bits per byte compare runs with different tokenizers; "loss vs first" is the difference to the first run over
+the same tokens. Measures of other tasks come from report.json, which tflm evaluate writes. With --output, the table,
+the same as JSON, and all loss curves in one picture go into a folder.
 """
 
 import dataclasses
@@ -22,20 +22,27 @@ from typing import Any
 
 from absl import flags
 
-from apps.command_line import load_tensorflow, note, run_app
-from apps.report_files import read_report
 from tflm.errors import UsageError, UserError
+from tflm.files.writing import whole_file
+
+from .common.command_line import load_tensorflow, note, run_app
+from .common.plugins import define_plugins, use_plugins
+from .common.report_files import check_folder
+from .common.tables import fill, show_table, text_width
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_multi_string(
-    "run", [], "The folder of a run, from apps.train; as often as wanted. The flag's name may be left out.",
+    "run", [], "Folder of a run. The flag's name may be left out: tflm compare runs/a runs/b.",
     flag_values=FLAGS,
 )  # fmt: skip
-flags.DEFINE_bool("quick", False, "Take what the logs say, and measure nothing.", flag_values=FLAGS)
+flags.DEFINE_bool(
+    "quick", False, "Takes the losses from the logs, without evaluating anything.", flag_values=FLAGS
+)
 flags.DEFINE_integer(
     "ngram",
     0,
-    "Adds a Kneser-Ney model over so many tokens, trained and measured on the data of the first run; 0 for none.",
+    "Adds a Kneser-Ney n-gram model of this order, trained and evaluated on the data of the first run. 0 is off. "
+    "Example: 5.",
     lower_bound=0,
     flag_values=FLAGS,
 )
@@ -43,16 +50,21 @@ flags.DEFINE_enum(
     "x", "tokens", ["step", "tokens", "seconds"], "The x axis of the loss curves.", flag_values=FLAGS
 )
 flags.DEFINE_string(
-    "output", None, "Folder for comparison.md, comparison.json and comparison.png.", flag_values=FLAGS
+    "output",
+    None,
+    "Folder for comparison.md, comparison.json and comparison.png; not written if not given.",
+    flag_values=FLAGS,
 )
+define_plugins(FLAGS)
 
 
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
     if not flag_values.run:
-        raise UsageError("the folders of the runs are needed: apps.compare RUN RUN ...")
+        raise UsageError("the folders of the runs are needed: tflm compare RUN RUN ...")
+    use_plugins(flag_values)
     load_tensorflow()
-    from tflm.evaluation import comparison_notes, comparison_table
+    from tflm.evaluation import check_axis, comparison_notes, comparison_table
 
     runs = [_Run(folder, name) for folder, name in zip(flag_values.run, _names(flag_values.run))]
     if flag_values.ngram and not runs[0].is_language_model:
@@ -60,6 +72,9 @@ def main(flag_values: flags.FlagValues) -> None:
             f"--ngram is for language models: the task of {flag_values.run[0]!r} is {runs[0].task_kind!r}. Leave it "
             "out, or name a run of language_modeling first."
         )
+    if flag_values.output:  # what may fail is looked at before the work
+        check_folder(flag_values.output, "cannot write into --output={folder}: {reason}.")
+        check_axis({run.name: run.records for run in runs}, flag_values.x)
     rows, losses = [], {}
     for run in runs:
         note(f"{run.name}: {run.folder}")
@@ -68,10 +83,13 @@ def main(flag_values: flags.FlagValues) -> None:
         rows.append(run.row(losses.get(run.name)))
     if flag_values.ngram:
         rows.append(_ngram(flag_values.ngram, runs[0], losses))
-    rows = _with_differences(rows, losses)
+    rows = _with_differences(rows, losses, runs[0].is_language_model)
     notes = [*comparison_notes(rows), *(text for run in runs for text in run.notes)]
     table = comparison_table(rows, notes)
-    print(table)
+    if sys.stdout.isatty():
+        _show(rows, notes)
+    else:
+        print(table)
     if flag_values.output:
         _write(flag_values, table, rows, notes, runs)
 
@@ -91,7 +109,7 @@ class _Run:
     """
 
     def __init__(self, folder: str, name: str) -> None:
-        from tflm.presets import Experiment
+        from tflm.experiments import Experiment
         from tflm.training import read_log
 
         self.folder, self.name, self.experiment = folder, name, Experiment.open(folder)
@@ -99,7 +117,7 @@ class _Run:
         if not self.experiment.config.data.has_eval:
             raise UserError(f"{folder!r} has no held-out side: data.eval_fraction is 0.")
         if not self.records:
-            raise UserError(f"{folder!r} has no steps yet. `apps.train --workdir={folder}` first.")
+            raise UserError(f"{folder!r} has no steps yet. `tflm train --workdir={folder}` first.")
 
     @property
     def task_kind(self) -> str:
@@ -108,13 +126,14 @@ class _Run:
 
     @property
     def is_language_model(self) -> bool:
-        """Whether every token of the stream is predicted."""
-        return self.task_kind == "language_modeling"
+        """Whether every token of the stream is predicted, as an n-gram model does."""
+        report = self.experiment.task_class.report(self.experiment.config.task)
+        return report is not None and report.baseline == "ngram"
 
     @property
     def writes_text(self) -> bool:
         """Whether its loss is of the tokens of a text."""
-        return self.task_kind in ("language_modeling", "pairs", "chat")
+        return self.experiment.task_class.loss_covers_text
 
     @functools.cached_property
     def trained(self) -> tuple[Any, int]:
@@ -186,8 +205,8 @@ class _Run:
         return last["step"] == config.num_steps or not config.max_eval_batches
 
     def _reported(self, step: int) -> dict[str, Any]:
-        """What apps.evaluate left, if it is of this step."""
-        from tflm.evaluation import reported_measures
+        """What tflm evaluate left, if it is of this step."""
+        from tflm.evaluation import read_report, reported_measures
 
         path = os.path.join(self.folder, "report.json")
         report: dict[str, Any] = read_report(path) if os.path.exists(path) else {}
@@ -198,7 +217,7 @@ class _Run:
             return {name: value for name, value in measures.items() if name not in by_text}
         if report or not self.writes_text:
             found = f"report.json is of step {report.get('step')}" if report else "there is no report.json"
-            command = f"apps.evaluate --workdir={self.folder}"
+            command = f"tflm evaluate --workdir={self.folder}"
             self.notes.append(f"{self.name}: {found}; `{command}` measures step {step}.")
         return {}
 
@@ -234,21 +253,31 @@ def _ngram(order: int, run: _Run, losses: dict[str, Any]) -> Any:
     )
 
 
-def _with_differences(rows: Sequence[Any], losses: dict[str, Any]) -> list[Any]:
+def _with_differences(rows: Sequence[Any], losses: dict[str, Any], is_language_model: bool) -> list[Any]:
     """Adds `loss_vs_first` to each language model that was measured over the first one's tokens."""
     from tflm.evaluation import loss_difference
 
     first = rows[0]
-    told = [first]
+    found = [first]
     for row in rows[1:]:
         ids = (row.task, row.held_out_id, row.tokenizer_id)
-        if first.task == "language_modeling" and ids == (first.task, first.held_out_id, first.tokenizer_id):
+        if is_language_model and ids == (first.task, first.held_out_id, first.tokenizer_id):
             pair = [losses[name] for name in (row.name, first.name) if name in losses]
             if len(pair) == 2 and len(pair[0]) == len(pair[1]):  # with marks of documents or without
                 difference = {"loss_vs_first": loss_difference(*pair)}
                 row = dataclasses.replace(row, measures={**row.measures, **difference})
-        told.append(row)
-    return told
+        found.append(row)
+    return found
+
+
+def _show(rows: Sequence[Any], notes: Sequence[str]) -> None:
+    """The table and the notes on a terminal."""
+    from tflm.evaluation import comparison_cells, interval_note
+
+    header, *lines = comparison_cells(rows)
+    show_table(header, lines)
+    for text in (*interval_note(rows), *notes):
+        print("\n" + fill(text, text_width(100)))
 
 
 def _write(
@@ -257,18 +286,25 @@ def _write(
     from tflm.evaluation import Interval, comparison_record, plot_comparison
 
     folder = flag_values.output
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, "comparison.md"), "w", encoding="utf-8") as file:
-            file.write(table + "\n")
-        with open(os.path.join(folder, "comparison.json"), "w", encoding="utf-8") as file:
-            json.dump(comparison_record(rows, notes), file, indent=2, ensure_ascii=False)
-    except OSError as error:
-        raise UserError(f"cannot write into --output={folder}: {error.strerror}.") from error
     levels = {row.name: row.measures["loss"] for row in rows[len(runs) :]}
     levels = {name: loss.mean if isinstance(loss, Interval) else loss for name, loss in levels.items()}
     plot = os.path.join(folder, "comparison.png")
-    plot_comparison({run.name: run.records for run in runs}, plot, flag_values.x, levels)
+    try:
+        with (
+            whole_file(os.path.join(folder, "comparison.md")) as aside,
+            open(aside, "w", encoding="utf-8") as file,
+        ):
+            file.write(table + "\n")
+        with (
+            whole_file(os.path.join(folder, "comparison.json")) as aside,
+            open(aside, "w", encoding="utf-8") as file,
+        ):
+            json.dump(comparison_record(rows, notes), file, indent=2, ensure_ascii=False)
+        drawn = plot_comparison({run.name: run.records for run in runs}, plot, flag_values.x, levels)
+    except OSError as error:
+        raise UserError(f"cannot write into --output={folder}: {error.strerror}.") from error
+    if notice := drawn.notice(plot):
+        note(notice)
     note(f"comparison.md, comparison.json and comparison.png are in {folder}")
 
 

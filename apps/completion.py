@@ -1,40 +1,63 @@
-"""Prints a script that completes the console scripts, their flags and the values of these in a shell.
+"""Prints a script that completes commands, flags and values in a shell.
 
-  source <(python -m apps.completion bash)
-  python -m apps.completion bash > ~/.tflm_completion; echo 'source ~/.tflm_completion' >> ~/.bashrc
-  python -m apps.completion zsh > "${fpath[1]}/_tflm"
-  python -m apps.completion fish > ~/.config/fish/conf.d/tflm.fish
+  tflm completion bash > ~/.tflm_completion; echo 'source ~/.tflm_completion' >> ~/.bashrc
+  tflm completion zsh > "${fpath[1]}/_tflm"
+  tflm completion fish > ~/.config/fish/completions/tflm.fish
+  source <(tflm completion bash)
 
-After `tflm-train --` the Tab key shows its flags; after `tflm-evaluate --split=` what it may be; after a flag that is
-a text, such as --workdir=, files and folders. Print it anew after an update.
+The last one is for the current bash alone. After `tflm tr` the Tab key completes the command, after `tflm train --` its
+flags, after `tflm evaluate --split=` the values of a flag, after --workdir= files and folders. Print the script again
+after an update of tflm.
 """
 
+import argparse
 import importlib
-import pkgutil
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
-import apps
-from apps.command_line import run_app
 from tflm.errors import UsageError
 
+from .common.command_line import flag_help, run_app
+from .main import COMMANDS, summary
+
+SHELLS = ("bash", "zsh", "fish")
 FLAGS = flags.FlagValues()
 flags.DEFINE_enum(
-    "shell", None, ["bash", "zsh", "fish"], "Which shell; also without '--shell='.", flag_values=FLAGS
+    "shell",
+    None,
+    SHELLS,
+    "The shell. The flag's name may be left out: tflm completion zsh.",
+    flag_values=FLAGS,
 )
 
-_WITHOUT_SCRIPT = ("demo",)
+_EQUALS_SIGN_IN_BASH = """
+# bash passes --flag=value as three words, shtab's function reads --flag value: leave out the words "=".
+_tflm() {
+  local -a words=("${COMP_WORDS[@]}") kept=()
+  local place current=$COMP_CWORD
+  for place in "${!words[@]}"; do
+    if [[ ${words[place]} != "=" || $place -eq 0 ]]; then kept+=("${words[place]}")
+    elif [[ $place -eq $COMP_CWORD ]]; then kept+=("")
+    elif [[ $place -lt $COMP_CWORD ]]; then current=$((current - 1))
+    fi
+  done
+  local COMP_CWORD=$current
+  local -a COMP_WORDS=("${kept[@]}")
+  _shtab_tflm "$@"
+}
+complete -o bashdefault -F _tflm tflm
+"""
 
 
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
     if not flag_values.shell:
-        raise UsageError("which shell? One of bash, zsh and fish, such as `python -m apps.completion bash`.")
-    write = {"bash": bash_script, "zsh": zsh_script, "fish": fish_script}[flag_values.shell]
-    print(write(find_flags()), end="")
+        raise UsageError(f"which shell? One of {', '.join(SHELLS)}, such as `tflm completion bash`.")
+    print(script(flag_values.shell))
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -45,127 +68,61 @@ def run(argv: Sequence[str] | None = None) -> int:
     return run_app(main, FLAGS, __doc__ or "", arguments)
 
 
-def find_flags() -> dict[str, flags.FlagValues]:
-    """Console script to its flags, for every app that has one."""
-    found = {}
-    for module in pkgutil.iter_modules(apps.__path__, "apps."):
-        name = module.name.removeprefix("apps.")
-        app = importlib.import_module(module.name)
-        if hasattr(app, "run") and hasattr(app, "FLAGS") and name not in _WITHOUT_SCRIPT:
-            found[f"tflm-{name}"] = app.FLAGS
-    return found
+def script(shell: str) -> str:
+    """The script of one of SHELLS, written by shtab (https://github.com/iterative/shtab)."""
+    import shtab
+
+    text = str(shtab.complete(command_parser("=" if shell == "zsh" else ""), shell, root_prefix="tflm"))
+    return text + _EQUALS_SIGN_IN_BASH if shell == "bash" else text
 
 
-def flag_words(flag: flags.Flag) -> list[str]:
-    """How a flag is written, with a "=" where a value follows.
+def command_parser(equals_sign: str = "") -> argparse.ArgumentParser:
+    """The commands and their flags as argparse has them, which shtab reads.
 
-    >>> flag_words(FLAGS["shell"])
-    ['--shell=']
+    Args:
+        equals_sign: behind the name of a flag that takes a value. zsh completes `--flag=value` where it is "=".
     """
-    return [f"--{flag.name}", f"--no{flag.name}"] if flag.boolean else [f"--{flag.name}="]
+    parser = argparse.ArgumentParser("tflm")
+    parser.add_argument("--version", action="version", help="print the version")
+    commands = parser.add_subparsers()
+    for name in COMMANDS:
+        command = commands.add_parser(name, help=_percent(summary(name)), description=_percent(summary(name)))
+        values = importlib.import_module(f"{__package__}.{name}").FLAGS
+        for flag in (values[each] for each in values):
+            _add_flag(command, flag, equals_sign)
+        if name == "completion":
+            command.add_argument("SHELL", nargs="?", choices=SHELLS, help="the shell")
+        if name == "compare":
+            _complete_files(command.add_argument("RUN", nargs="*", help="the folder of a run"))
+    return parser
 
 
-def choices(flag: flags.Flag) -> list[str] | None:
-    """What a flag's value may be; None where it may be a file, empty where nothing is known of it."""
-    if isinstance(flag.parser, flags.EnumParser):
-        return list(flag.parser.enum_values)
+def _add_flag(command: argparse.ArgumentParser, flag: flags.Flag, equals_sign: str) -> None:
+    described: dict[str, Any] = {"help": _percent(flag_help(flag)), "dest": flag.name}
+    if flag.boolean:
+        for form in (f"--{flag.name}", f"--no{flag.name}"):
+            command.add_argument(form, action="store_true", **described)
+        return
+    many = isinstance(flag, flags.MultiFlag | flags.MultiEnumClassFlag)
+    described["action"] = "append" if many else "store"
     is_number = isinstance(flag.parser, flags.IntegerParser | flags.FloatParser)
-    return [] if is_number or flag.boolean else None
+    if hasattr(flag.parser, "enum_values"):  # absl's EnumParser, and parsers that know their values
+        described["choices"] = list(flag.parser.enum_values)
+    action = command.add_argument(f"--{flag.name}{equals_sign}", **described)
+    if not is_number and "choices" not in described:
+        _complete_files(action)
 
 
-def bash_script(found: dict[str, flags.FlagValues]) -> str:
-    """For bash 4 or later. "=" parts words there, so that `--split=ev` comes as three."""
-    words, values = [], []
-    for script, flag_values in found.items():
-        names = [word for name in sorted(flag_values) for word in flag_words(flag_values[name])]
-        words.append(f"    {script}) words={_quoted(' '.join(['--help', *names]))} ;;")
-        for name in sorted(flag_values):
-            known = choices(flag_values[name])
-            if known is not None and not flag_values[name].boolean:
-                values.append(f"    {_quoted(f'{script} --{name}')}) words={_quoted(' '.join(known))} ;;")
-    return _BASH.format(words="\n".join(words), values="\n".join(values), scripts=" ".join(found))
+def _complete_files(action: argparse.Action) -> None:
+    import shtab
+
+    fish = "(__fish_complete_path (commandline -ct | string replace -r '^--[^=]*=' ''))"
+    action.complete = {**shtab.FILE, "fish": fish}  # type: ignore[attr-defined]
 
 
-_BASH = """# Completion of tflm's console scripts, for bash.
-_tflm() {{
-  local script="${{COMP_WORDS[0]##*/}}" word="${{COMP_WORDS[COMP_CWORD]}}" flag= words=
-  local before="${{COMP_WORDS[COMP_CWORD-1]}}"
-  if [[ $word == "=" ]]; then flag=$before word=
-  elif [[ $before == "=" ]]; then flag="${{COMP_WORDS[COMP_CWORD-2]}}"
-  elif [[ $before == --* && $word != -* ]]; then flag=$before
-  fi
-  COMPREPLY=()
-  if [[ -z $flag ]]; then
-    case $script in
-{words}
-    esac
-    COMPREPLY=($(compgen -W "$words" -- "$word"))
-    [[ ${{#COMPREPLY[@]}} -eq 1 && $COMPREPLY == *= ]] && compopt -o nospace 2>/dev/null
-    return 0
-  fi
-  case "$script $flag" in
-{values}
-    *) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$word"); return 0 ;;
-  esac
-  COMPREPLY=($(compgen -W "$words" -- "$word"))
-}}
-complete -F _tflm {scripts}
-"""
-
-
-def zsh_script(found: dict[str, flags.FlagValues]) -> str:
-    """A function for `_arguments`."""
-    lines = [f"#compdef {' '.join(found)}", "", 'case "$service" in']
-    for script, flag_values in found.items():
-        specs = ["'--help[show the help]'"]
-        for name in sorted(flag_values):
-            flag = flag_values[name]
-            what = _escaped(_help(flag), "[]:")
-            known = choices(flag)
-            if flag.boolean:
-                specs += [_quoted(f"{word}[{what}]") for word in flag_words(flag)]
-            else:
-                values = "_files" if known is None else f"({' '.join(known)})" if known else " "
-                repeated = "*" if isinstance(flag, flags.MultiFlag) else ""
-                specs.append(_quoted(f"{repeated}--{name}=[{what}]:{name}:{values}"))
-        lines += [f"  {script})", "    _arguments \\", *(f"      {spec} \\" for spec in specs), "      ;;"]
-        lines[-2] = lines[-2].removesuffix(" \\")
-    return "\n".join([*lines, "esac", ""])
-
-
-def fish_script(found: dict[str, flags.FlagValues]) -> str:
-    """A `complete` a flag."""
-    lines = ["# Completion of tflm's console scripts, for fish."]
-    for script, flag_values in found.items():
-        lines += [f"complete -c {script} -f", f"complete -c {script} -l help -d 'show the help'"]
-        for name in sorted(flag_values):
-            flag = flag_values[name]
-            known, what = choices(flag), f"-d {_quoted(_help(flag), fish=True)}"
-            if flag.boolean:
-                lines += [f"complete -c {script} -l {word[2:]} {what}" for word in flag_words(flag)]
-            elif known is None:
-                lines.append(f"complete -c {script} -l {name} -r -F {what}")
-            else:
-                values = f"-a {_quoted(' '.join(known), fish=True)} " if known else ""
-                lines.append(f"complete -c {script} -l {name} -x {values}{what}")
-    return "\n".join([*lines, ""])
-
-
-def _help(flag: flags.Flag) -> str:
-    """On one line, without what absl adds: the choices, and that a flag may be repeated."""
-    text = re.sub(r"^<[^>]*>: |; repeat this option to specify a list of values$", "", flag.help or "")
-    return " ".join(text.split())
-
-
-def _escaped(text: str, characters: str) -> str:
-    return "".join(f"\\{each}" if each in characters + "\\" else each for each in text)
-
-
-def _quoted(text: str, fish: bool = False) -> str:
-    """In single quotes; fish escapes inside them, the others leave them for a moment."""
-    if fish:
-        return "'" + _escaped(text, "'") + "'"
-    return "'" + text.replace("'", "'\\''") + "'"
+def _percent(text: str) -> str:
+    """argparse fills in %(default)s; a percent sign is written twice."""
+    return re.sub("%", "%%", text)
 
 
 if __name__ == "__main__":

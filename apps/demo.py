@@ -1,11 +1,14 @@
-"""The whole road in some ten minutes: dialogues, vocabulary, training, SavedModel, conversation.
+"""Trains a small chat model, exports it and asks it five questions.
 
   make demo
-  python -m apps.demo
-  python -m apps.demo --overwrite
-  python -m apps.demo --preset=tiny_chat --workdir=runs/tiny_chat --output=saved_models/tiny_chat/1
+  tflm demo
+  tflm demo --budget=long
+  tflm demo --overwrite
+  tflm demo --preset=tiny_chat
 
-A second run finds what is done; --overwrite begins again. Interrupted anywhere, the next run goes on.
+--budget=short trains for two to six minutes on two cores, depending on the processor; --budget=long trains a larger
+model for seven to twenty. A second call finds what is done; --overwrite starts again. An interrupted call is continued
+by the next.
 """
 
 import json
@@ -17,17 +20,34 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from apps.command_line import load_tensorflow, note, run_app
 from tflm.errors import UsageError, UserError
 
+from .common.command_line import load_tensorflow, note, run_app
+
+BUDGETS = {"short": "chat_demo", "long": "chat_demo_long"}
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("preset", "chat_demo", "The recipe.", flag_values=FLAGS)
-flags.DEFINE_string("workdir", "runs/chat_demo", "The run's folder.", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "budget",
+    "short",
+    list(BUDGETS),
+    "Training budget: the recipe chat_demo (15 TFLOP) or chat_demo_long (85 TFLOP).",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string(
-    "output", "saved_models/chat_demo/1", "The SavedModel, with its version.", flag_values=FLAGS
+    "preset",
+    None,
+    "Instead of --budget: name of a recipe, as tflm train --list_presets prints them.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string("workdir", None, "Folder of the run; runs/RECIPE if not given.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "output",
+    None,
+    "The export with its version: saved_models/NAME/VERSION; saved_models/RECIPE/1 if not given.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_boolean(
-    "overwrite", False, "Remove the run and the SavedModel and begin again.", flag_values=FLAGS
+    "overwrite", False, "Removes the run and the export and starts again.", flag_values=FLAGS
 )
 
 QUESTIONS = ("What is AI?", "Are you a robot?", "Tell me a joke", "什么是ai", "你是谁?")
@@ -36,16 +56,20 @@ QUESTIONS = ("What is AI?", "Are you a robot?", "Tell me a joke", "什么是ai",
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
     load_tensorflow()
-    from apps.export import export
-    from apps.train import train
+    from tflm.experiments import Experiment
+    from tflm.experiments.export_run import is_published
     from tflm.export.versions import split_output
-    from tflm.presets import Experiment, load_preset
-    from tflm.presets.publish import is_published
+    from tflm.recipes import load_preset
 
-    workdir, output = flag_values.workdir, flag_values.output
+    from .export import export
+    from .train import train
+
+    name = flag_values.preset or BUDGETS[flag_values.budget]
+    workdir = flag_values.workdir or f"runs/{name}"
+    output = flag_values.output or f"saved_models/{name}/1"
     if split_output(output)[1] is None:
         raise UsageError(f"--output={output}: give a version too, such as {os.path.join(output, '1')}.")
-    config = load_preset(flag_values.preset)
+    config = load_preset(name)
     if flag_values.overwrite and os.path.exists(os.path.join(output, "saved_model.pb")):
         shutil.rmtree(output)
     note("== 1 to 4: dialogues, vocabulary, training, perplexity")
@@ -57,7 +81,7 @@ def main(flag_values: flags.FlagValues) -> None:
         export(workdir, output)
     note("\n== a conversation with it")
     _converse(output)
-    print(f"\nGo on talking to it:  {_python()} -m apps.chat --model={os.path.dirname(output)}")
+    print(f"\nContinue the conversation:  {_python()} -m tflm chat --model={os.path.dirname(output)}")
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -67,11 +91,11 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 def _converse(model: str) -> None:
     """Asks the SavedModel, in a process of its own that sees nothing of this one."""
-    command = [sys.executable, "-m", "apps.chat", f"--model={model}", "--format=json"]
+    command = [sys.executable, "-m", "tflm", "chat", f"--model={model}", "--format=json"]
     questions = "\n".join(QUESTIONS)
     done = subprocess.run(command, input=questions, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
-        raise UserError(f"apps.chat failed: {done.stderr.strip()[-500:]}")
+        raise UserError(f"tflm chat failed: {done.stderr.strip()[-500:]}")
     for line in done.stdout.splitlines():
         record = json.loads(line)
         print(f"> {record['question']}\n  {record['answer']}")

@@ -1,40 +1,44 @@
-"""Vectors of texts from an exported model, and what can be done with them.
+"""Embeds texts: vectors, semantic search, near-duplicates, keywords, retrieval metrics.
 
-  python -m apps.embed --model=saved_models/sentences --input=texts.txt --output=vectors.npy
-  python -m apps.embed --model=saved_models/sentences --input=questions.txt --query="怎么退货？" --top=3
-  python -m apps.embed --model=saved_models/sentences --input=questions.txt --duplicates=0.95
-  python -m apps.embed --model=saved_models/sentences --text="A language model learns words." --keywords=3
-  python -m apps.embed --model=saved_models/sentences --input=sts.tsv --scores_column=score
-  python -m apps.embed --model=saved_models/sentences --input=faq.tsv --retrieval
+  tflm embed --model=saved_models/sentences --input=texts.txt --output=vectors.npy
+  tflm embed --model=saved_models/sentences --input=questions.txt --query="怎么退货？" --top=3
+  tflm embed --model=saved_models/sentences --input=questions.txt --duplicates=0.95
+  tflm embed --model=saved_models/sentences --text="A language model learns words." --keywords=3
+  tflm embed --model=saved_models/sentences --input=sts.tsv --scores_column=score
+  tflm embed --model=saved_models/sentences --input=faq.tsv --retrieval
 
 Prints the numbers of each text's vector in a line, with tabs between, in the order of the texts; or, one at a time:
 
   --output      all vectors into a NumPy file, float32 [texts, numbers]
   --query       the lines most similar to it: similarity, line number, text
   --duplicates  pairs of lines that are at least so similar: similarity, both line numbers, both texts
-  --keywords    for each text so many of its words and pairs of words, in Chinese of its two to four characters
+  --keywords    for each text the most representative words and pairs of words, in Chinese of two to four characters
   --scores_column  of a table with pairs of texts and a score: Spearman's correlation of similarity and score
   --retrieval   of a table with texts and their answers, text_pair: how often an answer is the most similar to its text,
                 or among the first 5 or 10, of all answers of the table; and the mean reciprocal rank
 
-A similarity is a cosine, from -1 to 1. Lines that cannot be read are left out of what is computed over all lines.
+A similarity is a cosine, from -1 to 1, of texts in NFC. Lines that cannot be read are left out of what is computed over
+all lines.
 """
 
 import contextlib
+import dataclasses
 import math
 import os
-import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
-from tqdm import tqdm
 
-from apps.command_line import run_app
-from apps.items import Item, Printer, answer_items, define_items, read_items
-from apps.model_flag import define_model, open_model
 from tflm.errors import UsageError, UserError
+from tflm.progress import ProgressBar
+
+from .common.command_line import run_app
+from .common.input_rows import Item, bad_lines
+from .common.items import Printer, answer_items, define_items, read_items
+from .common.model_flag import define_model, open_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,27 +48,48 @@ EmbedFn = Callable[[Sequence[str]], "np.ndarray"]
 
 FLAGS = flags.FlagValues()
 define_model(FLAGS)
-define_items(FLAGS, {"text": "A text."})
-flags.DEFINE_string("output", None, "A file that ends in .npy, for all vectors.", flag_values=FLAGS)
-flags.DEFINE_string("query", None, "Rank the lines by their similarity to this text.", flag_values=FLAGS)
-flags.DEFINE_integer("top", 10, "With --query: how many lines.", lower_bound=1, flag_values=FLAGS)
+define_items(FLAGS, {"text": "The text to embed."})
+flags.DEFINE_string(
+    "output",
+    None,
+    "Writes all vectors to this NumPy file, float32 [texts, dimensions]. Example: vectors.npy.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "query", None, "Semantic search: ranks the lines by their similarity to this text.", flag_values=FLAGS
+)
+flags.DEFINE_integer("top", 10, "With --query: how many lines to print.", lower_bound=1, flag_values=FLAGS)
 flags.DEFINE_float(
     "duplicates",
     None,
-    "Find pairs of lines that are at least so similar, such as 0.95.",
+    "Finds pairs of lines with at least this cosine similarity. Example: 0.95.",
     lower_bound=0.0,
     upper_bound=1.0,
     flag_values=FLAGS,
 )
-flags.DEFINE_integer("keywords", None, "How many for each text.", lower_bound=1, flag_values=FLAGS)
-flags.DEFINE_string(
-    "scores_column", None, "Measure by the scores in this column of the table.", flag_values=FLAGS
+flags.DEFINE_integer(
+    "keywords",
+    None,
+    "Extracts this many keywords from each text. Example: 5.",
+    lower_bound=1,
+    flag_values=FLAGS,
 )
-flags.DEFINE_boolean("retrieval", False, "Measure how texts find their text_pair.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "scores_column",
+    None,
+    "Column with scores of pairs: prints Spearman's correlation of similarity and score.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_boolean(
+    "retrieval",
+    False,
+    "Prints recall and mean reciprocal rank of finding each text's text_pair among all of the table.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string(
     "text_pair_column",
     "text_pair",
-    "With --scores_column and --retrieval: where the second text of each pair is.",
+    "With --scores_column and --retrieval: the column with the second text of each pair.",
     flag_values=FLAGS,
 )
 
@@ -84,7 +109,11 @@ def main(flag_values: flags.FlagValues) -> None:
         raise UsageError(f"--{given[0]} and --{given[1]} are two different things to do: give one of them.")
     if flag_values.output is not None and not flag_values.output.endswith(".npy"):
         raise UsageError(f"--output={flag_values.output} must end in .npy; it is for NumPy.")
-    (modes[given[0]] if given else _print_vectors)(flag_values, _embedder(flag_values))
+    embed_fn = _embedder(flag_values)
+    if given in ([], ["output"]):
+        (modes[given[0]] if given else _print_vectors)(flag_values, embed_fn)
+    else:
+        modes[given[0]](flag_values, _of_nfc(embed_fn))
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -93,21 +122,19 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _embedder(flag_values: flags.FlagValues) -> EmbedFn:
-    """One text or more to float32 [N, D]: those of like length together, and each text once."""
+    """One text or more to float32 [N, D]."""
     model, batch_size = open_model(flag_values, "embed"), flag_values.batch_size
-    import numpy as np
 
-    def embed(texts: Sequence[str]) -> np.ndarray:
-        distinct = sorted(set(texts), key=lambda text: (len(text), text))
-        begins = range(0, len(distinct), batch_size)
-        parts = [
-            model.predict("embed", {"text": distinct[begin : begin + batch_size]})["embedding"]
-            for begin in tqdm(begins, unit=" batches", delay=2, disable=not sys.stderr.isatty())
-        ]
-        places = {text: place for place, text in enumerate(distinct)}
-        return np.concatenate(parts)[[places[text] for text in texts]].astype(np.float32)
+    def embed(texts: Sequence[str]) -> "np.ndarray":
+        with ProgressBar("embedding", "texts") as bar:
+            return model.embed(list(texts), batch_size=batch_size, progress_fn=bar.update)
 
     return embed
+
+
+def _of_nfc(embed_fn: EmbedFn) -> EmbedFn:
+    """What is compared is in NFC, so that equal texts are equal to a model of bytes, too."""
+    return lambda texts: embed_fn([unicodedata.normalize("NFC", text) for text in texts])
 
 
 def _print_vectors(flag_values: flags.FlagValues, embed_fn: EmbedFn) -> None:
@@ -126,7 +153,7 @@ def _print_vectors(flag_values: flags.FlagValues, embed_fn: EmbedFn) -> None:
 
 
 def _keywords(flag_values: flags.FlagValues, embed_fn: EmbedFn) -> None:
-    from tflm.evaluation.keywords import find_keywords
+    from tflm.retrieval.keywords import find_keywords
 
     def answer(items: list[dict[str, str]]) -> Iterator[list[Record]]:
         texts = [item["text"] for item in items]
@@ -158,7 +185,7 @@ def _write(flag_values: flags.FlagValues, embed_fn: EmbedFn) -> None:
 
 
 def _rank(flag_values: flags.FlagValues, embed_fn: EmbedFn) -> None:
-    from tflm.evaluation.retrieval import nearest
+    from tflm.evaluation.metrics.retrieval import nearest
 
     items = _Items(read_items(flag_values, ("text",)))
     vectors = embed_fn([*items.column("text"), flag_values.query])
@@ -172,7 +199,7 @@ def _rank(flag_values: flags.FlagValues, embed_fn: EmbedFn) -> None:
 
 
 def _find_duplicates(flag_values: flags.FlagValues, embed_fn: EmbedFn) -> None:
-    from tflm.evaluation.retrieval import near_duplicates
+    from tflm.evaluation.metrics.retrieval import near_duplicates
 
     items = _Items(read_items(flag_values, ("text",)))
     texts = items.column("text")
@@ -191,7 +218,7 @@ def _find_duplicates(flag_values: flags.FlagValues, embed_fn: EmbedFn) -> None:
 
 
 def _measure_scores(flag_values: flags.FlagValues, embed_fn: EmbedFn) -> None:
-    from tflm.evaluation.retrieval import spearman
+    from tflm.evaluation.metrics.retrieval import spearman
 
     items = _Items(_table(flag_values, ("text", "text_pair", "scores")), numbers="scores")
     one, other = (embed_fn(items.column(name)) for name in ("text", "text_pair"))
@@ -201,7 +228,7 @@ def _measure_scores(flag_values: flags.FlagValues, embed_fn: EmbedFn) -> None:
 
 
 def _measure_retrieval(flag_values: flags.FlagValues, embed_fn: EmbedFn) -> None:
-    from tflm.evaluation.retrieval import measure_retrieval
+    from tflm.evaluation.metrics.retrieval import measure_retrieval
 
     items = _Items(_table(flag_values, ("text", "text_pair")))
     measures = measure_retrieval(items.column("text"), items.column("text_pair"), embed_fn)
@@ -233,8 +260,7 @@ class _Items:
 
     def line(self, place: int) -> int:
         """The number of a line in the input, from 1."""
-        number = re.search(r"line (\d+)$", self.good[place].place)
-        return int(number[1]) if number else 1
+        return self.good[place].line
 
     def tell_bad(self) -> None:
         """Says at the end that lines were left out.
@@ -243,9 +269,10 @@ class _Items:
             UserError: there were such lines.
         """
         if self.bad:
+            num_lost, first = bad_lines(self.bad)
             raise UserError(
-                f"{len(self.bad)} of {len(self.bad) + len(self.good)} lines could not be read and are left out; the "
-                f"first is {self.bad[0].place}: {self.bad[0].problem}"
+                f"{num_lost} of {num_lost + len(self.good)} lines could not be read and are left out; the first is "
+                f"{first}"
             )
 
 
@@ -255,7 +282,8 @@ def _with_number(item: Item, name: str) -> Item:
             return item
     except ValueError:
         pass
-    return Item(item.place, {}, f"expected a number as its score; got {item.fields[name]!r}.")
+    problem = f"expected a number as its score; got {item.fields[name]!r}."
+    return dataclasses.replace(item, fields={}, problem=problem)
 
 
 def _table(flag_values: flags.FlagValues, names: Sequence[str]) -> Iterator[Item]:
@@ -269,7 +297,7 @@ def _table(flag_values: flags.FlagValues, names: Sequence[str]) -> Iterator[Item
     own = flags.FlagValues()
     define_items(own, dict.fromkeys(names, ""))
     own.mark_as_parsed()
-    for flag in ("input", "offset", "limit", *(f"{name}_column" for name in names)):
+    for flag in ("input", "input_format", "offset", "limit", *(f"{name}_column" for name in names)):
         own[flag].value = flag_values[flag].value
     return read_items(own, names)
 

@@ -1,106 +1,145 @@
-"""Measures a run, or an export, on its held-out side, on its test side, or on a file.
+"""Evaluates a run or an export on held-out data, on test data or on a file.
 
-  python -m apps.evaluate --workdir=runs/tiny
-  python -m apps.evaluate --workdir=runs/summarizer --limit=200 --examples=5
-  python -m apps.evaluate --workdir=runs/en_de --output=reports/beams --beam_size=4
-  python -m apps.evaluate --workdir=runs/sst2 --split=test --against=runs/sst2_lstm
-  python -m apps.evaluate --model=saved_models/sst2 --output=reports/sst2
-  python -m apps.evaluate --model=saved_models/sst2 --data=reviews.tsv --output=reports/reviews --against=runs/sst2
+  tflm evaluate --workdir=runs/tiny
+  tflm evaluate --workdir=runs/summarizer --limit=200 --examples=5
+  tflm evaluate --workdir=runs/en_de --output=reports/beams --beam_size=4
+  tflm evaluate --workdir=runs/sst2 --split=test --against=runs/sst2_lstm
+  tflm evaluate --model=saved_models/sst2 --output=reports/sst2
+  tflm evaluate --model=saved_models/sst2 --data=reviews.tsv --output=reports/reviews --against=runs/sst2
 
-Prints what the task is measured by, each with its 95% interval and beside a baseline: of a run the loss, and perplexity
-beside a Kneser-Ney n-gram model; for a language model the perplexity of each text by itself; for a task of pairs ROUGE
-of what the model writes beside the first sentence of the source, or BLEU and chrF; for labels accuracy and F1 beside a
-logistic regression; for spans their F1; for similarity how sources find their targets. All of it goes into report.json
-in --output, with every text, and into report.md to read: slices by length and by label, the best and the worst
-examples, speed and size; for labels also confusion.png and reliability.png. Of the test side the names are
-report_test.json and so on.
+Prints what the task is measured by, each with its 95% interval and next to a baseline: for a run the loss, and
+perplexity compared with a Kneser-Ney n-gram model; for a language model the perplexity of each text by itself; for a
+task of pairs ROUGE of the generated text compared with the first sentence of the source, or BLEU and chrF; for labels
+accuracy and F1 compared with a logistic regression; for spans their F1; for similarity how sources find their targets.
+All of it goes into report.json in --output, with every text, and into report.md to read: slices by length and by label,
+the best and the worst examples, speed and size; for labels also confusion.png and reliability.png. Of the test side the
+names are report_test.json and so on.
 
 An export answers through its signatures alone, by the data that its own config names; a run and its export get the
-same figures. What a model writes is by its own settings; with --beam_size by beam search.
+same figures. What a model writes is by its own settings; with --beam_size by beam search. BLEU cuts
+words by the script of the targets, or by --bleu_tokenizer; its signature names the way.
 """
 
-import dataclasses
-import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
-from apps.command_line import describe, load_tensorflow, run_app
-from apps.measured import Measured, find_data, open_export, open_run
-from apps.report_files import compare_with, print_examples, print_report, write_report
-from tflm.errors import UsageError, UserError
+from tflm.errors import UsageError
+
+from .common.command_line import describe, load_tensorflow, note, quiet_libraries, run_app
+from .common.plugins import define_plugins, use_plugins
+from .common.report_files import (
+    check_folder,
+    compare_with,
+    find_report,
+    print_examples,
+    print_report,
+    write_report,
+)
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("workdir", None, "The run's folder, from apps.train.", flag_values=FLAGS)
-flags.DEFINE_integer("step", None, "Which checkpoint; the newest by default.", flag_values=FLAGS)
-flags.DEFINE_string("model", None, "In place of --workdir: saved_models/NAME[/VERSION].", flag_values=FLAGS)
 flags.DEFINE_string(
-    "output", None, "Folder of the report; by default --workdir. An export needs one.", flag_values=FLAGS
+    "workdir", None, "Folder of the run, from tflm train. Example: runs/tiny.", flag_values=FLAGS
 )
-flags.DEFINE_enum("split", "eval", ["eval", "test"], "Which side.", flag_values=FLAGS)
+flags.DEFINE_integer("step", None, "Step of the checkpoint; the newest if not given.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "model",
+    None,
+    "In place of --workdir: an export, saved_models/NAME or saved_models/NAME/VERSION.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "output", None, "Folder of the report; --workdir if not given. Needed with --model.", flag_values=FLAGS
+)
+flags.DEFINE_enum(
+    "split", "eval", ["eval", "test"], "The held-out data or the test data of the run.", flag_values=FLAGS
+)
 flags.DEFINE_string(
     "data",
     None,
-    "A file to measure on, all of it, in place of --split: .tsv, .csv, .jsonl, ...",
+    "In place of --split: a file to evaluate on (.tsv, .csv, .jsonl, ...), all of it.",
     flag_values=FLAGS,
 )
 flags.DEFINE_multi_string(
-    "set", [], "How the data is read, such as data.text_column=body; may be repeated.", flag_values=FLAGS
+    "set", [], "Changes a field of the data section. Example: data.text_column=body.", flag_values=FLAGS
 )
 flags.DEFINE_integer(
-    "limit", 0, "Examples to answer; 0 for all. A run's loss is over all.", lower_bound=0, flag_values=FLAGS
+    "limit",
+    0,
+    "Maximum number of examples to answer; 0 answers all. The loss of a run is over all.",
+    lower_bound=0,
+    flag_values=FLAGS,
 )
-flags.DEFINE_integer("examples", 3, "Answers to print.", lower_bound=0, flag_values=FLAGS)
-flags.DEFINE_integer("batch_size", 64, "Texts in one batch.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer(
+    "examples", 3, "Number of examples to print with their answers.", lower_bound=0, flag_values=FLAGS
+)
+flags.DEFINE_integer("batch_size", 64, "Texts per batch.", lower_bound=1, flag_values=FLAGS)
 flags.DEFINE_string(
     "against",
     None,
-    "A run or an --output that was measured on the same examples: adds the difference, with its interval and a paired "
-    "test.",
+    "A run or an --output that was evaluated on the same examples: adds the difference with its confidence interval "
+    "and a paired bootstrap test.",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
     "beam_size",
     0,
-    "Of a task of pairs: what the model writes is by beam search, with so many beams. 0 is by its own settings.",
+    "For generative tasks: beam search with this many beams. 0 uses the decoding settings of the config.",
     lower_bound=0,
     flag_values=FLAGS,
 )
-flags.DEFINE_boolean("baseline", True, "Train and measure the baseline too.", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "bleu_tokenizer",
+    None,
+    ["13a", "char", "intl", "ja-mecab", "ko-mecab", "none", "zh"],
+    "Tokenizer of BLEU, as sacreBLEU names it. If not given: zh for Chinese; char for Japanese, Thai, Lao, Khmer and "
+    "Burmese; 13a otherwise.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_boolean(
+    "baseline",
+    True,
+    "Also trains and evaluates a baseline: n-grams, first sentences or logistic regression, by task.",
+    flag_values=FLAGS,
+)
+define_plugins(FLAGS)
 
 
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
     _check_flags(flag_values)
+    use_plugins(flag_values)
     load_tensorflow()
-    from tflm.evaluation import REPORTS
+    from tflm.experiments.evaluate_run import Evaluation, EvaluationOptions
 
-    is_run = bool(flag_values.workdir)
-    measured = open_run(flag_values.workdir, flag_values.step) if is_run else open_export(flag_values.model)
-    config = measured.config
-    data, split = find_data(config, flag_values.data, flag_values.split, flag_values.set)
-    side = "data" if flag_values.data else split
-    report: dict[str, Any] = {"name": config.name, "step": measured.step, "split": side, **measured.facts}
-    if flag_values.beam_size:
-        report["beam_size"] = flag_values.beam_size
-        measured = dataclasses.replace(measured, find_fn=by_beams(measured, flag_values.beam_size))
-    if is_run and not flag_values.data:
-        report.update(_held_out(flag_values, measured))
-    else:
-        print(f"{config.name}, step {measured.step:,}, on {flag_values.data or f'its {side} side'}")
-    if config.task.kind in REPORTS:
-        report.update(_report(flag_values, measured, data, split))
-    elif "held_out" not in report:
-        raise UserError(
-            f"exports, and files by --data, are measured for the tasks {', '.join(sorted(REPORTS))}; this model's is "
-            f"{config.task.kind}. Measure its run by --workdir."
-        )
-    ending = "_test" if side == "test" else ""
-    if flag_values.against:
-        report["against"] = compare_with(report, flag_values.against, ending)
-    write_report(report, flag_values.output or flag_values.workdir, ending)
+    options = EvaluationOptions(
+        split=flag_values.split,
+        data=flag_values.data or "",
+        settings=tuple(flag_values.set),
+        limit=flag_values.limit,
+        batch_size=flag_values.batch_size,
+        beam_size=flag_values.beam_size,
+        bleu_tokenizer=flag_values.bleu_tokenizer or "",
+        baseline=flag_values.baseline,
+    )
+    evaluation = Evaluation(_measured(flag_values), options)
+    ending = "_test" if evaluation.side == "test" else ""
+    folder = flag_values.output or flag_values.workdir
+    # What may be missing is looked for before the work begins, and before anything is printed.
+    check_folder(folder)
+    other = find_report(flag_values.against, ending) if flag_values.against else None
+    report = dict(evaluation.facts)
+    if not evaluation.has_held_out:
+        where = options.data or f"its {evaluation.side} side"
+        print(f"{report['name']}, step {report['step']:,}, on {where}")
+    for section in evaluation.sections():
+        report |= section
+        _print_section(section, report, evaluation, flag_values.examples)
+    if other is not None:
+        report["against"] = compare_with(report, flag_values.against, other)
+    write_report(report, folder, ending)
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -108,11 +147,24 @@ def run(argv: Sequence[str] | None = None) -> int:
     return run_app(main, FLAGS, __doc__ or "", argv)
 
 
+def _measured(flag_values: flags.FlagValues) -> Any:
+    """The run, or the export."""
+    from tflm.experiments import Experiment
+    from tflm.experiments.measured import measured_export, measured_run
+    from tflm.serving import connect
+
+    if flag_values.workdir:
+        return measured_run(Experiment.open(flag_values.workdir), flag_values.step)
+    with quiet_libraries():
+        model = connect(flag_values.model)
+    return measured_export(model, flag_values.model)
+
+
 def _check_flags(flag_values: flags.FlagValues) -> None:
     if bool(flag_values.workdir) == bool(flag_values.model):
         raise UsageError("--workdir is needed: the folder of a run; or --model, an export. Give one of them.")
     if flag_values.model and not flag_values.output:
-        raise UsageError("--output is needed beside --model: the folder for the report.")
+        raise UsageError("--output is required with --model: the folder for the report.")
     if flag_values.model and flag_values.step is not None:
         raise UsageError(
             "--step is for --workdir; a version of an export is --model=saved_models/NAME/VERSION."
@@ -120,112 +172,32 @@ def _check_flags(flag_values: flags.FlagValues) -> None:
     for name in ("data", "beam_size"):
         if flag_values[name].value and flag_values.workdir and not flag_values.output:
             raise UsageError(
-                f"--output is needed beside --{name}, so that the run's own report stays as it is."
+                f"--output is required with --{name}, so that the run's own report stays as it is."
             )
 
 
-def _held_out(flag_values: flags.FlagValues, measured: Measured) -> dict[str, Any]:
-    """The measures of training over the whole side, and the n-gram model beside them; printed on the way."""
-    from tflm.evaluation import evaluate
-
-    experiment, split = measured.experiment, flag_values.split
-    measures = evaluate(experiment.task, measured.model, experiment.batches(split, training=False))
-    count = measures.get("num_tokens", measures.get("num_examples", 0))
-    noun = "tokens" if "num_tokens" in measures else "examples"
-    print(f"step {measured.step:,}, {count:,.0f} {'held-out' if split == 'eval' else 'test'} {noun}")
-    print(describe("", measures).strip())
-    ngram = experiment.config.task.kind == "language_modeling" and flag_values.baseline
-    return {"held_out": measures, **(_ngram(experiment, split) if ngram else {})}
-
-
-def _report(flag_values: flags.FlagValues, measured: Measured, data: Any, split: str) -> dict[str, Any]:
-    """What the model answers, measured; printed on the way."""
-    from tflm.data import read_examples
-    from tflm.decoding import settings_lists
-    from tflm.evaluation import REPORTS, Signatures, regression_beside
-
-    task = measured.config.task
-    signature, keys, report_fn = REPORTS[task.kind]
-    examples = list(itertools.islice(_readable(data, split, measured), flag_values.limit or None))
-    settings = {name: value[0] for name, value in settings_lists(measured.config.decoding, 1).items()}
-    signatures = Signatures(measured.find_fn, flag_values.batch_size, settings)
-    report = report_fn(signatures, examples, task)
-    # Conversations go through another signature than single questions.
-    asked = signatures(signature if signatures(signature).num_rows else "chat")
-    report["texts_per_second"] = asked.rows_per_second
-    has_regression = task.kind == "classification" and not task.label_separator
-    if flag_values.baseline and has_regression and not flag_values.data:
-        report |= regression_beside(report, list(read_examples(data, "train")))
-    print_report(task.kind, report)
-    print_examples(report, keys, flag_values.examples)
-    return report
-
-
-def by_beams(measured: Measured, beam_size: int) -> Callable[[str], Any]:
-    """The name of a signature to its `AnswerFn`, but texts are those of beam search, of the model's own settings.
-
-    Raises:
-        UsageError: the model does not write one text for one, or there may not be so many beams.
-    """
-    from tflm.decoding import settings_lists
-    from tflm.decoding.beam_config import BeamConfig, beam_settings_lists
-
-    config = measured.config
-    if config.task.kind not in ("pairs", "chat"):
-        raise UsageError(
-            f"--beam_size is for tasks of pairs; this model's is {config.task.kind}: leave it out."
-        )
-    try:
-        beams = BeamConfig(beam_size)
-    except UserError as error:
-        raise UsageError(str(error)) from error
-
-    def find(name: str) -> Any:
-        if name == "chat":
-            raise UsageError("--beam_size is for single questions; these are conversations: leave it out.")
-        if name != "serving_default":
-            return measured.find_fn(name)
-        search = measured.find_fn("beam")
-
-        def answer(columns: dict[str, Any]) -> dict[str, Any]:
-            num_rows = len(columns["text"])
-            texts = settings_lists(config.decoding, num_rows)
-            settings = beam_settings_lists(beams, config.decoding, num_rows)
-            request = {**columns, **settings, "stop": texts["stop"], "choices": texts["choices"]}
-            return {"text": search(request)["text"][:, 0]}
-
-        return answer
-
-    return find
-
-
-def _readable(data: Any, split: str, measured: Measured) -> Any:
-    """The examples; of an export it is said what to do where its data is not on this machine."""
-    from tflm.data import read_examples
-
-    try:
-        yield from read_examples(data, split)
-    except UserError as error:
-        if measured.experiment is None:
-            raise UserError(
-                f"{error}\nThat is the data that the export was trained on, or was given: name another by --data=FILE."
-            ) from error
-        raise
-
-
-def _ngram(experiment: Any, split: str) -> dict[str, Any]:
-    """Perplexity of a Kneser-Ney model over the same tokens."""
-    import math
-
-    from tflm.evaluation import NgramModel
-
-    stores = [experiment.store(split) for split in ("train", split)]
-    train_ids, held_out_ids = (store.values("token_ids") for store in stores)
-    baseline = NgramModel.train(train_ids, experiment.tokenizer.vocab_size)
-    loss = -float(baseline.log_probabilities(held_out_ids)[1:].mean())  # the first token is given
-    measures = {"loss": loss, "perplexity": math.exp(loss)}
-    print(f"{baseline.order}-gram, Kneser-Ney: {describe('', measures).strip()}")
-    return {"ngram": {**measures, "order": baseline.order, "num_parameters": baseline.num_parameters}}
+def _print_section(
+    section: dict[str, Any], report: dict[str, Any], evaluation: Any, num_examples: int
+) -> None:
+    """A part of the report as soon as it is there."""
+    if "held_out" in section:
+        measures = section["held_out"]
+        count = measures.get("num_tokens", measures.get("num_examples", 0))
+        noun = "tokens" if "num_tokens" in measures else "examples"
+        side = "held-out" if report["split"] == "eval" else "test"
+        print(f"step {report['step']:,}, {count:,.0f} {side} {noun}")
+        print(describe("", measures).strip())
+    if "ngram" in section:
+        measures = section["ngram"]
+        print(f"{measures['order']}-gram, Kneser-Ney: {describe('', measures).strip()}")
+    if "this model" in section:
+        if section["num_truncated"]:
+            note(
+                f"{section['num_truncated']:,} of {len(evaluation.examples):,} examples are longer than the model "
+                "reads: the measures are of the part that it read."
+            )
+        print_report(section)
+        print_examples(section, evaluation.task_report.keys, num_examples)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
-"""Exports a trained run as a SavedModel that takes strings and returns strings, and verifies it.
+"""Exports a run as a SavedModel that takes strings and returns strings, and verifies it.
 
-  python -m apps.export --workdir=runs/tiny --output=saved_models/tiny
-  python -m apps.export --workdir=runs/tiny --output=saved_models/tiny/7
-  python -m apps.export --workdir=runs/tiny --output=saved_models/tiny --step=250
-  python -m apps.export --workdir=runs/tiny --output=saved_models/tiny --draft=runs/tinier --contrastive
-  python -m apps.export --workdir=runs/tiny --output=saved_models/tiny --xla --signatures=serving_default,generate
-  python -m apps.export --workdir=runs/vectors --output=saved_models/vectors --word_vectors=vectors.txt
+  tflm export --workdir=runs/tiny --output=saved_models/tiny
+  tflm export --workdir=runs/tiny --output=saved_models/tiny/7
+  tflm export --workdir=runs/tiny --output=saved_models/tiny --step=250
+  tflm export --workdir=runs/tiny --output=saved_models/tiny --draft=runs/tinier --contrastive
+  tflm export --workdir=runs/tiny --output=saved_models/tiny --xla --signatures=serving_default,generate
+  tflm export --workdir=runs/qwen --output=saved_models/qwen --weights=bfloat16
+  tflm export --workdir=runs/qwen --output=exports/qwen --format=huggingface
+  tflm export --workdir=runs/vectors --output=saved_models/vectors --word_vectors=vectors.txt
 
 The folder gets the next free version number, or the one asked for. It appears under its number only after its
 operations were checked against those that TensorFlow Serving links, and after a process without tflm and Keras
 has loaded it and answered as the model does. Beside it, saved_models/NAME/deploy/ gets what TensorFlow Serving needs
 to run it: see its README.md. Files there that you have changed are kept. Then:
 
-  python -m apps.generate --model=saved_models/tiny --text="def "
+  tflm generate --model=saved_models/tiny --text="def "
 """
 
 import sys
@@ -20,50 +22,76 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from apps.command_line import load_tensorflow, note, run_app
-from tflm.errors import UsageError, UserError
+from tflm.errors import UsageError
+
+from .common.command_line import load_tensorflow, note, run_app
+from .common.plugins import define_plugins, use_plugins
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("workdir", None, "The run's folder, from apps.train.", flag_values=FLAGS)
-flags.DEFINE_string("output", None, "saved_models/NAME, or saved_models/NAME/VERSION.", flag_values=FLAGS)
-flags.DEFINE_integer("step", None, "Which checkpoint; the newest by default.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "workdir", None, "Folder of the run, from tflm train. Example: runs/tiny.", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "output",
+    None,
+    "The export: saved_models/NAME for the next free version, or saved_models/NAME/VERSION.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer("step", None, "Step of the checkpoint; the newest if not given.", flag_values=FLAGS)
 flags.DEFINE_string(
     "word_vectors",
     None,
-    "For word vectors: write them into this file, too, in word2vec's text format; in its binary format where the name "
-    "ends in .bin.",
+    "For the task word_vectors: also writes the vectors to this file, in word2vec's text format, or in its binary "
+    "format if the name ends in .bin.",
     flag_values=FLAGS,
 )
 
 flags.DEFINE_string(
     "draft",
     None,
-    "A run of a smaller model of the same task with the same tokenizer: adds the signature speculative, which writes "
-    "as generate does, with drafts of this model.",
+    "Run of a smaller model with the same task and tokenizer: adds the signature speculative, which generates as "
+    "generate does, with drafts of this model.",
     flag_values=FLAGS,
 )
 flags.DEFINE_list(
     "signatures",
     [],
-    "Leave out all others, as --signatures=serving_default,generate: a smaller graph is exported and loaded sooner.",
+    "The signatures to export; all if not given. A smaller graph is exported and loaded faster. Example: "
+    "serving_default,generate.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
     "deploy",
     True,
-    "Writes saved_models/NAME/deploy/ too: config files of the server, for compose and Kubernetes, a README.md.",
+    "Also writes saved_models/NAME/deploy/: config files for TensorFlow Serving, Docker Compose and Kubernetes.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
-    "contrastive", False, "Adds the signature contrastive, contrastive search.", flag_values=FLAGS
+    "contrastive", False, "Adds the signature contrastive: contrastive search.", flag_values=FLAGS
 )
 flags.DEFINE_bool(
     "xla",
     False,
-    "Adds the signature generate_xla: generate with its steps compiled by XLA. For apps.serve, and for servers that "
-    "are started with --xla_cpu_compilation_enabled.",
+    "Adds the signature generate_xla: generate, compiled by XLA. For tflm serve, and for TensorFlow Serving with "
+    "--xla_cpu_compilation_enabled.",
     flag_values=FLAGS,
 )
+flags.DEFINE_enum(
+    "weights",
+    "float32",
+    ["float32", "bfloat16"],
+    "How weights are stored: bfloat16 halves the size of the export and the memory of its weights.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_enum(
+    "format",
+    "saved_model",
+    ["saved_model", "huggingface"],
+    "What is written: saved_model, for tflm and TensorFlow Serving; or huggingface, a folder that transformers loads, "
+    "with adapters merged, for runs of imported checkpoints and those that began with one.",
+    flag_values=FLAGS,
+)
+define_plugins(FLAGS)
 
 
 def main(flag_values: flags.FlagValues) -> None:
@@ -71,7 +99,11 @@ def main(flag_values: flags.FlagValues) -> None:
     for name in ("workdir", "output"):
         if not flag_values[name].value:
             raise UsageError(f"--{name} is needed.")
+    use_plugins(flag_values)
     load_tensorflow()
+    if flag_values.format == "huggingface":
+        _write_public(flag_values)
+        return
     export(
         flag_values.workdir,
         flag_values.output,
@@ -82,6 +114,7 @@ def main(flag_values: flags.FlagValues) -> None:
         flag_values.xla,
         flag_values.signatures,
         flag_values.deploy,
+        flag_values.weights,
     )
 
 
@@ -95,36 +128,39 @@ def export(
     xla: bool = False,
     only: Sequence[str] = (),
     deploy: bool = True,
+    weights: str = "float32",
 ) -> None:
     """Exports, verifies and says where."""
-    from tflm.presets import Experiment
-    from tflm.presets.publish import publish
+    from tflm.experiments import Experiment
 
     experiment = Experiment.open(workdir)
     if word_vectors:
-        _write_vectors(experiment, step, word_vectors)
+        print(f"{experiment.save_word_vectors(word_vectors, step):,} word vectors: {word_vectors}")
     note(f"exporting {workdir}; verifying in a process of its own takes some seconds.")
     small = Experiment.open(draft) if draft else None
-    path = publish(experiment, output, step, small, contrastive, xla, only)
+    path = experiment.export(
+        output, step, draft=small, contrastive=contrastive, xla=xla, only=only, weights=weights
+    )
     print(f"exported and verified: {path}")
     if deploy:
         _write_deployment(path)
 
 
+def _write_public(flag_values: flags.FlagValues) -> None:
+    from tflm.experiments import Experiment
+    from tflm.experiments.public_export import write_public
+
+    experiment = Experiment.open(flag_values.workdir)
+    path = write_public(experiment, flag_values.output, flag_values.step, flag_values.weights)
+    print(f"written: {path}")
+
+
 def _write_deployment(path: str) -> None:
-    from tflm.export.deployment import write_deployment
+    from tflm.export.deploy import write_deployment
 
     deployment = write_deployment(path)
     kept = f"; kept as you changed them: {', '.join(deployment.kept)}" if deployment.kept else ""
     note(f"to serve it with TensorFlow Serving: {deployment.folder}/README.md{kept}.")
-
-
-def _write_vectors(experiment, step: int | None, path: str) -> None:  # type: ignore[no-untyped-def]
-    kind = experiment.config.task.kind
-    if kind != "word_vectors":
-        raise UserError(f"--word_vectors is for the task word_vectors; that of this run is {kind!r}.")
-    experiment.task.save_vectors(experiment.trained_model(step)[0], path, binary=path.endswith(".bin"))
-    print(f"{len(experiment.task.words):,} word vectors: {path}")
 
 
 def run(argv: Sequence[str] | None = None) -> int:

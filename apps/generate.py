@@ -1,63 +1,73 @@
-"""Continues a text, or answers one, with an exported model.
+"""Generates text with an exported model: continues a prompt, or answers it.
 
-  python -m apps.generate --model=saved_models/tiny --text="def "
-  python -m apps.generate --model=saved_models/tiny --text="class A" --temperature=0.9 --num_samples=3
-  python -m apps.generate --model=saved_models/tiny --input=prompts.txt --format=json > out.jsonl
-  python -m apps.generate --model=saved_models/stories --file=story.txt --length=500 --append
-  python -m apps.generate --model=saved_models/tiny --text="def " --show_alternatives=5
-  python -m apps.generate --model=saved_models/chat --text="你是谁" --beam_size=4 --length_penalty=0.6 --num_best=3
-  python -m apps.generate --model=saved_models/chat --text="Hello" --stop="." --stop="。" --no_repeat_ngram_size=3
+  tflm generate --model=saved_models/tiny --text="def "
+  tflm generate --model=saved_models/tiny --text="class A" --temperature=0.9 --num_samples=3
+  tflm generate --model=saved_models/tiny --input=prompts.txt --format=json > out.jsonl
+  tflm generate --model=saved_models/stories --file=story.txt --length=500 --append
+  tflm generate --model=saved_models/tiny --text="def " --show_alternatives=5
+  tflm generate --model=saved_models/chat --text="你是谁" --beam_size=4 --length_penalty=0.6 --num_best=3
+  tflm generate --model=saved_models/chat --text="Hello" --stop="." --stop="。" --no_repeat_ngram_size=3
 
-A model of language prints the text and its continuation; a model of pairs prints its answer alone. --num_samples gives
-several for each prompt, each what its seed gives alone: --seed, and those that count up from it.
+A language model prints the prompt and its continuation; a model of pairs, such as a translator, prints its answer
+alone. --num_samples generates several texts per prompt, with the seeds --seed, --seed + 1, ...
 
---file continues a whole file, from its last character on: a line end there is part of it. Prints the continuation
-alone, which --append writes to the end of the file instead.
+--file continues a whole file from its last character; a line end there is part of the prompt. The continuation is
+printed, or appended to the file with --append.
 
---length asks for more tokens than one request gives: further requests follow, each with the end of the text so far as
-its prompt, as much as the model has room for, until there are so many or the model ends the text.
+--length generates more tokens than one request allows: each further request has the end of the text so far as its
+prompt, as much as fits the model's context, until the length is reached or the model ends the text.
 
---show_alternatives prints the text token by token, each with its probability and so many that are likeliest in its
-place, coloured in a terminal: · is a space, \\n a line end, <end> the end of the text, � a part of a character.
+--show_alternatives prints the text token by token, each with its probability and the most probable alternatives,
+coloured in a terminal: · is a space, \\n a line end, <end> the end of the text, � a part of a character.
 
---beam_size looks for the likeliest text by beam search, in place of drawing one. --num_best prints the best so many,
+--beam_size searches for the most probable text by beam search, instead of sampling. --num_best prints the best texts,
 each after its score and a tab, the best first.
 """
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import flags
 
-from apps.alternatives import find_alternatives, is_colored, table
-from apps.command_line import note, run_app
-from apps.continuation import continue_texts
-from apps.items import Printer, answer_items, define_items
-from apps.model_flag import check_outputs, check_signature
-from apps.text_generation import Generator, define_beams, define_generation, with_score
 from tflm.errors import UsageError, UserError
+from tflm.files.encodings import decode_text, detect_encoding
 
-if TYPE_CHECKING:
-    from tflm.serving import Model
+from .alternatives import record_of, table
+from .common.command_line import note, run_app
+from .common.cut_texts import CutTexts
+from .common.items import Printer, answer_items, define_items
+from .common.model_flag import check_outputs, check_signature
+from .common.tables import is_colored
+from .common.text_generation import CommandLineGenerator, define_beams, define_generation, with_score
 
 FLAGS = flags.FlagValues()
-_FIELDS = {"text": "A text to continue, or to answer."}
+_FIELDS = {"text": "The prompt."}
 define_generation(FLAGS)
 define_beams(FLAGS)
 define_items(FLAGS, _FIELDS)
 flags.DEFINE_integer(
-    "num_samples", 1, "Texts for each prompt, with seeds counting up.", lower_bound=1, flag_values=FLAGS
+    "num_samples", 1, "Texts per prompt; their seeds count up from --seed.", lower_bound=1, flag_values=FLAGS
 )
 flags.DEFINE_integer(
-    "length", 0, "Tokens in all, by several requests; 0 for one request.", lower_bound=0, flag_values=FLAGS
+    "length",
+    0,
+    "Total number of tokens, by several requests if need be; 0 makes one request. Example: 500.",
+    lower_bound=0,
+    flag_values=FLAGS,
 )
-flags.DEFINE_string("file", None, "A text file to continue.", flag_values=FLAGS)
-flags.DEFINE_boolean("append", False, "Write the continuation to the end of --file.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "file",
+    None,
+    "A text file to continue, in UTF-8, or in UTF-16 with a byte-order mark. Example: story.txt.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_boolean("append", False, "Appends the continuation to --file.", flag_values=FLAGS)
 flags.DEFINE_integer(
     "show_alternatives",
     0,
-    "Show the text token by token, with so many of the likeliest in the place of each.",
+    "Shows the text token by token, each with this many of the most probable alternatives. 0 is off. Example: 5.",
     lower_bound=0,
     flag_values=FLAGS,
 )
@@ -66,8 +76,8 @@ flags.DEFINE_integer(
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
     _check_flags(flag_values)
-    generator = Generator(flag_values)
-    continues = continues_texts(generator.model)
+    generator = CommandLineGenerator(flag_values)
+    continues = generator.model.continues_texts
     if not continues and (flag_values.length or flag_values.file):
         given = "--length" if flag_values.length else "--file"
         raise UsageError(f"{given} is for a model that continues texts; {flag_values.model!r} answers them.")
@@ -86,21 +96,12 @@ def main(flag_values: flags.FlagValues) -> None:
     if flag_values.file:
         _continue_file(generator, flag_values)
     else:
-        answer_items(flag_values, tuple(_FIELDS), answer, show)
+        answer_items(flag_values, tuple(_FIELDS), answer, show, generator.model.config)
 
 
 def run(argv: Sequence[str] | None = None) -> int:
     """The console script."""
     return run_app(main, FLAGS, __doc__ or "", argv)
-
-
-def continues_texts(model: "Model") -> bool:
-    """Whether a model continues texts. Some tell no config; but only of pairs does `score` take a target."""
-    kind = model.config.get("task", {}).get("kind")
-    if kind:
-        return kind == "language_modeling"
-    score = model.signatures.get("score")
-    return score is not None and "target" not in score.inputs
 
 
 def _check_flags(flag_values: flags.FlagValues) -> None:
@@ -125,26 +126,33 @@ def _check_flags(flag_values: flags.FlagValues) -> None:
 
 
 def _answers(
-    generator: Generator, texts: Sequence[str], flag_values: flags.FlagValues
+    generator: CommandLineGenerator, texts: Sequence[str], flag_values: flags.FlagValues
 ) -> Iterator[list[dict[str, Any]]]:
     """For each prompt the records of its samples, or of its best texts; all of them in one request."""
-    number = flag_values.num_samples
-    if generator.beams:
-        rows = generator.best(texts)
-    elif flag_values.length:
-        first = generator.settings["seed"]
-        prompts = [text for text in texts for _ in range(number)]
-        seeds = [first + sample for _ in texts for sample in range(number)]
-        continued = continue_texts(generator, prompts, seeds, flag_values.length)
-        found = [{"seed": seed, **record} for seed, record in zip(seeds, continued, strict=True)]
-        rows = [found[begin : begin + number] for begin in range(0, len(found), number)]
+    if generator.has_beams:
+        for text, found in zip(texts, generator(texts), strict=True):
+            yield [{"prompt": text, **generator.record(each)} for each in generator.best(found)]
+        return
+    number, first = flag_values.num_samples, generator.settings.decoding.seed
+    seeds = range(first, first + number)
+    model, common = generator.model, {"batch_size": number * generator.batch_size, **generator.given}
+    if flag_values.length:
+        if not generator.settings.decoding.max_new_tokens:
+            raise UsageError("--length goes in requests of --max_new_tokens: give 1 or more of those.")
+        common |= {"seed": [*seeds] * len(texts), "return_details": True}
+        long = model.continue_text([text for text in texts for _ in seeds], flag_values.length, **common)
+        long = [dataclasses.replace(each, finish_reason="") for each in long]
+        rows = [long[begin : begin + number] for begin in range(0, len(long), number)]
     else:
-        rows = generator.samples(texts, number)
-    for text, records in zip(texts, rows, strict=True):
-        yield [{"prompt": text, **record} for record in records]
+        rows = model.samples(texts, number, **common)
+    for text, row in zip(texts, rows, strict=True):
+        yield [
+            {"prompt": text, "seed": seed, **generator.record(each)}
+            for seed, each in zip(seeds, row, strict=True)
+        ]
 
 
-def _show_alternatives(generator: Generator, flag_values: flags.FlagValues) -> None:
+def _show_alternatives(generator: CommandLineGenerator, flag_values: flags.FlagValues) -> None:
     """Prints what the model writes, token by token."""
     check_signature(generator.model, "alternatives", "--show_alternatives")
     check_outputs(generator.model, "generate", ("token_ids",))
@@ -152,25 +160,32 @@ def _show_alternatives(generator: Generator, flag_values: flags.FlagValues) -> N
 
     def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, Any]]]:
         texts = [item["text"] for item in items]
-        for record in find_alternatives(generator, texts, flag_values.show_alternatives):
-            yield [record]
+        common = {"batch_size": generator.batch_size, **generator.given}
+        found = generator.model.alternatives(texts, num_alternatives=flag_values.show_alternatives, **common)
+        for text, alternatives in zip(texts, found, strict=True):
+            yield [record_of(text, alternatives)]
 
-    answer_items(flag_values, tuple(_FIELDS), answer, lambda record: table(record, colored))
+    config = generator.model.config
+    answer_items(flag_values, tuple(_FIELDS), answer, lambda record: table(record, colored), config)
 
 
-def _continue_file(generator: Generator, flag_values: flags.FlagValues) -> None:
+def _continue_file(generator: CommandLineGenerator, flag_values: flags.FlagValues) -> None:
     """Prints what follows a file's text, or writes it there."""
     path = flag_values.file
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            text = file.read().removeprefix("\ufeff")
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise UserError(f"cannot read --file={path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
+    text = decode_text(data, f"--file={path}")
+    if flag_values.append and (encoding := detect_encoding(data, path)).startswith(("utf-16", "utf-32")):
         raise UserError(
-            f"--file={path} is not UTF-8: {error.reason} at byte {error.start}. Save it as UTF-8."
-        ) from error
+            f"--append writes UTF-8, and --file={path} is {encoding.upper()}; save the file as UTF-8"
+        )
     (records,) = _answers(generator, [text], flag_values)
+    cut = CutTexts(generator.model.config)
+    cut.count(path, records)
+    cut.tell()
     if not flag_values.append:
         printer = Printer(
             flag_values.format, lambda record: with_score(record, record["text"], generator.num_best)

@@ -1,23 +1,24 @@
-"""Serves exported models over REST and gRPC, as TensorFlow Serving does, on a machine that has none.
+"""Serves exported models over REST and gRPC, with the API of TensorFlow Serving.
 
-  python -m apps.serve --model_base_path=saved_models/chat
-  python -m apps.serve --model_base_path=saved_models/chat --model_name=bot --rest_api_port=9000 --port=9001
-  python -m apps.serve --model_base_path=saved_models/chat --web
-  python -m apps.serve --model_config_file=models.config --host=0.0.0.0 --auth_token_file=tokens --ssl_config_file=ssl
-  python -m apps.serve --model_base_path=saved_models/chat --batching_parameters_file=batching.config
+  tflm serve --model_base_path=saved_models/chat
+  tflm serve --model_base_path=saved_models/chat --model_name=bot --rest_api_port=9000 --port=9001
+  tflm serve --model_base_path=saved_models/chat --web
+  tflm serve --model_config_file=models.config --host=0.0.0.0 --auth_token_file=tokens --ssl_config_file=ssl
+  tflm serve --model_base_path=saved_models/chat --batching_parameters_file=batching.config
   curl -d '{"instances": ["Hello"]}' http://localhost:8501/v1/models/chat:predict
 
-A model is a folder with a folder for each version. The highest version is served; a new one takes over as soon as it
-is there and warm, without a request lost. Prints one line when it is ready. SIGTERM, or Ctrl-C, answers the requests
-that it has, takes no more, and ends. Needs: pip install "tflm[serve]"
+A model is a folder with a folder for each version. The highest version is served; a new version replaces it once it is
+loaded and warm, without dropping a request. One line is printed when the server is ready. SIGTERM or Ctrl-C finishes
+the requests in flight and ends. Needs: pip install "tflm[serve]"
 
-Beside TensorFlow Serving's protocol: POST /v1/models/NAME:stream, OpenAI's /v1/completions and /v1/chat/completions,
-GET /healthz, /readyz and /monitoring/prometheus/metrics, and with --web a page to talk on. docs/serving.md has it all.
+Besides TensorFlow Serving's API: POST /v1/models/NAME:stream, OpenAI's /v1/completions and /v1/chat/completions,
+GET /healthz, /readyz and /monitoring/prometheus/metrics, and with --web a chat page. See docs/serving.md.
 """
 
 import importlib.util
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -27,93 +28,134 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from apps.command_line import load_tensorflow, note, run_app
 from tflm.errors import UsageError, UserError
+
+from .common.command_line import load_tensorflow, note, run_app
 
 if TYPE_CHECKING:
     from tflm.serving.server import ModelConfig, ModelManager, Server, ServingOptions, Tls
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
-    "model_base_path", None, "A model: the folder with its versions, saved_models/NAME.", flag_values=FLAGS
+    "model_base_path",
+    None,
+    "One model: the folder with its versions. Example: saved_models/chat.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string(
-    "model_name", None, "The model's name in URLs; that of its folder if not given.", flag_values=FLAGS
+    "model_name", None, "Name of the model in URLs; that of its folder if not given.", flag_values=FLAGS
 )
 flags.DEFINE_string(
-    "model_config_file", None, "Several models: a text file with a model_config_list.", flag_values=FLAGS
-)
-flags.DEFINE_integer("rest_api_port", 8501, "Port for REST; 0 for any free one.", 0, 65535, flag_values=FLAGS)
-flags.DEFINE_integer("port", 8500, "Port for gRPC; 0 for any free one.", 0, 65535, flag_values=FLAGS)
-flags.DEFINE_string(
-    "host", "127.0.0.1", "Address to listen on; 0.0.0.0 for all, which lets others in.", flag_values=FLAGS
+    "model_config_file",
+    None,
+    "Several models: a text file with a model_config_list, as for TensorFlow Serving.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_integer(
-    "rest_api_timeout_in_ms", 30000, "A REST request that takes longer is given up.", 1, flag_values=FLAGS
+    "rest_api_port", 8501, "Port for REST; 0 takes any free one.", 0, 65535, flag_values=FLAGS
+)
+flags.DEFINE_integer("port", 8500, "Port for gRPC; 0 takes any free one.", 0, 65535, flag_values=FLAGS)
+flags.DEFINE_string(
+    "host",
+    "127.0.0.1",
+    "Address to listen on; 0.0.0.0 accepts connections from other machines.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "rest_api_timeout_in_ms", 30000, "Timeout of a REST request, in milliseconds.", 1, flag_values=FLAGS
 )
 flags.DEFINE_float(
-    "file_system_poll_wait_seconds", 1.0, "How often to look for new versions.", 0.01, flag_values=FLAGS
+    "file_system_poll_wait_seconds", 1.0, "Seconds between looks for new versions.", 0.01, flag_values=FLAGS
 )
 flags.DEFINE_float(
-    "drain_seconds", 30.0, "How long to wait, at the end, for requests at work.", 0, flag_values=FLAGS
+    "drain_seconds", 30.0, "Seconds to wait for requests in flight at shutdown.", 0, flag_values=FLAGS
 )
-flags.DEFINE_boolean("web", False, "Also a page to talk with the models on, at /.", flag_values=FLAGS)
+flags.DEFINE_boolean("web", False, "Also serves a chat page at /.", flag_values=FLAGS)
 flags.DEFINE_boolean(
     "enable_batching",
     False,
-    "Run requests together, as --batching_parameters_file says if there is one.",
+    "Runs requests in batches, with the settings of --batching_parameters_file if given.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "batching_parameters_file",
     None,
-    "How requests are put together, as for TensorFlow Serving; turns batching on.",
+    "Text file with BatchingParameters, as for TensorFlow Serving; turns batching on.",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
     "max_runs",
     None,
-    "So many requests run at a time, beside those in batches; as many as cores if not given.",
+    "Maximum number of requests that run at the same time, besides batches; the number of cores if not given.",
     1,
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
-    "max_waiting", 128, "So many may wait; further ones are refused with 503 at once.", 0, flag_values=FLAGS
+    "max_waiting",
+    128,
+    "Maximum number of requests that wait; further ones get status 503.",
+    0,
+    flag_values=FLAGS,
 )
 flags.DEFINE_integer(
-    "max_generated_tokens", None, "The most tokens that a row may ask for.", 1, flag_values=FLAGS
+    "max_generated_tokens",
+    None,
+    "Maximum max_new_tokens of a row; no limit if not given.",
+    1,
+    flag_values=FLAGS,
 )
-flags.DEFINE_integer("max_rows", None, "The most rows in a request.", 1, flag_values=FLAGS)
+flags.DEFINE_integer(
+    "max_rows", None, "Maximum number of rows in a request; no limit if not given.", 1, flag_values=FLAGS
+)
 flags.DEFINE_string(
     "monitoring_config_file",
     None,
-    "As for TensorFlow Serving: where the metrics are. Without it they are at /monitoring/prometheus/metrics.",
+    "Text file with a MonitoringConfig, as for TensorFlow Serving: the path of the metrics. If not given: "
+    "/monitoring/prometheus/metrics.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
-    "access_log", None, 'A file for a line of JSON a request; "-" for standard error.', flag_values=FLAGS
+    "access_log",
+    None,
+    'File for the access log, one JSON object per request; "-" is standard error.',
+    flag_values=FLAGS,
 )
 flags.DEFINE_integer(
     "log_texts",
     0,
-    "So many characters of each request and answer go into the access log; by default none.",
+    "Characters of each request and answer to write into the access log; 0 writes none.",
     0,
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "auth_token_file",
     None,
-    "Answer only who sends one of the tokens in this file, a line each, as Authorization: Bearer TOKEN.",
+    "File with one token per line. Only requests with Authorization: Bearer TOKEN are answered.",
     flag_values=FLAGS,
 )
-flags.DEFINE_string("ssl_certificate_file", None, "The server's certificate, PEM: https.", flag_values=FLAGS)
-flags.DEFINE_string("ssl_key_file", None, "The certificate's key, PEM.", flag_values=FLAGS)
-flags.DEFINE_string(
-    "ssl_client_ca_file", None, "Answer only clients with a certificate signed by these.", flag_values=FLAGS
+flags.DEFINE_list(
+    "cors_origins",
+    [],
+    'Origins whose pages may call the server from a browser (CORS); "*" allows any. Example: https://example.com.',
+    flag_values=FLAGS,
 )
 flags.DEFINE_string(
-    "ssl_config_file", None, "The same three in one file, as for TensorFlow Serving.", flag_values=FLAGS
+    "ssl_certificate_file", None, "Certificate of the server, PEM; turns TLS on.", flag_values=FLAGS
 )
+flags.DEFINE_string("ssl_key_file", None, "Private key of the certificate, PEM.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "ssl_client_ca_file",
+    None,
+    "PEM file with certificate authorities: only clients with a certificate signed by one are answered.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "ssl_config_file",
+    None,
+    "Text file with an SSLConfig, as for TensorFlow Serving, instead of the three flags.",
+    flag_values=FLAGS,
+)
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PACKAGES = (
     "grpc_health",
@@ -133,7 +175,7 @@ def main(flag_values: flags.FlagValues) -> None:
         raise UsageError("--model_name goes with --model_base_path; a --model_config_file has its own names.")
     _on_signal(lambda *_: sys.exit(0))  # while models are loaded there is nothing to finish
     import_server()
-    from tflm.serving.server import ModelManager, Server
+    from tflm.serving.server import ModelManager, Server, watch_models
 
     configs = _configs(flag_values)
     asked = _asked(flag_values)
@@ -141,7 +183,7 @@ def main(flag_values: flags.FlagValues) -> None:
         configs, flag_values.file_system_poll_wait_seconds, _options(flag_values), asked["metrics"]
     )
     if asked["metrics"] is not None:
-        asked["metrics"].watch_models(manager)
+        watch_models(asked["metrics"], manager)
         asked["metrics"].watch("queue_depth", lambda: manager.admission.num_waiting)
     start(manager, configs)
     server = Server(
@@ -221,7 +263,7 @@ def _options(flag_values: flags.FlagValues) -> "ServingOptions":
 
 
 def _asked(flag_values: flags.FlagValues) -> dict[str, Any]:
-    """What `Server` is given beside ports and times."""
+    """The arguments of `Server` other than ports and times."""
     from tflm.serving.server import AccessLog, Metrics, MonitoringConfig, TokenFile, read_monitoring_file
     from tflm.serving.web.routes import PUBLIC_PATHS, routes
 
@@ -230,9 +272,7 @@ def _asked(flag_values: flags.FlagValues) -> dict[str, Any]:
         monitoring = read_monitoring_file(flag_values.monitoring_config_file)
     tokens, log, tls = flag_values.auth_token_file, flag_values.access_log, _tls(flag_values)
     if tokens and tls is None and flag_values.host not in _LOOPBACK:
-        note(
-            "warning: without TLS (--ssl_certificate_file) the tokens travel as they are, for all on the way to read."
-        )
+        note("warning: without TLS (--ssl_certificate_file) the tokens are sent unencrypted.")
     if flag_values.log_texts and not log:
         raise UsageError("--log_texts goes with --access_log=FILE, where the texts are then kept.")
     return {
@@ -242,8 +282,27 @@ def _asked(flag_values: flags.FlagValues) -> dict[str, Any]:
         "tls": tls,
         "pages": routes if flag_values.web else None,
         "open_paths": PUBLIC_PATHS if flag_values.web else (),
+        "cors_origins": cors_origins(flag_values.cors_origins),
         "access_log": AccessLog(None if log == "-" else log, flag_values.log_texts) if log else None,
     }
+
+
+def cors_origins(values: Sequence[str]) -> list[str]:
+    """The origins of --cors_origins as a browser sends them.
+
+    >>> cors_origins(["https://Example.com", "http://localhost:3000"])
+    ['https://example.com', 'http://localhost:3000']
+
+    Raises:
+        UsageError: one that no browser sends, such as a name without a scheme, or an address with a path.
+    """
+    for value in values:
+        if value != "*" and not _ORIGIN.fullmatch(value):
+            raise UsageError(
+                f"--cors_origins has {value!r}, which is no origin. Give scheme, host and port, if any, such as "
+                'https://example.com or http://localhost:3000, without a path, or "*" for any.'
+            )
+    return [value.lower() for value in values]
 
 
 def _tls(flag_values: flags.FlagValues) -> "Tls | None":

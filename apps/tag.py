@@ -1,10 +1,10 @@
-"""Finds labelled spans in texts, such as names, or cuts texts into words, with an exported model.
+"""Finds labelled spans in texts, such as names, or segments texts into words.
 
-  python -m apps.tag --model=saved_models/names --text="Anna moved from Paris to 北京."
-  python -m apps.tag --model=saved_models/names --input=articles.txt > names.txt
-  python -m apps.tag --model=saved_models/names --input=articles.jsonl --text_column=body --format=json
-  python -m apps.tag --model=saved_models/words --text=我爱北京 --segment
-  cat articles.txt | python -m apps.tag --model=saved_models/names --format=json | grep '"PER"'
+  tflm tag --model=saved_models/names --text="Anna moved from Paris to 北京."
+  tflm tag --model=saved_models/names --input=articles.txt > names.txt
+  tflm tag --model=saved_models/names --input=articles.jsonl --text_column=body --format=json
+  tflm tag --model=saved_models/words --text=我爱北京 --segment
+  cat articles.txt | tflm tag --model=saved_models/names --format=json | grep '"PER"'
 
 Prints a line a text, in their order: the text, a tab, and its spans with a space between, each as START-END:LABEL.
 START and END count characters from 0, and END is the one after the last: 0-4:PER is "Anna". Tabs in a text become
@@ -14,22 +14,29 @@ spaces. With --format=json also each span's own text and its probability.
 covers stands by itself.
 """
 
-import itertools
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from apps.command_line import run_app
-from apps.items import answer_items, define_items
-from apps.model_flag import define_model, open_model
+from .common.command_line import run_app
+from .common.items import answer_items, define_items
+from .common.model_flag import define_model, open_model
+
+if TYPE_CHECKING:
+    from tflm.serving.handle.results import Span
 
 FLAGS = flags.FlagValues()
 define_model(FLAGS)
-define_items(FLAGS, {"text": "A text to find spans in."})
-flags.DEFINE_boolean("segment", False, "Print the text, cut by spaces at its spans.", flag_values=FLAGS)
+define_items(FLAGS, {"text": "The text to tag."})
+flags.DEFINE_boolean(
+    "segment",
+    False,
+    "Prints the text with spaces at the ends of its spans: word segmentation.",
+    flag_values=FLAGS,
+)
 
 
 def main(flag_values: flags.FlagValues) -> None:
@@ -37,17 +44,15 @@ def main(flag_values: flags.FlagValues) -> None:
     model = open_model(flag_values, "tag")
 
     def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, Any]]]:
-        # A lone surrogate, which JSON can hold, would count as several characters in UTF-8.
-        texts = [re.sub(r"[\ud800-\udfff]", "\ufffd", item["text"]) for item in items]
-        outputs = model.predict("tag", {"text": texts})
-        columns = [outputs[name].tolist() for name in ("num_spans", "start", "end", "label", "score")]
-        for text, count, *parts in zip(texts, *columns, strict=True):
-            spans = [
-                {"start": start, "end": end, "label": label.decode(), "text": text[start:end], "score": score}
-                for start, end, label, score in list(zip(*parts, strict=True))[:count]
-            ]
-            record: dict[str, Any] = {"text": text, "spans": spans}
-            yield [{**record, "segmented": segment(text, spans)} if flag_values.segment else record]
+        from tflm.serving.handle.inputs import without_surrogates
+        from tflm.serving.handle.outputs import divide
+
+        texts = [without_surrogates(item["text"]) for item in items]
+        for text, spans in zip(texts, model.tag(texts, batch_size=flag_values.batch_size), strict=True):
+            record: dict[str, Any] = {"text": text, "spans": [_span(span) for span in spans]}
+            if flag_values.segment:
+                record["segmented"] = " ".join(divide(text, spans))
+            yield [record]
 
     answer_items(flag_values, ("text",), answer, _shown)
 
@@ -57,15 +62,8 @@ def run(argv: Sequence[str] | None = None) -> int:
     return run_app(main, FLAGS, __doc__ or "", argv)
 
 
-def segment(text: str, spans: Sequence[dict[str, Any]]) -> str:
-    """The text cut at the ends of its spans.
-
-    >>> segment("我爱北京！", [{"start": 0, "end": 1}, {"start": 2, "end": 4}])
-    '我 爱 北京 ！'
-    """
-    ends = sorted({0, len(text), *(span[name] for span in spans for name in ("start", "end"))})
-    pieces = (text[start:end].strip() for start, end in itertools.pairwise(ends))
-    return " ".join(piece for piece in pieces if piece)
+def _span(span: "Span") -> dict[str, Any]:
+    return {name: getattr(span, name) for name in ("start", "end", "label", "text", "score")}
 
 
 def _shown(record: dict[str, Any]) -> str:

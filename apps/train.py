@@ -1,27 +1,26 @@
-"""Trains a model from a recipe, or goes on where a run stopped.
+"""Trains a model from a recipe, or continues a run.
 
-  python -m apps.train --preset=tiny_decoder --workdir=runs/tiny
-  python -m apps.train --preset=shakespeare_char --workdir=runs/shakespeare --set data.path=input.txt
-  python -m apps.train --preset=docstring_summarizer --workdir=runs/summarizer --set training.num_steps=500 \\
+  tflm train --preset=tiny_decoder --workdir=runs/tiny
+  tflm train --preset=shakespeare_char --workdir=runs/shakespeare --set data.path=input.txt
+  tflm train --preset=docstring_summarizer --workdir=runs/summarizer --set training.num_steps=500 \\
       --set model.num_layers=2
 
-  python -m apps.train --task=classification --data=train.tsv --eval_data=dev.tsv --workdir=runs/mine
+  tflm train --task=classification --data=train.tsv --eval_data=dev.tsv --workdir=runs/mine
 
-  python -m apps.train --preset=tiny_chat --workdir=runs/chat --init_from=saved_models/tiny \\
+  tflm train --preset=tiny_chat --workdir=runs/chat --init_from=saved_models/tiny \\
       --set fine_tuning.lora_rank=8
 
-With --task and --data in place of a recipe, one is chosen: the columns by their names (a name that says nothing is
-asked for), the vocabulary and the steps by the amount; --set changes any of it.
+--task and --data choose a recipe for a file: columns by their names, vocabulary size and number of steps by the
+amount of data. --set changes any field, --print_config shows them all.
 
-With --init_from the body of the model begins with the weights of another run, or of an export, and takes its
-vocabulary; the section fine_tuning says what of it trains. With --word_vectors the embedding begins with vectors from
-a file.
+--init_from starts the body of the model from the weights of another run or export, with its vocabulary; the section
+fine_tuning of the config says which parts are trained. --word_vectors starts the embedding from vectors in a file.
 
-The run's folder holds the resolved config, the vocabulary, the tokenised data, checkpoints, a log
-(log.jsonl, and TensorBoard's), and the loss curve (loss.png). Interrupted, the same command goes on. Then:
+The run's folder holds the resolved config, the vocabulary, the tokenized data, checkpoints, a log (log.jsonl, and
+TensorBoard's) and the loss curve (loss.png). The same command continues an interrupted run. Then:
 
-  python -m apps.evaluate --workdir=runs/tiny
-  python -m apps.export --workdir=runs/tiny --output=saved_models/tiny
+  tflm evaluate --workdir=runs/tiny
+  tflm export --workdir=runs/tiny --output=saved_models/tiny
 """
 
 import dataclasses
@@ -29,74 +28,91 @@ import json
 import os
 import sys
 import tempfile
+import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from apps.command_line import describe, load_tensorflow, note, run_app
 from tflm.errors import UsageError
 
+from .common.command_line import describe, load_tensorflow, note, run_app
+from .common.plugins import define_name, define_plugins, preset_names, task_names, use_plugins
+from .common.tables import bold, fill, text_width
+
+if TYPE_CHECKING:
+    from tflm.experiments.recipe_registry import RecipeSummary
+
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("preset", None, "The recipe; --list_presets shows them.", flag_values=FLAGS)
-flags.DEFINE_string("workdir", None, "The run's folder, made if need be.", flag_values=FLAGS)
-flags.DEFINE_enum(
-    "task",
+define_name(
+    "preset", preset_names, "Name of the recipe, as --list_presets prints them. Example: tiny_chat.", FLAGS
+)
+flags.DEFINE_string(
+    "workdir",
     None,
-    [
-        "classification",
-        "translation",
-        "summarization",
-        "pairs",
-        "similarity",
-        "chat",
-        "question_answering",
-        "tagging",
-        "language_modeling",
-    ],
-    "In place of a recipe: choose one for this task on the file in --data.",
+    "Folder of the run; created if it does not exist. Example: runs/first.",
     flag_values=FLAGS,
+)
+define_name(
+    "task",
+    task_names,
+    "Instead of --preset: choose a recipe for this task and the file in --data: classification, translation, "
+    "summarization, pairs, similarity, chat, question_answering, tagging, language_modeling, or a plugin's.",
+    FLAGS,
 )
 flags.DEFINE_string(
     "data",
     None,
-    "With --task: a .tsv, .csv or .jsonl file with named columns; .txt for language_modeling; .conll, .jsonl with "
-    "spans, or .txt with words between spaces, for tagging; .json as SQuAD's for question_answering; .jsonl with "
-    "messages, or a table of questions and answers, for chat.",
+    "With --task: the training data. A .tsv, .csv or .jsonl file with named columns; for language_modeling .txt; for "
+    "tagging .conll, .jsonl with spans, or .txt with words separated by spaces; for question_answering .json in "
+    "SQuAD's format; for chat .jsonl with messages, or a table of questions and answers.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
-    "eval_data", None, "With --task: examples to evaluate with; a tenth of --data without.", flag_values=FLAGS
+    "eval_data", None, "With --task: the held-out data; a tenth of --data if not given.", flag_values=FLAGS
 )
 flags.DEFINE_multi_string(
-    "set", [], "Change a field: section.field=value. May be given many times.", flag_values=FLAGS
+    "set",
+    [],
+    "Changes a field of the config: section.field=value. Example: training.num_steps=500.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "init_from",
     None,
-    "Begin with the body of this run or export (runs/NAME, saved_models/NAME or saved_models/NAME/VERSION), and with "
-    "its vocabulary.",
+    "Starts from the weights and the vocabulary of this run or export: runs/NAME, saved_models/NAME or "
+    "saved_models/NAME/VERSION.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "word_vectors",
     None,
-    "Begin the embedding with the vectors of this file, in word2vec's text or binary format or in GloVe's.",
+    "Starts the embedding from the vectors in this file, in word2vec's text or binary format or in GloVe's.",
     flag_values=FLAGS,
 )
-flags.DEFINE_boolean("overwrite", False, "Remove the run in --workdir and begin again.", flag_values=FLAGS)
-flags.DEFINE_string("strategy", "auto", "auto, one_device or mirrored.", flag_values=FLAGS)
+flags.DEFINE_boolean("overwrite", False, "Removes the run in --workdir and starts again.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "strategy",
+    "auto",
+    "Devices: one_device, mirrored (all GPUs of this machine), or auto, which is mirrored with several GPUs.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_boolean(
     "dry_run",
     False,
-    "Try the whole way in a temporary folder: build, take one step, export, verify, clean up.",
+    "Tries everything in a temporary folder: builds the model, trains one step, exports, verifies, cleans up.",
     flag_values=FLAGS,
 )
-flags.DEFINE_boolean("list_presets", False, "Print the recipes and stop.", flag_values=FLAGS)
-flags.DEFINE_boolean("print_config", False, "Print the resolved config and stop.", flag_values=FLAGS)
+flags.DEFINE_boolean("list_presets", False, "Prints the recipes and stops.", flag_values=FLAGS)
+flags.DEFINE_boolean(
+    "print_config", False, "Prints the resolved config as JSON and stops.", flag_values=FLAGS
+)
+define_plugins(FLAGS)
 
 
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
+    use_plugins(flag_values)
     if flag_values.list_presets:
         _list_presets()
         return
@@ -104,6 +120,8 @@ def main(flag_values: flags.FlagValues) -> None:
         raise UsageError("--preset or --task is needed; --list_presets shows the recipes.")
     if flag_values.preset and flag_values.task:
         raise UsageError("--preset and --task both choose the recipe: give one of them.")
+    if flag_values.task:
+        _check_task(flag_values.task)
     if bool(flag_values.task) != bool(flag_values.data):
         raise UsageError("--task and --data belong together: what to learn, and from which file.")
     config = _config(flag_values)
@@ -120,37 +138,17 @@ def main(flag_values: flags.FlagValues) -> None:
 
 
 def train(config, workdir: str, overwrite: bool = False, strategy: str = "auto") -> None:  # type: ignore[no-untyped-def]
-    """Trains, then prints the measures of both sides and draws the loss curve."""
-    from tflm.evaluation import evaluate, plot_losses
-    from tflm.presets import Experiment
-    from tflm.training import make_strategy, read_log
+    """Trains, then prints the measures of both sides and where the loss curve is."""
+    from tflm.experiments import Experiment
+    from tflm.training import make_strategy, training_lock
 
-    where = make_strategy(strategy)
-    experiment = Experiment.create(config, workdir, overwrite)
-    trainer = experiment.trainer(where, note_fn=note)
-    total, learning, frozen = config.training.num_steps, trainer.model.num_parameters(), trainer.num_frozen
-    batches = experiment.batches("train", training=True)
-    held_out = experiment.batches("eval", training=False) if config.data.has_eval else None
-    note(
-        f"{config.name}: {learning + frozen:,} parameters{f' ({frozen:,} frozen)' if frozen else ''}, vocabulary of "
-        f"{experiment.tokenizer.vocab_size:,}, {total:,} steps of {config.training.global_batch_size} rows "
-        f"({total / batches.batches_per_epoch:.1f} epochs), in {workdir}"
-    )
-    done = trainer.checkpoints.steps()
-    if done and done[-1] >= total:
-        note(f"all {total:,} steps are done; --overwrite begins again.")
-    elif done:
-        note(f"going on from step {done[-1]:,}.")
-    metrics = trainer.train(batches, held_out)
-    if held_out and not metrics:
-        metrics = trainer.evaluate(held_out)
-    plot = os.path.join(workdir, "loss.png")
-    plot_losses(read_log(workdir), plot, config.name)
-    seen = experiment.batches("train", training=False)
-    print(describe("training", evaluate(experiment.task, trainer.model, seen, max_batches=50)))
-    if metrics:
-        print(describe("held-out", metrics))
-    print(f"loss curve: {plot}")
+    make_strategy(strategy)  # a wrong one leaves no folder
+    with training_lock(workdir):
+        summary = Experiment.create(config, workdir, overwrite=overwrite).train(strategy, note)
+    print(describe("training", summary.training))
+    if summary.held_out:
+        print(describe("held-out", summary.held_out))
+    print(f"loss curve: {summary.plot}")
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -158,15 +156,31 @@ def run(argv: Sequence[str] | None = None) -> int:
     return run_app(main, FLAGS, __doc__ or "", argv)
 
 
+def _check_task(task: str) -> None:
+    """Before TensorFlow is imported."""
+    if task not in task_names():
+        raise UsageError(f"--task={task}: no such task. There are: {', '.join(task_names())}.")
+
+
 def _config(flag_values: flags.FlagValues):  # type: ignore[no-untyped-def]
+    from tflm.recipes import RECIPES, load_preset
+
+    if flag_values.preset and flag_values.preset not in RECIPES:
+        load_preset(flag_values.preset)  # says which there are, before TensorFlow is imported
     load_tensorflow()
     from tflm.config import override
-    from tflm.presets import Experiment, automatic, load_preset
+    from tflm.experiments import Experiment, automatic
 
     if flag_values.preset:
         config = load_preset(flag_values.preset)
     elif flag_values.task:
-        config = automatic(flag_values.task, flag_values.data, flag_values.eval_data or "", flag_values.set)
+        config = automatic(
+            flag_values.task,
+            flag_values.data,
+            flag_values.eval_data or "",
+            flag_values.set,
+            flag_values.init_from or "",
+        )
     elif os.path.exists(os.path.join(flag_values.workdir, "config.json")):
         config = Experiment.open(flag_values.workdir).config
     else:
@@ -179,14 +193,13 @@ def _config(flag_values: flags.FlagValues):  # type: ignore[no-untyped-def]
 
 
 def _dry_run(config, strategy: str) -> None:  # type: ignore[no-untyped-def]
-    from tflm.presets import Experiment
-    from tflm.presets.publish import publish
+    from tflm.experiments import Experiment
 
     with tempfile.TemporaryDirectory(prefix="tflm-dry-run-") as folder:
         training = dataclasses.replace(config.training, num_steps=1, max_eval_batches=1)
         workdir = os.path.join(folder, "run")
         train(dataclasses.replace(config, training=training), workdir, strategy=strategy)
-        path = publish(Experiment.open(workdir), os.path.join(folder, "export"))
+        path = Experiment.open(workdir).export(os.path.join(folder, "export"))
         size = sum(
             os.path.getsize(os.path.join(root, name)) for root, _, names in os.walk(path) for name in names
         )
@@ -194,11 +207,22 @@ def _dry_run(config, strategy: str) -> None:  # type: ignore[no-untyped-def]
 
 
 def _list_presets() -> None:
-    load_tensorflow()
-    from tflm.presets import PRESETS
+    from tflm.recipes import list_recipes
 
-    for name, preset in sorted(PRESETS.items()):
-        print(f"{name}: {(preset.__doc__ or '').strip()}\n")
+    for recipe in list_recipes():
+        if sys.stdout.isatty():
+            _show_recipe(recipe)
+        else:
+            print(f"{recipe.name}: {recipe.doc}\n")
+
+
+def _show_recipe(recipe: "RecipeSummary") -> None:
+    """On a terminal: the name, and below it the docstring in the terminal's width."""
+    parts = {"": recipe.summary, "Cost: ": recipe.cost, "Result: ": recipe.result}
+    filled = [fill(f"{label}{text}", text_width(100) - 2, "  ") for label, text in parts.items() if text]
+    commands = [f"Command: {recipe.command}"] if recipe.command else []  # on one line, to be copied
+    print(bold(recipe.name))
+    print(textwrap.indent("\n".join([*filled, *commands]), "  ") + "\n")
 
 
 if __name__ == "__main__":

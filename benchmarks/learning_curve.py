@@ -5,9 +5,9 @@
         --fractions=0.02,1 --steps=200,3000
 
 A line is a recipe, or a recipe and after `@` the run or the export whose body it begins with. Every line is trained
-on each fraction of the training side, for so many steps, with each seed, and measured on the test side (--split=eval:
-on the held-out side): the lines differ in their first weights alone. Runs that are done are not done again, so an
-interrupted curve goes on.
+on each fraction of the training side, for a number of steps, with each seed, and measured on the test side
+(--split=eval: on the held-out side): the lines differ in their first weights alone. Runs that are done are not done
+again, so an interrupted curve goes on.
 
 Prints a Markdown table, and writes it with curve.json and curve.png into --output. An interval is of Student's t over
 the seeds, of the difference too, seed by seed; that of the regression, which has no seed, is over examples.
@@ -90,8 +90,8 @@ def regression(fraction: str) -> tuple[int, tuple[float, float, float]]:
     from tflm.config import override
     from tflm.data import read_examples
     from tflm.evaluation import bootstrap
-    from tflm.evaluation.text_regression import text_regression
-    from tflm.presets import load_preset
+    from tflm.evaluation.baselines.logistic_regression import text_regression
+    from tflm.recipes import load_preset
 
     values = flags.FLAGS
     config = override(load_preset(Line.parse(values.line[0]).preset), values.set)

@@ -1,6 +1,6 @@
-"""The peer of `shakespeare_char.py`: nanoGPT's CPU recipe, written anew in PyTorch from its published settings.
+"""The peer of `shakespeare_char.py`: nanoGPT's CPU recipe, written again in PyTorch from its published settings.
 
-    python benchmarks/nanogpt_peer.py ../shared/data/tinyshakespeare/input.txt 2000
+    python benchmarks/nanogpt_peer.py input.txt 2000
 
 Settings are those of nanoGPT's README for a CPU (github.com/karpathy/nanoGPT, `train_shakespeare_char.py` with
 `--device=cpu --compile=False --block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128

@@ -21,13 +21,13 @@ from absl import app, flags
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from tflm.data.docstrings import read_docstrings
-from tflm.evaluation.retrieval import unit_rows
+from tflm.data.sources.docstrings import read_docstrings
+from tflm.evaluation.metrics.retrieval import unit_rows
+from tflm.retrieval.embedder import Embedder
+from tflm.retrieval.index import PassageIndex
+from tflm.retrieval.index_folder import read_index
+from tflm.retrieval.passages import cut_document, find_documents
 from tflm.serving import connect
-from tflm.serving.embedder import Embedder
-from tflm.serving.index_folder import read_index
-from tflm.serving.passage_index import PassageIndex
-from tflm.serving.passages import cut_document, find_documents
 
 flags.DEFINE_string("embedder", None, "A SavedModel with the signature embed.", required=True)
 flags.DEFINE_string("sources", sysconfig.get_path("purelib"), "A folder of Python packages.")
@@ -37,7 +37,7 @@ flags.DEFINE_integer("k", 10, "Passages to find.", lower_bound=1)
 
 
 def first_files(folder: str, num_passages: int) -> list[str]:
-    """So many files, in order, as have that number of passages."""
+    """The first files, in order, that together have that number of passages."""
     files, total = [], 0
     for file in find_documents([folder]):
         with open(file, "rb") as source:

@@ -5,12 +5,12 @@
     python benchmarks/serving.py --size=tiny --seconds=1 --clients=1,4       to see that every side runs
 
 Two models of random weights: one classifies a text, one writes 32 tokens, greedily. `apps.serve` runs as a process,
-plain and with --enable_batching; the load comes from another (see serving_sides/load.py), so many clients at once, each
-waiting for its answer. "in process" calls the same exports without a server, one request after another; one client of
-the plain server takes turns with it, so that what the machine does besides falls on both, and what the server adds is
-the median of their differences. --torch_python is an interpreter with torch and `transformers[serving]`; without it
-that side is left out. All sides run in turn on the same machine: compare within a run. The load generator's own limit
-is measured too ("nothing").
+plain and with --enable_batching; the load comes from another (see serving_sides/load.py), with a number of concurrent
+clients, each waiting for its answer. "in process" calls the same exports without a server, one request after another;
+one client of the plain server takes turns with it, so that what the machine does besides falls on both, and what the
+server adds is the median of their differences. --torch_python is an interpreter with torch and `transformers[serving]`;
+without it that side is left out. All sides run in turn on the same machine: compare within a run. The load generator's
+own limit is measured too ("nothing").
 """
 
 import base64
@@ -81,7 +81,7 @@ def write_payloads(folder: pathlib.Path) -> None:
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2
 
-    from tflm.serving.local import signatures_of
+    from tflm.serving.runtime.local import signatures_of
 
     for work, model in WORKS.items():
         signature = signatures_of(str(folder / model / "1"))[work]
@@ -229,7 +229,7 @@ def measure_server(measurements: Measurements, folder: pathlib.Path) -> None:
 
 
 def measure_batching(measurements: Measurements, folder: pathlib.Path) -> None:
-    """`apps.serve` with batching, started for each work anew: the parameters hold for all models of a server."""
+    """`apps.serve` with batching, started again for each workload: the parameters hold for all models of a server."""
     for work in WORKS:
         path = folder / "batching.config"
         size = max(2, *measurements.clients)

@@ -31,7 +31,8 @@ def run_ours(path: str, num_steps: int) -> dict[str, float]:
     """Trains the preset once."""
     from tflm.config import override
     from tflm.evaluation import evaluate
-    from tflm.presets import Experiment, load_preset
+    from tflm.experiments import Experiment
+    from tflm.recipes import load_preset
 
     settings = [
         f"data.path={path}",

@@ -3,7 +3,7 @@
     python benchmarks/soak_serving.py --minutes=10 --clients=16
     python benchmarks/soak_serving.py --minutes=10 --server_flags=--enable_batching
 
-`apps.serve` runs as a process with a model that writes and one that classifies, of random weights. Clients, each a
+`apps.serve` runs as a process with a generative model and a classifier, of random weights. Clients, each a
 process, ask it in every way in turn: classify and generate over REST and gRPC, `tflm.serving.stream` over both, and
 `POST :stream`. Each answer is compared with that of the same export in this process, by the seed of its request. On the
 way three new versions appear (copies, so that the answers stay), and one client is killed in the midst of a stream.

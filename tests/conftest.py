@@ -6,9 +6,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import contextlib
 import gc
+import pathlib
+import resource
 
 import pytest
+
+from tests import verifier
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -16,3 +21,61 @@ def collected():
     """Graphs hold much memory in few Python objects, so that Python would be late to collect them."""
     yield
     gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_verifier():
+    """`tests.parallel` has one server for the fresh processes that verify exports."""
+    with pytest.MonkeyPatch.context() as patch:
+        if verifier.SOCKET in os.environ:
+            patch.setattr("tflm.export.verify._run_child", verifier.run)
+        yield
+
+
+def _bfloat16_crashes() -> bool:
+    """Where oneDNN may use less than TensorFlow sees in the processor, a product of bfloat16 ends the process."""
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    known = pathlib.Path("/proc/cpuinfo")
+    return (
+        not most.startswith(("ALL", "DEFAULT", "AVX512_CORE", "AVX10"))
+        and known.is_file()
+        and "avx512f" in known.read_text(encoding="utf-8")
+    )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bfloat16_where_it_works():
+    """Skips what computes in bfloat16 where that would end the process, and all tests of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if _bfloat16_crashes():
+            import keras
+
+            set_policy = keras.config.set_dtype_policy
+
+            def set_dtype_policy(policy):
+                if "bfloat16" in getattr(policy, "name", policy):
+                    pytest.skip(
+                        "TensorFlow crashes at a product of bfloat16 under this ONEDNN_MAX_CPU_ISA; to test it: "
+                        "unset ONEDNN_MAX_CPU_ISA, or set it to AVX512_CORE"
+                    )
+                set_policy(policy)
+
+            patch.setattr(keras.config, "set_dtype_policy", set_dtype_policy)
+        yield
+
+
+@pytest.fixture
+def largest_file():
+    """`with largest_file(4096):` no file can be written beyond that size, as on a disk without space. Any process may
+    limit itself, and Python ignores the signal that comes with it."""
+
+    @contextlib.contextmanager
+    def limit(size):
+        kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, kept[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+
+    return limit

@@ -1,15 +1,25 @@
 """Configs: JSON both ways, overrides, and messages that say which field was meant."""
 
 import dataclasses
+import json
+from typing import ClassVar
 
 import pytest
 
-from tflm.config import from_dict, load_json, override, save_json, to_dict
+from tflm.config import KindConfig, from_dict, load_json, option, override, save_json, to_dict
 from tflm.errors import UserError
+from tflm.registry import Registry
+
+PARTS = Registry("part", "register_part", "tflm.files")
 
 
 @dataclasses.dataclass(frozen=True)
-class Small:
+class Part(KindConfig):
+    registry: ClassVar[Registry] = PARTS
+
+
+@dataclasses.dataclass(frozen=True)
+class Small(Part):
     kind: str = "small"
     width: int = 4
     rate: float = 0.5
@@ -22,15 +32,22 @@ class Small:
 
 
 @dataclasses.dataclass(frozen=True)
-class Large:
+class Large(Part):
     kind: str = "large"
     depth: int = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Whole:
-    part: Small | Large = dataclasses.field(default_factory=Small)
+    part: Part = dataclasses.field(default_factory=Small)
     title: str = "标题"
+
+
+for config_class in (Small, Large):
+    PARTS.add(
+        config_class().kind,
+        type("Configured", (), {"config_class": config_class, "__qualname__": config_class().kind}),
+    )
 
 
 def test_json_round_trip(tmp_path):
@@ -38,6 +55,28 @@ def test_json_round_trip(tmp_path):
         save_json(config, str(tmp_path / "c.json"))
         assert load_json(Whole, str(tmp_path / "c.json")) == config
         assert from_dict(Whole, to_dict(config)) == config
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_config_that_an_editor_saved_with_a_byte_order_mark(tmp_path, encoding):
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(to_dict(Whole()), ensure_ascii=False), encoding=encoding)
+    assert load_json(Whole, str(path)) == Whole()
+    path.write_text(json.dumps(to_dict(Whole()), ensure_ascii=False), encoding="gb18030")
+    with pytest.raises(UserError, match=r"c\.json' is not UTF-8: .*; save the file as UTF-8$"):
+        load_json(Whole, str(path))
+
+
+def test_an_option_is_written_where_it_is_used():
+    @dataclasses.dataclass(frozen=True)
+    class Sizes:
+        width: int = 8
+        soft_cap: float = option(0.0)
+
+    assert to_dict(Sizes()) == {"width": 8}
+    assert to_dict(Sizes(soft_cap=30.0)) == {"width": 8, "soft_cap": 30.0}
+    assert from_dict(Sizes, {"width": 8}) == Sizes()
+    assert override(Sizes(), ["soft_cap=2.5"]).soft_cap == 2.5
 
 
 def test_override_leaves_the_original():
@@ -76,6 +115,11 @@ def test_unknown_kind_and_bad_files(tmp_path):
         from_dict(Whole, {"part": {"kind": "huge"}})
     with pytest.raises(UserError, match="cannot read the config"):
         load_json(Whole, str(tmp_path / "none.json"))
-    (tmp_path / "torn.json").write_text("{")
+    (tmp_path / "torn.json").write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match="is not JSON"):
         load_json(Whole, str(tmp_path / "torn.json"))
+    (tmp_path / "list.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(
+        UserError, match=r"expected a JSON object, found list\. Give the config.json of a run"
+    ):
+        load_json(Whole, str(tmp_path / "list.json"))

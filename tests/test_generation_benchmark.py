@@ -94,4 +94,4 @@ def test_tflm_from_the_export_to_the_table(tmp_path):
         "| tflm, exported `generate`",
         "| tflm, exported `prefill` and `decode`",
     ]
-    assert set(json.loads(path.read_text())["results"]) == {"generate", "stream"}
+    assert set(json.loads(path.read_text(encoding="utf-8"))["results"]) == {"generate", "stream"}

@@ -1,43 +1,107 @@
-"""Frozen dataclasses to JSON and back, and `a.b=value` overrides.
+"""Frozen config dataclasses: JSON serialization and `a.b=value` overrides.
 
-The dataclasses themselves stand beside the code that they configure.
+Each dataclass is defined next to the code that it configures.
 
     config = override(config, ["model.num_layers=4", "training.num_steps=50"])
     save_json(config, "runs/a/config.json")
     config == load_json(ExperimentConfig, "runs/a/config.json")
 
-A field that may hold one of several dataclasses (`model: LSTMConfig | TransformerDecoderConfig`) tells them
-apart by their `kind` field, which goes into the JSON with the rest.
+A field of a `KindConfig` (`model: ModelConfig`) holds a config of any registered kind; its `kind` goes into the JSON
+and says which.
 """
 
 import dataclasses
 import difflib
 import json
-import os
 import types
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
 from tflm.errors import UserError
+from tflm.files.writing import whole_file
+from tflm.registry import PLUGINS, Registry, UnknownNameError
 
 Config = TypeVar("Config")
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class KindConfig:
+    """The base of configs of several kinds, such as those of the tasks: a direct subclass names their `registry`, and
+    theirs set `kind`."""
+
+    kind: str = ""
+    """The name under which the class that this configures is registered."""
+    registry: ClassVar[Registry[Any]]
+    """Name to a class with the attribute `config_class`."""
+
+
+class KindRegistry(Registry[type[T]], Generic[T]):
+    """A registry of classes with a `config_class`, the `KindConfig` whose `kind` is their name."""
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """A decorator that registers a class under the `kind` of its config.
+
+        Raises:
+            ValueError: its `config_class` has another kind.
+        """
+
+        def add(cls: Any) -> Any:
+            kind = cls.config_class.kind
+            if kind != name:
+                raise ValueError(
+                    f"{cls.__name__} is registered as {name!r}, and the kind of {cls.config_class.__name__} is "
+                    f"{kind!r}. Give both one name."
+                )
+            return self.add(name, cls)
+
+        return add
+
+
+def option(default: Any) -> Any:
+    """A field of a config that most do without: while it has its default, it is not written into the JSON.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Sizes:
+    ...     width: int = 8
+    ...     soft_cap: float = option(0.0)
+    >>> to_dict(Sizes()), to_dict(Sizes(soft_cap=30.0))
+    ({'width': 8}, {'width': 8, 'soft_cap': 30.0})
+    """
+    return dataclasses.field(default=default, metadata={"option": True})
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The fields of a config as plain JSON values; tuples become lists."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    """The fields of a config as JSON-compatible values, without each `option` that has its default; tuples become
+    lists."""
+    return json.loads(json.dumps(_plain(config)))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {
+            field.name: _plain(own)
+            for field, own in fields
+            if not (field.metadata.get("option") and own == field.default)
+        }
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return value
 
 
 def from_dict(cls: type[Config], mapping: Mapping[str, Any], path: str = "") -> Config:
-    """A config of type `cls` from plain values.
+    """Builds a config of type `cls` from JSON-compatible values.
 
     Args:
         cls: a frozen dataclass.
-        mapping: field name to value. Fields left out keep their defaults.
-        path: where the mapping stands in a larger one, for messages.
+        mapping: field name to value. Missing fields keep their defaults.
+        path: prefix of the field names in error messages, such as `"model."`.
     Raises:
-        UserError: an unknown field, a value of the wrong type, or one that the dataclass refuses.
+        UserError: an unknown field, a value of the wrong type, or a value that the dataclass rejects.
     """
     hints = typing.get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
@@ -53,43 +117,48 @@ def from_dict(cls: type[Config], mapping: Mapping[str, Any], path: str = "") -> 
 
 
 def save_json(config: Any, path: str) -> None:
-    """Writes the config to `path`, whole or not at all."""
-    aside = f"{path}.tmp"
-    with open(aside, "w", encoding="utf-8") as file:
+    """Writes the config to `path` as JSON, atomically."""
+    with whole_file(path) as aside, open(aside, "w", encoding="utf-8") as file:
         json.dump(to_dict(config), file, indent=2, ensure_ascii=False)
         file.write("\n")
-    os.replace(aside, path)
 
 
 def load_json(cls: type[Config], path: str) -> Config:
-    """Reads what `save_json` wrote.
+    """Reads a config written by `save_json`.
 
     Raises:
-        UserError: no such file, not JSON, or not a config of this type.
+        UserError: the file is missing, is not JSON, or is not a config of this type.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            mapping = json.load(file)
+        with open(path, "rb") as file:
+            mapping = json.loads(file.read())  # UTF-8, UTF-16 or UTF-32, with a byte-order mark or without
     except OSError as error:
         raise UserError(f"cannot read the config {path!r}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path!r} is not UTF-8: {error.reason} at byte {error.start}; save the file as UTF-8"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path!r} is not JSON: {error}.") from error
     if not isinstance(mapping, dict):
-        raise UserError(f"{path!r} is no config: it holds no JSON object.")
+        raise UserError(
+            f"{path!r} is not a config: expected a JSON object, found {type(mapping).__name__}. "
+            "Give the config.json of a run."
+        )
     return from_dict(cls, mapping)
 
 
 def override(config: Config, assignments: Sequence[str]) -> Config:
-    """The config with `a.b=value` assignments applied, from left to right.
+    """A copy of the config with `a.b=value` assignments applied from left to right.
 
-    Values are read as JSON where they are JSON (`4`, `0.1`, `true`, `null`, `[1, 2]`) and as text otherwise.
+    Values that parse as JSON (`4`, `0.1`, `true`, `null`, `[1, 2]`) are read as JSON, all others as strings.
 
     Args:
         config: a frozen dataclass; it is not changed.
         assignments: such as `["model.num_layers=4", "data.path=corpus.txt"]`.
     Raises:
-        UserError: no `=`, an unknown field (the message says which was probably meant) or a value that is
-            refused.
+        UserError: an assignment without `=`, an unknown field (the message suggests the closest name) or an invalid
+            value.
     """
     mapping = to_dict(config)
     for assignment in assignments:
@@ -133,13 +202,13 @@ def _parse(text: str) -> Any:
 
 
 def _coerce(hint: Any, value: Any, path: str) -> Any:
-    """`value`, as read from JSON, as the type that the field asks for."""
+    """Converts a JSON value to the type of the field."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return _coerce_union(typing.get_args(hint), value, path)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise UserError(f"{path} is a section with fields; got {value!r}.")
-        return from_dict(hint, value, f"{path}.")  # type: ignore[arg-type]
+        return from_dict(_class_of_kind(hint, value, path), value, f"{path}.")
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise UserError(f'{path} is a list, written as ["a", "b"]; got {value!r}.')
@@ -151,16 +220,22 @@ def _coerce(hint: Any, value: Any, path: str) -> Any:
     return value
 
 
+def _class_of_kind(cls: Any, mapping: Mapping[str, Any], path: str) -> Any:
+    """The dataclass for `mapping`: of a field with several kinds the one that `kind` names."""
+    if "registry" not in vars(cls):
+        return cls
+    kind = mapping.get("kind")
+    try:
+        return cls.registry.get(kind).config_class
+    except UnknownNameError as error:
+        raise UserError(
+            f"{path}.kind is one of {', '.join(cls.registry.names())}; got {kind!r}. One of a plugin needs "
+            f"{PLUGINS}=MODULE_OR_FILE."
+        ) from error
+
+
 def _coerce_union(choices: Sequence[Any], value: Any, path: str) -> Any:
+    """Of `X | None`."""
     if value is None and type(None) in choices:
         return None
-    configs = [choice for choice in choices if dataclasses.is_dataclass(choice)]
-    if not configs or not isinstance(value, Mapping):
-        plain = [choice for choice in choices if choice is not type(None)]
-        return _coerce(plain[0], value, path)
-    if len(configs) == 1:
-        return _coerce(configs[0], value, path)
-    kinds = {choice.kind: choice for choice in configs}  # type: ignore[union-attr]
-    if value.get("kind") not in kinds:
-        raise UserError(f"{path}.kind is one of {', '.join(sorted(kinds))}; got {value.get('kind')!r}.")
-    return _coerce(kinds[value["kind"]], value, path)
+    return _coerce(next(choice for choice in choices if choice is not type(None)), value, path)

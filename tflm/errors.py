@@ -1,12 +1,12 @@
-"""The exceptions that a user is meant to read: a message, no traceback."""
+"""Exceptions whose message is shown to the user without a traceback."""
 
 
 class UserError(ValueError):
-    """The user's data or settings are wrong. The message says what came, what was expected, what to do.
+    """Invalid user data or settings. The message says what was found, what was expected and what to do.
 
-    An app prints the message alone and exits with 1.
+    An app prints only the message and exits with status 1.
     """
 
 
 class UsageError(UserError):
-    """A command line that cannot be carried out. An app prints the message alone and exits with 2."""
+    """An invalid command line. An app prints only the message and exits with status 2."""

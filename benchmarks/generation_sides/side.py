@@ -47,7 +47,7 @@ class Setting:
 
 
 Write = Callable[[int], None]
-"""Continues the prompts of one batch by so many tokens, greedily, and returns when they are there."""
+"""Continues the prompts of one batch greedily by the given number of tokens, and returns at the end."""
 
 
 def measure(setting: Setting, writer_for: Callable[[int], Write]) -> None:

@@ -21,13 +21,13 @@ def export(setting: Setting, folder: str) -> None:
     """Writes a model of random weights with the signatures that are measured, checked as every export is."""
     import tensorflow as tf
 
-    from tflm.decoding import DecodingConfig
     from tflm.export import write_export
+    from tflm.generation import DecodingConfig
     from tflm.models import TransformerDecoderConfig, build_model
     from tflm.tasks.language_modeling import LanguageModeling, LanguageModelingConfig
-    from tflm.tasks.streaming import decode_request
-    from tflm.tasks.text_signatures import compiled_signature
-    from tflm.tasks.writer import Writer
+    from tflm.tasks.signatures.generate import compiled_signature
+    from tflm.tasks.signatures.streaming import decode_request
+    from tflm.tasks.signatures.writer import Writer
     from tflm.text import TokenizerConfig, train_tokenizer
 
     model = build_model(
@@ -82,7 +82,7 @@ def _check_counts(found: list[int], expected: int) -> None:
 
 
 def _request(setting: Setting, batch_size: int, num_tokens: int) -> dict[str, Any]:
-    from tflm.decoding import DecodingConfig, settings_lists
+    from tflm.generation import DecodingConfig, settings_lists
 
     config = DecodingConfig(temperature=0.0, min_new_tokens=num_tokens, max_new_tokens=num_tokens)
     texts = ["".join(chr(32 + id % 90) for id in row[1:]) for row in setting.prompts(batch_size)]

@@ -1,7 +1,7 @@
-"""The peer's side of tests/decoding/test_transformers_parity.py: what transformers generates, as golden files.
+"""The peer's side of tests/generation/test_transformers_parity.py: what transformers generates, as golden files.
 
     python -m venv peer && peer/bin/pip install torch==2.13.0 transformers==5.23.0
-    peer/bin/python benchmarks/parity/transformers_side.py tests/decoding/golden
+    peer/bin/python benchmarks/parity/transformers_side.py tests/generation/golden
 
 Runs in an environment with PyTorch, transformers and NumPy alone, in about a minute. It builds tiny models of random
 weights (a GPT-2, a T5, a T5 with a gate as in T5 1.1), draws prompts of unequal length, and writes weights, prompts and

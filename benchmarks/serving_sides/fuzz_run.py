@@ -149,7 +149,7 @@ def run_cases(
     is_alive: Callable[[], bool] = lambda: True,
     num_threads: int = 4,
 ) -> dict[str, Any]:
-    """Sends these cases over so many connections; ends early when the server has died.
+    """Sends these cases over a number of connections; ends early when the server has died.
 
     Returns:
         `counts` of answers by kind and word, `findings` with all that is needed to send each again, `seconds`.

@@ -43,8 +43,8 @@ class InProcess:
     """
 
     def __init__(self, folder: str) -> None:
-        from tflm.serving.graph_session import GraphSession
-        from tflm.serving.local import LocalModel
+        from tflm.serving.runtime.graph_session import GraphSession
+        from tflm.serving.runtime.local import LocalModel
 
         self._ways: dict[str, tuple[Callable[[Any], Any], Sequence[Any]]] = {}
         for path in sorted(pathlib.Path(folder).glob("requests_*.json")):

@@ -1,11 +1,11 @@
-"""Asks a server as fast as so many clients can, each waiting for its answer before it asks again.
+"""Asks a server as fast as a number of clients can, each waiting for its answer before it asks again.
 
     python load.py '{"protocol": "rest", "port": 8501, "path": "/v1/models/m:predict", "payloads": "payloads.json",
                      "clients": 16, "seconds": 5}'
     python load.py '{"protocol": "null"}'        a server that says "{}" to everything, to see what this program can do
 
 A process of its own, asyncio, requests that are bytes from the start, answers that are not parsed: what it costs a
-request is told as `cpu_seconds`, and `null` gives what it reaches at most. Prints one line of JSON.
+request is reported as `cpu_seconds`, and `null` gives what it reaches at most. Prints one line of JSON.
 """
 
 import asyncio

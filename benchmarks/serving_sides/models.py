@@ -60,8 +60,8 @@ def add_version(model: pathlib.Path, number: int) -> None:
 
 
 def generate_request(text: str, num_tokens: int, seed: int = 0, temperature: float = 0.0) -> dict[str, Any]:
-    """What `generate` and `prefill` take, one row that writes exactly so many tokens."""
-    from tflm.decoding import DecodingConfig, settings_lists
+    """What `generate` and `prefill` take, one row that generates exactly the given number of tokens."""
+    from tflm.generation import DecodingConfig, settings_lists
 
     config = DecodingConfig(
         temperature=temperature, seed=seed, min_new_tokens=num_tokens, max_new_tokens=num_tokens
@@ -72,11 +72,11 @@ def generate_request(text: str, num_tokens: int, seed: int = 0, temperature: flo
 def _write_writer(folder: str, size: Size) -> None:
     import tensorflow as tf
 
-    from tflm.decoding import DecodingConfig
     from tflm.export import write_export
+    from tflm.generation import DecodingConfig
     from tflm.models import TransformerDecoderConfig, build_model
     from tflm.tasks.language_modeling import LanguageModeling, LanguageModelingConfig
-    from tflm.tasks.streaming import decode_request
+    from tflm.tasks.signatures.streaming import decode_request
     from tflm.text import TokenizerConfig, train_tokenizer
 
     model = build_model(
@@ -102,12 +102,12 @@ def _write_sorter(folder: str, size: Size) -> None:
 
     from tflm.export import write_export
     from tflm.models import TransformerEncoderConfig, build_model
-    from tflm.tasks.classification import Classification, ClassificationConfig
+    from tflm.tasks.classification import ClassificationConfig, TextClassification
     from tflm.text import TokenizerConfig, train_tokenizer
 
     body = build_model(TransformerEncoderConfig(**dataclasses.asdict(size)))
     tokenizer = train_tokenizer(TokenizerConfig(kind="byte"), [])
-    task = Classification(ClassificationConfig(), tokenizer, size.max_length, LABELS)
+    task = TextClassification(ClassificationConfig(), tokenizer, size.max_length, LABELS)
     body.build_variables()
     model = task.model_for(body)
     model(keras.ops.ones((1, 4), "int32"))

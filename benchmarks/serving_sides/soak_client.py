@@ -18,9 +18,9 @@ from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from tflm.serving.client import RestModel
-from tflm.serving.grpc_client import GrpcModel
-from tflm.serving.remote import ServerError
+from tflm.serving.client.grpc import GrpcModel
+from tflm.serving.client.remote import ServerError
+from tflm.serving.client.rest import RestModel
 from tflm.serving.stream import stream
 
 WAYS = (
@@ -87,7 +87,7 @@ def attempt(ask: Callable[[], str], expected: str) -> dict[str, Any]:
     while True:
         try:
             found = ask()
-        except Exception as error:  # any end without an answer is lost, and told
+        except Exception as error:  # any end without an answer is lost, and reported
             if is_full(error) and refusals < _MOST_ATTEMPTS:
                 refusals += 1
                 time.sleep(_PAUSE)
@@ -102,11 +102,11 @@ def attempt(ask: Callable[[], str], expected: str) -> dict[str, Any]:
 def is_full(error: Exception) -> bool:
     """Whether the server said that its queue is full: it has done nothing, and may be asked again."""
     words = str(error)
-    return "queue" in words and ("503" in words or "UNAVAILABLE" in words) and "went away" not in words
+    return "queue" in words and ("503" in words or "UNAVAILABLE" in words) and "connection lost" not in words
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Asks until standard input ends."""
+    """Asks until standard input ends, and at least once in each way."""
     with open(settings["cases"], encoding="utf-8") as file:
         cases = json.load(file)
     ended = threading.Event()
@@ -114,8 +114,9 @@ def main(settings: dict[str, Any]) -> None:
     draw = random.Random(settings["seed"])
     client = Client(settings["rest"], settings["grpc"])
     asked: collections.Counter[str] = collections.Counter()
-    while not ended.is_set():
-        way = draw.choice(settings["ways"])
+    ways = draw.sample(settings["ways"], len(settings["ways"]))
+    while not ended.is_set() or asked.total() < len(ways):
+        way = ways[asked.total()] if asked.total() < len(ways) else draw.choice(ways)
         case = draw.choice(cases["sorter" if way.startswith("classify") else "writer"])
         begin = {"way": way, "begun": asked.total()}
         print(json.dumps(begin), flush=True)

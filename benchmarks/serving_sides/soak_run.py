@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -40,17 +42,27 @@ class SoakClient:
             )
 
     def kill(self) -> bool:
-        """SIGKILL, while it waits for an answer; whether it did."""
+        """SIGKILL while it waits for an answer, after its first; False if it ended by itself.
+
+        It is stopped for the look at its last line, so that it cannot go on between the look and the kill.
+        """
         end = time.monotonic() + _PATIENCE
-        while time.monotonic() < end and not any("outcome" in record for record in self._records()):
-            time.sleep(0.1)
+        while time.monotonic() < end and self._process.poll() is None:
+            self._process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            records = self._records()
+            if any("outcome" in record for record in records) and "begun" in records[-1]:
+                self._process.kill()
+                self._process.wait()
+                return True
+            self._process.send_signal(signal.SIGCONT)
+            time.sleep(0.05)
         self._process.kill()
         self._process.wait()
-        records = self._records()
-        return bool(records) and "begun" in records[-1]
+        return False
 
     def end(self) -> None:
-        """It answers what it has begun, and ends."""
+        """It gets the answers that it has begun and one in each way, and ends."""
         if self._process.stdin:
             self._process.stdin.close()
 

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.decoding import DecodingConfig, settings_lists, settings_specs
-from tflm.presets import Experiment
+from tests.parallel import reopen_log_handlers
+from tflm.experiments import Experiment
+from tflm.generation import DecodingConfig, settings_lists, settings_specs
 from tflm.serving import connect
 
 FEW_STEPS = ("training.num_steps=24", "training.warmup_steps=4", "training.log_every=6")
@@ -34,6 +35,8 @@ class Terminal(io.TextIOWrapper):
 
 def call(name: str, *arguments: str, stdin: bytes = b"", at_terminal: bool = False) -> types.SimpleNamespace:
     """Runs `apps.NAME` in this process: its exit code, and what it wrote to standard output and error."""
+    tf.get_logger()  # it keeps the standard error of its first message, which is not to be that of this call
+    reopen_log_handlers()  # after an earlier call, whose standard error is closed
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     kept = sys.stdin
     sys.stdin = (Terminal if at_terminal else io.TextIOWrapper)(io.BytesIO(stdin), "utf-8")
@@ -48,15 +51,24 @@ def call(name: str, *arguments: str, stdin: bytes = b"", at_terminal: bool = Fal
 
 @pytest.fixture(name="call", scope="session")
 def call_fixture():
-    """`call(NAME, *arguments, stdin=b"", at_terminal=False)`. A model is loaded once for all calls: a load takes time,
-    and some hundred megabytes that TensorFlow never gives back."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tflm.serving.connect", functools.cache(connect))
-        yield call
+    """`call(NAME, *arguments, stdin=b"", at_terminal=False)`. An export is loaded once for all calls: a load takes time,
+    and some hundred megabytes that TensorFlow never gives back. A server is connected to anew by each call."""
+    load_once = functools.cache(connect)
+
+    def connect_or_take(path: str) -> Any:
+        return connect(path) if "://" in path else load_once(path)
+
+    def call_with_models_kept(*arguments: Any, **options: Any) -> types.SimpleNamespace:
+        # For this call alone: other tests open models of their own.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tflm.serving.connect", connect_or_take)
+            return call(*arguments, **options)
+
+    return call_with_models_kept
 
 
 class Trained:
-    """One run of `apps.train` and its export by `apps.export`."""
+    """One run of `tflm train` and its export by `tflm export`."""
 
     BATCHES = (["What is AI?"], ["你好"], ["什么是ai", "Are you a robot?", "def f(", "你 and I 😀"])
     """Batches of one and of unequal lengths, in English and in Chinese."""
@@ -111,7 +123,7 @@ def tensors(settings: dict, num_rows: int) -> list[tf.Tensor]:
 
 def built_once(factory: pytest.TempPathFactory, name: str, build_fn: Callable[[pathlib.Path], Any]) -> Any:
     """What `build_fn` makes in a new folder, once for all test processes: the others wait for the first."""
-    common = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    common = factory.getbasetemp()  # of all processes of `tests.parallel`
     folder, made = common / name, common / f"{name}.made"
     try:
         folder.mkdir()

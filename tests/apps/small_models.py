@@ -10,8 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflm.decoding import DecodingConfig, settings_specs
-from tflm.decoding.beam_settings import beam_settings_specs
+from tflm.generation import DecodingConfig, settings_specs
+from tflm.generation.settings import beam_settings_specs
 
 LABELS = ["good", "坏"]
 # App that answers single texts -> the model of `save_all` that it asks.
@@ -139,6 +139,46 @@ class Small(tf.Module):
     def embed(self, text):
         hashes = [tf.strings.to_hash_bucket_fast(text + end, 1000) for end in "abc"]
         return {"embedding": tf.stack([float32(value) / 1000.0 for value in hashes], 1)}
+
+    @tf.function(input_signature=TEXT)
+    def about(self, text):
+        """The config that `save` writes for pairs, which a server's client cannot read otherwise."""
+        config = {"task": {"kind": "pairs", "max_source_length": 24}, "decoding": {"max_new_tokens": 8}}
+        return {"config": tf.fill(tf.shape(text), json.dumps(config))}
+
+    @tf.function(input_signature=PAIR)
+    def similarity(self, text, text_pair):
+        """1 for the same text, else 0."""
+        return {"similarity": float32(text == text_pair)}
+
+    @tf.function(input_signature=TEXT)
+    def nearest(self, text):
+        """The text itself; of "" nothing."""
+        known = float32(text != "")[:, None]
+        return {
+            "words": tf.stack([clean(text), tf.fill(tf.shape(text), "")], 1),
+            "scores": known * [[0.75, 0.0]],
+        }
+
+    @tf.function(input_signature=TEXT)
+    def fill(self, text):
+        """好 for a blank."""
+        filled = tf.strings.regex_replace(clean(text), "____", "好")
+        return {"text": filled, "log_probability": halves(text), "truncated": text == ""}
+
+    @tf.function(input_signature=[*TEXT, spec("target")])
+    def score_pairs(self, text, target):
+        """A token for each byte of the target, with 1/2."""
+        length = tf.strings.length(target)
+        places = tf.sequence_mask(length, 1 + tf.reduce_max(length))
+        each = tf.where(places, tf.math.log(0.5), 0.0)
+        return {
+            "log_probability": tf.reduce_sum(each, 1),
+            "num_tokens": length,
+            "token_ids": tf.where(places, 7, 0),
+            "token_log_probabilities": each,
+            "truncated": text == "",
+        }
 
     @tf.function(input_signature=TEXT)
     def tag(self, text):

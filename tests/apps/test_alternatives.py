@@ -9,11 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from apps.alternatives import is_colored, table, visible, width
+from apps.alternatives import table, visible
+from apps.common.tables import is_colored
 from tests.apps import small_models
 from tests.apps.refusals import check
 from tflm import serving
-from tflm.decoding import DecodingConfig, settings_lists
+from tflm.generation import DecodingConfig, settings_lists
 
 RECORD = {
     "prompt": "1 + 1\n",
@@ -64,12 +65,6 @@ def test_what_cannot_be_seen_is_written():
     )
     assert visible("") == "<end>"
     assert visible("语言 e\u0301😀") == "语言·e\u0301😀"
-
-
-def test_columns_that_a_text_takes():
-    assert [width(text) for text in ("", "a", "你", "，", "ｱ", "é", "e\u0301", "😀", "a你b")] == [
-        *(0, 1, 2, 2, 1, 1, 1, 2, 4),
-    ]
 
 
 class Stream(io.StringIO):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from apps.answer import NO_ANSWER
+from tests.apps.rounded import assert_lines
 from tflm.config import to_dict
 from tflm.export.write import write_export
 from tflm.models import TransformerEncoderConfig, build_model
@@ -76,7 +77,7 @@ def test_an_answer_and_its_probability_a_line_in_order(call, exported, file, thr
         f"{' '.join(answer.decode().split()) or NO_ANSWER}\t{score:.4f}"
         for answer, score in zip(found["answer"], found["score"])
     ]
-    assert done.lines == expected
+    assert_lines(done.lines, expected)
     assert expected[2] == "(no answer)\t1.0000"
     if abs(threshold) == 1000.0:
         assert [line.startswith(NO_ANSWER) for line in done.lines] == [
@@ -124,7 +125,7 @@ def test_tables_and_surrogates(call, exported, tmp_path):
         "answer", f"--model={exported[0]}", f"--input={tmp_path}/a.tsv", "--question_column=q", "--format=tsv"
     )
     assert done.code == 0, done.err
-    assert done.lines[0] == "question\tcontext\tanswer\tstart\tend\tscore\tmargin\tanswers"
+    assert done.lines[0] == "question\tcontext\tanswer\tstart\tend\tscore\tmargin\tanswers\ttruncated"
     (tmp_path / "a.jsonl").write_text('{"question": "\\ud800?", "context": "\\ud800Anna"}', encoding="utf-8")
     (line,) = call("answer", f"--model={exported[0]}", f"--input={tmp_path}/a.jsonl").lines
     assert (line,) == tuple(
@@ -135,7 +136,7 @@ def test_tables_and_surrogates(call, exported, tmp_path):
 def test_wrong_usage(call, exported):
     path, _ = exported
     done = call("answer", f"--model={path}", "--question=Who?")
-    assert (done.code, done.err) == (2, "error: --context is needed beside --question.\nTry --help.\n")
+    assert (done.code, done.err) == (2, "error: --context is required with --question.\nTry --help.\n")
     done = call("answer", f"--model={path}", "--question=Who?", "--context=Anna", "--num_answers=4")
     assert (done.code, "--num_answers=4: this model gives 3 at most." in done.err) == (2, True)
     done = call("answer", "--question=Who?", "--context=Anna")
@@ -143,4 +144,4 @@ def test_wrong_usage(call, exported):
 
 
 def test_the_help_shows_how(call):
-    assert call("answer", "--help").out.count("\n  python -m apps.answer ") >= 3
+    assert call("answer", "--help").out.count("\n  tflm answer ") >= 3

@@ -1,5 +1,7 @@
 """What a conversation refuses, in a pipe: it goes on, and tells of it at the end."""
 
+import gzip
+
 import pytest
 
 from tests.apps import small_models
@@ -13,6 +15,8 @@ CONVERSATIONS = {
     "list.json": "[]",
     "role.json": '{"messages": [{"role": "boss", "content": "a"}]}',
     "content.json": '{"messages": [{"role": "user", "content": 5}]}',
+    "wide.json": '{"messages": [{"role": "user", "content": "你好"}]}'.encode("utf-16-le"),
+    "gbk.json": '{"messages": [{"role": "user", "content": "你好"}]}'.encode("gbk"),
     "surrogate.json": '{"messages": [{"role": "user", "content": "\\ud800你"}]}',
 }
 # What is said in a conversation, one line each -> the words of the error.
@@ -22,7 +26,7 @@ COMMANDS = [
     ("/quit now", "no command '/quit now'"),
     ("/设置 a=1", "no command '/设置 a=1'"),
     ("/set temperature", "no command '/set temperature'"),
-    ("/set heat=1", "DecodingConfig has no field heat."),
+    ("/set heat=1", "there is no setting heat. The settings are seed, temperature, "),
     ("/set temperature=hot", "temperature takes float; got 'hot'."),
     ("/set temperature=nan", "temperature is nan, expected 0 (greedy)"),
     ("/set max_new_tokens=1e3", "max_new_tokens takes int; got 1000.0."),
@@ -30,11 +34,12 @@ COMMANDS = [
     ("/save", "no command '/save'"),
     ("/save {d}", "cannot write '{d}': Is a directory."),
     ("/save {d}/none/a", "cannot write '{d}/none/a': No such file or directory."),
-    ("/save a\0b", "cannot write 'a\\x00b': embedded null byte. Give another name."),
+    ("/save a\0b", "not text: it holds a NUL at character 8. Remove it, or save the file as UTF-8."),
     ("/load {d}/none", "cannot read '{d}/none': No such file or directory."),
     ("/load {d}", "cannot read '{d}': Is a directory."),
-    ("/load a\0b", "is no conversation: expected "),
-    ("/load {d}/latin.json", "is no conversation: expected "),
+    ("/load {d}/latin.json", "latin.json' is not UTF-8: "),
+    ("/load {d}/wide.json", "wide.json' looks like UTF-16-LE without a byte-order mark; save the file as"),
+    ("/load {d}/gbk.json", "gbk.json' is not UTF-8: "),
     ("/load {d}/empty.json", "is no conversation: expected "),
     ("/load {d}/deep.json", "is no conversation: expected "),
     ("/load {d}/digits.json", "is no conversation: expected "),
@@ -74,6 +79,15 @@ def test_a_conversation_with_a_lone_surrogate_is_saved_and_loaded(call, files, t
     done = call("chat", f"--model={files['talker']}", stdin=lines.encode())
     check(done, 0)
     assert (tmp_path / "a").read_text(encoding="utf-8") == CONVERSATIONS["surrogate.json"] + "\n"
+
+
+def test_a_conversation_in_utf16_is_loaded(call, files, tmp_path):
+    line = '{"messages": [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "好"}]}\r\n'
+    for content in (line.encode("utf-16"), gzip.compress(line.encode())):
+        (tmp_path / "a").write_bytes(content)
+        done = call("chat", f"--model={files['talker']}", stdin=f"/load {tmp_path}/a\nb\n".encode())
+        check(done, 0)
+        assert done.lines == ["<你好|好|b>"]
 
 
 def test_a_system_text_for_a_model_that_takes_none(call, files):

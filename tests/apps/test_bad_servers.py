@@ -13,14 +13,13 @@ import types
 
 import pytest
 
-import tflm.serving
-from apps.items import Printer
+from apps.common.items import Printer
 from tests.apps import small_models
 from tests.apps.refusals import check
 from tests.apps.small_models import APPS
 
 LINES = ["a", "你好", "😀", "b", ""]
-WENT = "the server went away before it had answered"
+WENT = "connection lost before the response was complete"
 
 
 class Proxy(socketserver.ThreadingTCPServer):
@@ -83,15 +82,6 @@ def proxy(small):
         server.shutdown()
 
 
-@pytest.fixture(autouse=True)
-def connect_anew(call, monkeypatch):
-    """`call` keeps models; those behind a URL go away here."""
-    kept = tflm.serving.connect
-    monkeypatch.setattr(
-        "tflm.serving.connect", lambda path: (kept.__wrapped__ if "://" in path else kept)(path)
-    )
-
-
 @pytest.fixture
 def file(tmp_path):
     """The path of a file of LINES."""
@@ -112,7 +102,7 @@ def test_what_was_answered_stays_and_the_rest_follows_by_offset(call, proxy, sma
     done = call(*arguments)
     error = check(done, 1, WENT)
     assert done.out == from_folder(call, small, app, LINES[:2])
-    assert error.endswith(" 2 lines are done; go on with --offset=2.")
+    assert error.endswith(" 2 lines are done; continue with --offset=2.")
     proxy.left = 99
     rest = call(*arguments, "--offset=2")
     assert rest.code == 0, rest.err
@@ -128,8 +118,8 @@ HTTP = b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n"
         (b"", WENT),
         (HTTP % (b"200 OK", 500) + b'{"outputs": {"label', WENT),  # cut in the middle
         (b"\xff\xfe nonsense", WENT),
-        (HTTP % (b"200 OK", 6) + b"<html>", "not a model server's answer: '<html>'"),
-        (HTTP % (b"200 OK", 15) + b'{"outputs": {}}', "the answer does not fit the signature"),
+        (HTTP % (b"200 OK", 6) + b"<html>", "not the response of a model server: '<html>'"),
+        (HTTP % (b"200 OK", 15) + b'{"outputs": {}}', "the response does not match the signature"),
         (HTTP % (b"500 Broken", 17) + b'{"error": "\xe5\x9d\x8f\xff"}', "坏? (HTTP 500)"),
         (HTTP % (b"404 Gone", 17) + b'{"error": "none"}', "none (HTTP 404)"),
     ],
@@ -186,9 +176,9 @@ def test_a_server_that_stops_for_good(call, small, file, monkeypatch, scheme):
         expected = from_folder(call, small, "classify", LINES[:3])
         monkeypatch.setattr(Printer, "show", show_and_stop)
         done = call("classify", f"--model={urls[scheme]}", f"--input={file}", "--batch_size=1")
-    error = check(done, 1, "no server answers there")
+    error = check(done, 1, "cannot connect to the server")
     assert done.out == expected
-    assert re.search(r"no server answers there.* 3 lines are done; go on with --offset=3\.$", error)
+    assert re.search(r"cannot connect to the server.* 3 lines are done; continue with --offset=3\.$", error)
 
 
 @pytest.mark.slow
@@ -218,4 +208,4 @@ def test_a_server_of_its_own_that_is_killed(call, small, file, monkeypatch, chec
         process.kill()
         process.communicate()
     assert done.out == expected
-    assert check(done, 1).endswith(" 1 lines are done; go on with --offset=1.")
+    assert check(done, 1).endswith(" 1 lines are done; continue with --offset=1.")

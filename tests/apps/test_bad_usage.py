@@ -19,27 +19,28 @@ FILES = {
     "review.tsv": "id\treview\n1\tgood\n",
     "gb.tsv": "编号\t文本\n1\t好\n".encode("gb18030"),
     "mac.tsv": "id\treview\r1\tgood\r",
-    "utf16.tsv": "id\ttext\n1\tgood\n".encode("utf-16"),
+    "utf16.tsv": "id\ttext\n1\tgood\n".encode("utf-16-le"),
     "escapes.tsv": "a\x1b[2J\tb\n",
     "pairs.txt": "a\tb\nonly one\na\tb\tc\n",
     "scores.tsv": "text\ttext_pair\ts\na\tb\t1\nc\td\tgood\ne\tf\t２\ng\th\tnan\n",
     "one_score.tsv": "text\ttext_pair\ts\na\tb\t1\n",
     "no_folder": b"",
     "latin.txt": b"caf\xe9",
+    "marked.txt": "你好".encode("utf-16"),
 }
 # Command -> what stands behind it, the exit code, words of the error line.
 REFUSED = {
     "classify --model={labels}": [
         ("--input={d}/none.txt", 1, "none.txt: No such file or directory."),
         ("--input={d}/none\x1b[2J", 1, "none\\x1b[2J: No such file"),
-        ("--input={d}/empty.tsv", 1, "has no column 'text': its first line is []."),
+        ("--input={d}/empty.tsv", 1, "is empty; its first line should name the columns."),
         (
             "--input={d}/review.tsv",
             1,
-            "its first line is ['id', 'review']. Say which is the text with --text_column=NAME",
+            "no column 'text'; the columns are id, review. Say which is the text with --text_column=NAME",
         ),
-        ("--input={d}/review.tsv --text_column=2", 1, "2 of 2 lines could not be read"),
-        ("--input={d}/review.tsv --text_column=-1", 1, "has no column '-1'"),
+        ("--input={d}/review.tsv --text_column=2", 1, "no column '2'; the columns are 0, 1."),
+        ("--input={d}/review.tsv --text_column=-1", 1, "no column '-1'; the columns are id, review. Say"),
         ("--text=a --text_pair=b", 2, "--text_pair is for a model of pairs;"),
         ("--batch_size=0", 2, "flag --batch_size=0: 0 is not a positive integer"),
         ("--batch_size=多", 2, "flag --batch_size=多: invalid literal"),
@@ -49,8 +50,12 @@ REFUSED = {
     "tag --model={spans}": [
         ("--input={d}", 1, "cannot read --input={d}: Is a directory."),
         ("--input={d}/gb.tsv --text_column=文本", 1, "line 1, which should name the columns, is not UTF-8: "),
-        ("--input={d}/utf16.tsv", 1, "is not UTF-8: invalid start byte at byte 0. Save the file as UTF-8."),
-        ("--format=xml", 2, "value should be one of <text|tsv|json>"),
+        (
+            "--input={d}/utf16.tsv",
+            1,
+            "looks like UTF-16-LE without a byte-order mark; save the file as UTF-8",
+        ),
+        ("--format=xml", 2, "value should be one of <text|csv|tsv|json>"),
         ("--segmented", 2, "Unknown command line flag 'segmented'. Did you mean: segment"),
         ("一篇文章.txt", 2, "unexpected argument '一篇文章.txt'. Flags are written --name=value."),
         ("--text", 2, "Missing value for flag --text"),
@@ -59,7 +64,7 @@ REFUSED = {
         ("--input={d}/a.txt/b.txt", 1, "b.txt: Not a directory."),
         ("--temperature=hot", 2, "flag --temperature=hot"),
         ("--temperature=-1", 2, "temperature is -1.0, expected 0 (greedy) or a positive number."),
-        ("--temperature=nan", 2, "--temperature=nan is no number: give one."),
+        ("--temperature=nan", 2, "--temperature=nan is not a number: give one."),
     ],
     "embed --model={vectors}": [
         (
@@ -67,7 +72,7 @@ REFUSED = {
             1,
             "File name too long.",
         ),
-        ("--input={d}/review.tsv --text_column=文本", 1, "has no column '文本'"),
+        ("--input={d}/review.tsv --text_column=文本", 1, "no column '文本'; the columns are id, review"),
         ("--input={d}/review.tsv --retrieval --text_column=id", 1, "no column 'text_pair'"),
         ("--output=a.txt", 2, "--output=a.txt must end in .npy"),
         ("--input={d}/a.txt --output={d}/no_folder/a.npy", 1, "a.npy: Not a directory."),
@@ -82,7 +87,7 @@ REFUSED = {
         ("--query=a --input={d}/no_folder", 1, "there is nothing to read: the input is empty."),
         ("--query=a --input={d}/bad.txt", 1, "1 of 2 lines could not be read and are left out"),
         ("--duplicates=2", 2, "2.0 is not a number in the range [0.0, 1.0]"),
-        ("--duplicates=nan", 2, "--duplicates=nan is no number: give one."),
+        ("--duplicates=nan", 2, "--duplicates=nan is not a number: give one."),
         ("--keywords=0", 2, "flag --keywords=0: 0 is not a positive integer"),
         (
             "--input={d}/scores.tsv --scores_column=s",
@@ -90,7 +95,7 @@ REFUSED = {
             "2 of 4 lines could not be read and are left out; the first is {d}/scores.tsv, line 3: expected a number "
             "as its score; got 'good'.",
         ),
-        ("--input={d}/one_score.tsv --scores_column=s", 1, "two different scores at least; got 1 pairs"),
+        ("--input={d}/one_score.tsv --scores_column=s", 1, "at least two distinct scores; got 1 pairs"),
         ("--text=a --retrieval", 2, "--text is one text; what is measured are the pairs of a table"),
     ],
     "summarize --model={pairs}": [
@@ -98,7 +103,7 @@ REFUSED = {
         ("--parts=on", 2, "value should be one of <auto|off>"),
     ],
     "generate --model={writer}": [
-        ("--input={d}/escapes.tsv", 1, "its first line is ['a\\x1b[2J', 'b']."),
+        ("--input={d}/escapes.tsv", 1, "no column 'text'; the columns are "),
         ("--text=a --temperature=inf", 2, "temperature is inf, expected 0"),
         ("--text=a --seed=99999999999999999999", 2, "expected a whole number of 64 bits."),
         ("--text=a --seed=1.5", 2, "flag --seed=1.5: invalid literal"),
@@ -113,13 +118,23 @@ REFUSED = {
         ("--file={d}/a.txt --append --num_samples=2", 2, "leave --num_samples at 1."),
         ("--file={d}/none", 1, "cannot read --file={d}/none: No such file"),
         ("--file={d}", 1, "cannot read --file={d}: Is a directory."),
-        ("--file={d}/latin.txt --append", 1, "is not UTF-8: unexpected end of data at byte 3."),
+        ("--file={d}/latin.txt --append", 1, "is not UTF-8: unexpected end of data at byte 3; save the file"),
+        (
+            "--file={d}/utf16.tsv",
+            1,
+            "utf16.tsv looks like UTF-16-LE without a byte-order mark; save the file",
+        ),
+        (
+            "--file={d}/marked.txt --append",
+            1,
+            "--append writes UTF-8, and --file={d}/marked.txt is UTF-16; save",
+        ),
     ],
     "answer --model={reader}": [
         ("--input={d}/review.tsv --question_column=id", 1, "Say which is the context with --context_column"),
         ("--input={d}/pairs.txt", 1, "expected question and context with a tab between;"),
-        ("--question=谁？", 2, "--context is needed beside --question."),
-        ("--context=王小明", 2, "--question is needed beside --context."),
+        ("--question=谁？", 2, "--context is required with --question."),
+        ("--context=王小明", 2, "--question is required with --context."),
         ("--question=a --context=b --num_answers=9", 2, "--num_answers=9: this model gives 1 at most."),
         ("--documents={d} --context=a", 2, "the text comes from one of them."),
         ("--documents={d} --question=a", 2, "--documents needs --embedder"),
@@ -130,11 +145,11 @@ REFUSED = {
         ),
         ("--documents={d}/a.txt --embedder={labels} --question=a", 1, "has no signature 'embed'"),
         ("--documents={d}/a.txt --embedder={vectors} --question=a", 1, "has no checksums.json"),
-        ("--threshold=nan", 2, "--threshold=nan is no number: give one."),
+        ("--threshold=nan", 2, "--threshold=nan is not a number: give one."),
     ],
     "classify --model={labels_of_pairs}": [
         ("--input={d}/review.tsv --text_column=review", 1, "with --text_pair_column=NAME"),
-        ("--text=a", 2, "--text_pair is needed beside --text."),
+        ("--text=a", 2, "--text_pair is required with --text."),
         (
             "--input={d}/pairs.txt",
             1,
@@ -217,8 +232,8 @@ WRONG = [(app, model) for app, right in SIGNATURES.items() for model in MODELS i
 def test_a_model_for_another_app(call, files, app, model):
     done = call(app, f"--model={files[model]}")
     check(done, 1, f"/{model}' has no signature ")
-    right = {"writer": "apps.generate", "talker": "apps.chat or apps.generate", "labels": "apps.classify"}
-    right |= {"spans": "apps.tag", "vectors": "apps.embed", "reader": "apps.answer"}
+    right = {"writer": "tflm generate", "talker": "tflm chat or tflm generate", "labels": "tflm classify"}
+    right |= {"spans": "tflm tag", "vectors": "tflm embed", "reader": "tflm answer"}
     assert done.err.endswith(f" Try {right[model]}.\n" if model in right else "it has serving_default.\n")
 
 
@@ -227,7 +242,7 @@ def test_a_signature_of_that_name_that_gives_something_else(call, files, app):
     fields = ["--question=a", "--context=b"] if app == "answer" else ["--text=a"]
     done = call(app, f"--model={files['foreign']}", *fields)
     check(done, 1, "; this app needs ")
-    assert done.err.endswith(" too. Give an export of apps.export.\n")
+    assert done.err.endswith(" too. Give an export of tflm export.\n")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +272,7 @@ def test_a_damaged_model(call, files, tmp_path, name, content, words):
     check(call("generate", f"--model={tmp_path}/模型", "--text=a"), 1, words)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read all files")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file; run the tests as another user")
 @pytest.mark.parametrize("app", ["classify", "tag", "embed"])
 def test_a_file_that_may_not_be_read(call, files, tmp_path, app):
     (tmp_path / "a.txt").write_text("a\n", encoding="utf-8")
@@ -270,7 +285,7 @@ def test_a_file_that_may_not_be_read(call, files, tmp_path, app):
 ECHO = """
 import sys
 from absl import flags
-from apps import command_line, items
+from apps.common import command_line, items
 values = flags.FlagValues()
 items.define_items(values, {"text": "A text."})
 def main(values):
@@ -282,7 +297,8 @@ SHELL = {  # what stands behind it in a shell -> exit code, output, error
     "--text=a >/dev/full": (
         1,
         "",
-        "error: cannot write: No space left on device. What came before is there; make room.\n",
+        "error: cannot write: No space left on device. Earlier output was kept. Free disk space and run the same "
+        "command again.\n",
     ),
     "--text=a >&-": (0, "", ""),
     "--text=a 2>&-": (0, "a\n", ""),

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from tflm.serving.local import LocalModel
-from tflm.serving.remote import Unavailable
+from tflm.serving.client.remote import Unavailable
+from tflm.serving.runtime.local import LocalModel
 
 QUESTIONS = ["What is AI?", "你是谁"]
 
@@ -118,7 +118,7 @@ def test_lines_of_a_file_stand_alone(chat, call, tmp_path):
 def test_one_question(chat, call):
     arguments = (f"--model={chat.model}", "--min_new_tokens=3", "--text=你是谁", "--format=json")
     done = call("chat", *arguments)
-    assert json.loads(done.out) == {"question": "你是谁", "answer": answers(chat)[1]}
+    assert json.loads(done.out) == {"question": "你是谁", "answer": answers(chat)[1], "truncated": False}
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_server_that_goes_away_does_not_end_the_conversation(chat, call, monke
 
     def predict_if_there(self, *arguments):
         if is_away:
-            raise Unavailable("http://h:1/v1/models/m: no server answers there.")
+            raise Unavailable("http://h:1/v1/models/m: cannot connect to the server.")
         return predict(self, *arguments)
 
     def typed():
@@ -249,7 +249,7 @@ def test_a_server_that_goes_away_does_not_end_the_conversation(chat, call, monke
     done = call("chat", f"--model={chat.model}", "--min_new_tokens=3", "--temperature=0", at_terminal=True)
     answers = said(chat, *QUESTIONS)
     assert (done.code, done.lines) == (0, [*answers, ""]), "the last is of Ctrl-D"
-    assert "no server answers there. The conversation is kept: ask again, or /save it." in done.err
+    assert "cannot connect to the server. The conversation is kept: ask again, or /save it." in done.err
     spoken = [text for pair in zip(QUESTIONS, answers, strict=True) for text in pair]
     told = zip(("user", "assistant") * 2, spoken, strict=True)
     assert "\n".join(f"{who}: {text}" for who, text in told) in done.err

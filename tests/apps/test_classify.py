@@ -7,6 +7,7 @@ import pytest
 
 from tests.apps import small_models
 from tests.apps.refusals import check
+from tests.apps.rounded import assert_lines
 from tflm import serving
 
 ROWS = [("fine film", "good"), ("很好看", "good"), ("bad film", "bad"), ("不好看", "bad")] * 3
@@ -58,7 +59,7 @@ def test_a_label_and_its_probability_a_line_in_order(call, single, file, batch_s
     expected = [
         f"{label.decode()}\t{max(s):.4f}" for label, s in zip(found["label"], found["scores"], strict=True)
     ]
-    assert done.lines == expected
+    assert_lines(done.lines, expected)
 
 
 def test_every_label_as_json_and_as_a_table(call, single, file):
@@ -70,7 +71,7 @@ def test_every_label_as_json_and_as_a_table(call, single, file):
         assert sum(record["scores"].values()) == pytest.approx(1.0, abs=1e-5)
         assert record["label"] == max(record["scores"], key=record["scores"].get)
     table = call(*arguments, "--format=tsv").lines
-    assert table[0] == "text\tlabel\tscores.bad\tscores.good"
+    assert table[0] == "text\tlabel\tscores.bad\tscores.good\ttruncated"
     assert len(table) == 1 + len(TEXTS)
     assert table[4].startswith("好 or bad ?\t")
 
@@ -88,11 +89,11 @@ def test_several_labels_for_a_pair(call, pairs, tmp_path):
     done = call("classify", f"--model={pairs}", f"--input={tmp_path}/pairs.txt", "--format=json")
     assert done.code == 0, done.err
     for record in map(json.loads, done.lines):
-        assert {"text", "text_pair", "label", "scores"} == set(record)
+        assert {"text", "text_pair", "label", "scores", "truncated"} == set(record)
         over = [label for label, score in record["scores"].items() if score >= 0.5]
         assert record["label"] == "|".join(over)
     done = call("classify", f"--model={pairs}", "--text=fine film")
-    assert (done.code, done.err) == (2, "error: --text_pair is needed beside --text.\nTry --help.\n")
+    assert (done.code, done.err) == (2, "error: --text_pair is required with --text.\nTry --help.\n")
 
 
 def test_a_pair_for_a_model_of_single_texts(call, single):
@@ -114,13 +115,13 @@ def test_labels_of_a_model_that_writes(request, call, file, name):
     assert [record["text"] for record in records] == TEXTS
     found = serving.connect(model).predict("choose", {"text": prompts, "choices": [choices] * len(TEXTS)})
     for record, probabilities in zip(records, found["probabilities"].tolist(), strict=True):
-        assert record["scores"] == dict(zip(choices, probabilities, strict=True))
+        assert record["scores"] == pytest.approx(dict(zip(choices, probabilities, strict=True)))
         assert sum(record["scores"].values()) == pytest.approx(1.0, abs=1e-5)
         assert record["label"] == max(record["scores"], key=record["scores"].get)
     lines = call(*arguments, "--prompt=Text: {text}\\n情感:", "--batch_size=1").lines
-    assert lines == [f"{record['label']}\t{max(record['scores'].values()):.4f}" for record in records]
+    assert_lines(lines, [f"{record['label']}\t{max(record['scores'].values()):.4f}" for record in records])
     table = call(*arguments, "--format=tsv").lines
-    assert table[0] == "text\tlabel\tscores.good\tscores.不好\tscores.so so"
+    assert table[0] == "text\tlabel\tscores.good\tscores.不好\tscores.so so\ttruncated"
     if name == "chat":
         pairs = {"text": [TEXTS[0]] * 3, "target": choices}
         logarithms = serving.connect(model).predict("score", pairs)["log_probability"]
@@ -147,12 +148,12 @@ def test_labels_that_cannot_be_given(call, single, chat, tmp_path):
         (
             chat.model,
             ("--prompt={text}",),
-            "--prompt is for a model that writes: give --choices=LABEL for each",
+            "--prompt is for generative models: also give --choices=LABEL for each",
         ),
         (
             chat.model,
             ("--prompt={texts}", *two),
-            "--prompt='{texts}' has no place for the text: write {text}",
+            "--prompt='{texts}' lacks a placeholder: write {text}",
         ),
         (chat.model, ("--choices=a",), "--choices are two labels or more, each once; got a."),
         (chat.model, (*two, "--choices=a"), "--choices are two labels or more, each once; got a, b, a."),
@@ -173,6 +174,6 @@ def test_a_model_that_does_not_classify(call, single, tmp_path):
     done = call("classify", f"--model={model}", "--text=a")
     assert done.code == 1
     assert "has no signature 'classify', which this app needs; it has " in done.err
-    assert done.err.endswith("Try apps.generate.\n")
+    assert done.err.endswith("Try tflm generate.\n")
     done = call("generate", f"--model={single}", "--text=a")
-    assert done.err.endswith("Try apps.classify.\n")
+    assert done.err.endswith("Try tflm classify.\n")

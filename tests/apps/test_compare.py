@@ -9,7 +9,7 @@ import pytest
 
 from tflm.config import to_dict
 from tflm.evaluation import NgramModel, evaluate
-from tflm.presets import Experiment
+from tflm.experiments import Experiment
 from tflm.training import read_log
 
 
@@ -93,7 +93,7 @@ def test_the_table_and_the_files(compared):
 def test_quickly_and_over_different_tasks(lstm, chat, call):
     done = call("compare", lstm.workdir, chat.workdir, "--quick")
     assert done.code == 0, done.err
-    assert "measuring" not in done.err
+    assert "evaluating" not in done.err
     rows = table(done)
     for name, run in (("tiny_lstm", lstm), ("tiny_chat", chat)):
         last = [record for record in read_log(run.workdir) if "eval_loss" in record][-1]
@@ -110,7 +110,8 @@ def test_pairs_are_measured_over_their_targets(chat, call):
     expected = evaluate(
         experiment.task, experiment.trained_model()[0], experiment.batches("eval", training=False)
     )
-    assert table(done)["tiny_chat"]["loss"].startswith(f"{expected['loss']:.3f} [")
+    shown = float(table(done)["tiny_chat"]["loss"].partition(" [")[0])
+    assert shown == pytest.approx(expected["loss"], abs=1e-3)
 
 
 def test_reports_of_this_step_alone(chat, call, tmp_path):
@@ -120,7 +121,7 @@ def test_reports_of_this_step_alone(chat, call, tmp_path):
         (tmp_path / "run/report.json").write_text(json.dumps(report), encoding="utf-8")
         done = call("compare", f"{tmp_path}/run", "--quick")
         assert ("12.50 [10.00, 15.00]" in done.out) is shown
-        told = f"run: report.json is of step 8; `apps.evaluate --workdir={tmp_path}/run` measures step 24."
+        told = f"run: report.json is of step 8; `tflm evaluate --workdir={tmp_path}/run` measures step 24."
         assert (told in done.out) is not shown
 
 
@@ -135,10 +136,10 @@ def test_runs_of_one_name_and_another_tokenizer(lstm, call, tmp_path):
 
 
 def test_refusals(lstm, chat, call, tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for arguments, code, words in (
-        ([], 2, "the folders of the runs are needed: apps.compare RUN RUN ..."),
-        ([str(tmp_path)], 1, "holds no run: there is no config.json. `apps.train` makes one."),
+        ([], 2, "the folders of the runs are needed: tflm compare RUN RUN ..."),
+        ([str(tmp_path)], 1, "holds no run: there is no config.json. `tflm train` makes one."),
         ([lstm.workdir, "--x=time"], 2, "flag --x=time"),
         (
             [chat.workdir, lstm.workdir, "--ngram=3"],
@@ -157,7 +158,7 @@ def test_a_run_that_cannot_be_compared(lstm, call, tmp_path):
     (tmp_path / "run/log.jsonl").unlink()
     done = call("compare", f"{tmp_path}/run")
     assert done.code == 1
-    assert f"has no steps yet. `apps.train --workdir={tmp_path}/run` first." in done.err
+    assert f"has no steps yet. `tflm train --workdir={tmp_path}/run` first." in done.err
     config = to_dict(Experiment.open(lstm.workdir).config)
     config["data"]["eval_fraction"] = 0.0
     (tmp_path / "run/config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -10,15 +10,15 @@ import time
 import pytest
 
 from apps.demo import QUESTIONS
-from tflm.presets import PRESETS
+from tflm.recipes import RECIPES, load_preset
 
 # A process in which tiny_chat trains for few steps; `small_preset` does the same in this process.
 SCRIPT = """
 import dataclasses, sys
-from tflm.presets import PRESETS
-config = PRESETS["tiny_chat"]()
+from tflm.recipes import RECIPES, load_preset
+config = load_preset("tiny_chat")
 training = dataclasses.replace(config.training, num_steps=20, checkpoint_every=5, log_every=5)
-PRESETS["tiny_chat"] = lambda: dataclasses.replace(config, training=training)
+RECIPES._things["tiny_chat"] = lambda: dataclasses.replace(config, training=training)
 from apps.demo import run
 sys.exit(run(sys.argv))
 """
@@ -26,9 +26,9 @@ sys.exit(run(sys.argv))
 
 @pytest.fixture
 def small_preset(monkeypatch):
-    config = PRESETS["tiny_chat"]()
+    config = load_preset("tiny_chat")
     training = dataclasses.replace(config.training, num_steps=20, checkpoint_every=5, log_every=5)
-    monkeypatch.setitem(PRESETS, "tiny_chat", lambda: dataclasses.replace(config, training=training))
+    monkeypatch.setitem(RECIPES._things, "tiny_chat", lambda: dataclasses.replace(config, training=training))
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_killed_anywhere_the_next_run_goes_on_to_the_end(
         assert f"\n{line}" in f"\n{first.out}"
     for question in QUESTIONS:
         assert f"> {question}\n  " in first.out
-    assert first.lines[-1].endswith(f" -m apps.chat --model={tmp_path}/models/chat")
+    assert first.lines[-1].endswith(f" -m tflm chat --model={tmp_path}/models/chat")
 
     times = {
         path: os.stat(path).st_mtime_ns for path in (tmp_path / "run/checkpoints", tmp_path / "models/chat")
@@ -80,8 +80,8 @@ def steps(monkeypatch):
     monkeypatch.setattr("apps.train.train", lambda config, *rest: done.append(("train", config.name, *rest)))
     monkeypatch.setattr("apps.export.export", lambda *rest: done.append(("export", *rest)))
     monkeypatch.setattr("apps.demo._converse", lambda model: done.append(("converse", model)))
-    monkeypatch.setattr("tflm.presets.Experiment.open", lambda workdir: None)
-    monkeypatch.setattr("tflm.presets.publish.is_published", lambda run, path: os.path.exists(path))
+    monkeypatch.setattr("tflm.experiments.Experiment.open", lambda workdir: None)
+    monkeypatch.setattr("tflm.experiments.export_run.is_published", lambda run, path: os.path.exists(path))
     return done
 
 

@@ -51,12 +51,12 @@ def test_what_a_server_needs_is_beside_it(run):
 def test_what_was_changed_is_kept(chat, call, tmp_path, monkeypatch):
     shutil.copytree(chat.version, tmp_path / "m" / "1")
     (tmp_path / "m" / "deploy").mkdir()
-    (tmp_path / "m" / "deploy" / "models.config").write_text("# mine")
-    monkeypatch.setattr("tflm.presets.publish.publish", lambda *arguments: str(tmp_path / "m" / "1"))
+    (tmp_path / "m" / "deploy" / "models.config").write_text("# mine", encoding="utf-8")
+    monkeypatch.setattr("tflm.experiments.export_run.publish", lambda *arguments: str(tmp_path / "m" / "1"))
     done = call("export", f"--workdir={chat.workdir}", f"--output={tmp_path}/m")
     assert done.code == 0
     assert "deploy/README.md; kept as you changed them: models.config." in done.err
-    assert (tmp_path / "m" / "deploy" / "models.config").read_text() == "# mine"
+    assert (tmp_path / "m" / "deploy" / "models.config").read_text(encoding="utf-8") == "# mine"
 
 
 def test_the_card_tells_what_it_is(run):
@@ -93,7 +93,9 @@ def test_an_existing_version_is_refused_and_left_alone(lstm, call):
 
 def test_an_older_checkpoint_by_its_step(chat, call, tmp_path, monkeypatch):
     written = {}
-    monkeypatch.setattr("tflm.presets.publish.write_export", lambda *a, files, **k: written.update(files))
+    monkeypatch.setattr(
+        "tflm.experiments.export_run.write_export", lambda *a, files, **k: written.update(files)
+    )
     arguments = [f"--workdir={chat.workdir}", f"--output={tmp_path}/m", "--step=16", "--deploy=false"]
     assert call("export", *arguments).code == 0
     assert not os.path.exists(f"{tmp_path}/m/deploy")
@@ -104,5 +106,5 @@ def test_a_run_without_a_checkpoint(chat, call, tmp_path):
     shutil.copytree(chat.workdir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     done = call("export", f"--workdir={tmp_path}/run", f"--output={tmp_path}/m")
     assert done.code == 1
-    assert f"has no checkpoint yet. `apps.train --workdir={tmp_path}/run` first." in done.err
+    assert f"has no checkpoint yet. `tflm train --workdir={tmp_path}/run` first." in done.err
     assert not os.path.exists(f"{tmp_path}/m")

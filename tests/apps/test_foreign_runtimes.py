@@ -13,8 +13,8 @@ import sys
 import numpy as np
 import pytest
 
-from tflm.decoding import DecodingConfig, settings_lists
 from tflm.export import audit_ops, text_op_libraries
+from tflm.generation import DecodingConfig, settings_lists
 
 TEXTS = ["What is AI?", "你好", "def f(", "什么是 and 😀"]
 SETTINGS = {  # two rows greedy, two sampled
@@ -60,7 +60,7 @@ def test_saved_model_cli(run, tmp_path):
     expressions = ";".join(f"{name}={values!r}" for name, values in REQUEST.items())
     command = [sys.executable, "-c", main, "run", "--dir", run.version, "--tag_set", "serve"]
     command += ["--signature_def", "generate", "--input_exprs", expressions, "--outdir", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert {"text.npy", "num_tokens.npy", "log_probability.npy"} <= set(os.listdir(tmp_path))
     texts = [text.decode("utf-8") for text in np.load(tmp_path / "text.npy", allow_pickle=True)]

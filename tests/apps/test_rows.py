@@ -2,14 +2,16 @@
 and the right text or label from the SavedModel in a process that has neither tflm nor Keras."""
 
 import json
-import subprocess
-import sys
+import pathlib
+import tempfile
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from tflm.export import text_op_libraries, verify_child
+from tests.by_heart import train_until
+from tflm.export import verify, verify_child
+from tflm.training import read_log
 
 LINES = ["the quick brown fox jumps over a lazy dog", "语言模型把文字变成文字，一个接着一个"]
 PAIRS = {
@@ -29,13 +31,6 @@ LABELS = {
     "一般": "mixed",
 }
 
-# `verify_child` for several exports, so that TensorFlow is loaded once.
-ALL_IN_ONE = """
-import runpy, sys
-main = runpy.run_path(sys.argv[1], run_name="child")["main"]
-for name in sys.argv[3:]:
-    main(f"{sys.argv[2]}/{name}.task", f"{sys.argv[2]}/{name}.out")
-"""
 TEXT = ["data.source=text", "data.text_column=", "data.document=line"]
 PAIR = ["data.source=jsonl", "data.source_column=source", "data.target_column=target"]
 LABEL = ["data.source=jsonl", "data.text_column=text", "data.label_column=label"]
@@ -48,7 +43,7 @@ BLANKS = {
 
 
 class Row(NamedTuple):
-    """A preset, what it is trained on, and what its export must then say."""
+    """A preset, what it is trained on, for how many steps in a round, and what its export must then say."""
 
     preset: str
     data: str
@@ -59,16 +54,16 @@ class Row(NamedTuple):
 
 
 ROWS = {
-    "lstm": Row("tiny_lstm", "lines.txt", [*TEXT, *FASTER], 300, BEGINNINGS),
+    "lstm": Row("tiny_lstm", "lines.txt", [*TEXT, *FASTER], 100, BEGINNINGS),
     "gpt": Row("tiny_gpt", "lines.txt", TEXT, 100, BEGINNINGS),
     "gpt_pairs": Row("tiny_pairs", "pairs.jsonl", PAIR, 100, PAIRS),
-    "lstm_luong": Row("tiny_lstm_seq2seq", "pairs.jsonl", [*PAIR, *FASTER], 300, PAIRS),
+    "lstm_luong": Row("tiny_lstm_seq2seq", "pairs.jsonl", [*PAIR, *FASTER], 120, PAIRS),
     "lstm_bahdanau": Row(
-        "tiny_lstm_seq2seq", "pairs.jsonl", [*PAIR, *FASTER, "model.attention=bahdanau"], 300, PAIRS
+        "tiny_lstm_seq2seq", "pairs.jsonl", [*PAIR, *FASTER, "model.attention=bahdanau"], 120, PAIRS
     ),
     "transformer_2017": Row("tiny_transformer", "pairs.jsonl", PAIR, 120, PAIRS),
-    "bert": Row("tiny_bert", "lines.txt", TEXT, 250, BLANKS),
-    "t5": Row("tiny_t5", "lines.txt", [*TEXT, *FASTER, "task.objective=prefix_lm"], 300, BEGINNINGS),
+    "bert": Row("tiny_bert", "lines.txt", TEXT, 150, BLANKS),
+    "t5": Row("tiny_t5", "lines.txt", [*TEXT, *FASTER, "task.objective=prefix_lm"], 120, BEGINNINGS),
     "bert_classifier": Row("tiny_bert_classifier", "labels.jsonl", LABEL, 60, LABELS, "label"),
 }
 STEADY = [
@@ -93,53 +88,65 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def exports(folder, call):
-    """Name of a row to its verified export."""
-    paths = {}
-    for name, row in ROWS.items():
-        sets = [*STEADY, *row.sets, f"data.path={folder / row.data}", f"training.num_steps={row.num_steps}"]
-        arguments = [f"--preset={row.preset}", f"--workdir={folder / name}", *(f"--set={s}" for s in sets)]
-        trained = call("train", *arguments)
-        assert trained.code == 0, trained.err
-        output = f"--output={folder / 'models' / name}"
-        exported = call("export", f"--workdir={folder / name}", output, "--signatures=serving_default")
-        assert exported.code == 0, exported.err
-        paths[name] = f"{folder}/models/{name}/1"
-    return paths
+def by_rows(values):
+    """All values together, and each alone."""
+    return [values, *([value] for value in values)]
 
 
 @pytest.fixture(scope="module")
-def answers(exports, folder):
-    """What each export says, in a process that cannot import tflm or Keras: each text alone, and all at once."""
-    for name, path in exports.items():
-        texts = [text or "nil" for text in ROWS[name].expected]
-        requests = [
-            {"text": verify_child.encode(np.array([text.encode() for text in group], object))}
-            for group in ([texts] + [[text] for text in texts])
+def learned(folder, call):
+    """learned(NAME): what the verified export of a row says, trained until it says what it must."""
+    return lambda name: learn(ROWS[name], folder / name, folder / "models" / name, call)
+
+
+def learn(row, workdir, models, call):
+    """Trains and exports in rounds; the answers of the last export."""
+    num_steps, path, answers = 0, "", []
+
+    def train(count):
+        nonlocal num_steps, path
+        num_steps += count  # from the beginning: a schedule is that of a length
+        sets = [
+            *STEADY,
+            *row.sets,
+            f"data.path={workdir.parent / row.data}",
+            f"training.num_steps={num_steps}",
         ]
-        task = {
-            "path": path,
-            "sys_path": sys.path,
-            "blocked": ["tflm", "keras", "keras_hub", "keras_nlp", "tensorflow_text"],
-            "op_libraries": text_op_libraries(),
-            "requests": {"serving_default": requests},
-        }
-        (folder / f"{name}.task").write_text(json.dumps(task), encoding="utf-8")
-    command = [sys.executable, "-I", "-c", ALL_IN_ONE, verify_child.__file__, str(folder), *exports]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = {}
-    for name in exports:
-        outputs = json.loads((folder / f"{name}.out").read_text(encoding="utf-8"))["serving_default"]
-        decoded = [verify_child.decode(output[ROWS[name].output]) for output in outputs]
-        found[name] = [[text.decode() for text in batch] for batch in decoded]
-    return found
+        arguments = [f"--preset={row.preset}", f"--workdir={workdir}", *(f"--set={s}" for s in sets)]
+        done = call("train", *arguments, "--overwrite")
+        assert done.code == 0, done.err
+        path = f"{models}/{num_steps}"
+        done = call("export", f"--workdir={workdir}", f"--output={path}", "--signatures=serving_default")
+        assert done.code == 0, done.err
+        return [record["loss"] for record in read_log(str(workdir)) if "loss" in record]
+
+    def is_known(_):
+        nonlocal answers
+        answers = answers_of(path, row)
+        return answers == by_rows([*row.expected.values()])
+
+    train_until(is_known, train, row.num_steps, most_rounds=8)
+    return answers
+
+
+def answers_of(path, row):
+    """What an export says in a process that cannot import tflm or Keras: all texts at once, and each alone."""
+    requests = [
+        {"text": np.array([text.encode() for text in group], object)}
+        for group in by_rows([text or "nil" for text in row.expected])
+    ]
+    task = verify.child_task(path, {"serving_default": requests})
+    assert {"tflm", "keras", "tensorflow_text"} <= set(task["blocked"])
+    with tempfile.TemporaryDirectory() as folder:
+        task_path, answers_path = pathlib.Path(folder, "task.json"), pathlib.Path(folder, "answers.json")
+        task_path.write_text(json.dumps(task), encoding="utf-8")
+        done = verify._run_child(str(task_path), str(answers_path))
+        assert done.returncode == 0, done.stderr[-2000:]
+        outputs = json.loads(answers_path.read_text(encoding="utf-8"))["serving_default"]
+    decoded = [verify_child.decode(output[row.output]) for output in outputs]
+    return [[text.decode() for text in batch] for batch in decoded]
 
 
 @pytest.mark.parametrize("name", list(ROWS))
-def test_what_was_learned_comes_back(name, answers):
-    expected = list(ROWS[name].expected.values())
-    together, *alone = answers[name]
-    assert together == expected
-    assert [batch[0] for batch in alone] == expected
+def test_what_was_learned_comes_back(name, learned):
+    assert learned(name) == by_rows(list(ROWS[name].expected.values()))

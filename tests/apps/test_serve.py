@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from types import SimpleNamespace
@@ -16,8 +15,10 @@ import pytest
 
 from apps import serve
 from tests.serving.conformance import served_model
+from tests.serving.waiting import until
+from tflm.errors import UsageError
 from tflm.serving import connect
-from tflm.serving.remote import ServerError
+from tflm.serving.client.remote import ServerError
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,13 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     served_model.write(folder, versions=[1])
     return folder
+
+
+def at_work(url):
+    """How many requests the server of a model's URL is answering."""
+    with urllib.request.urlopen(f"{url.partition('/v1/')[0]}/monitoring/prometheus/metrics") as response:
+        found = re.search(r"^:tflm:serving:requests_at_work (\S+)$", response.read().decode(), re.MULTILINE)
+    return float(found[1])
 
 
 def start(checkout, *arguments, end="pass"):
@@ -52,14 +60,12 @@ def test_from_ready_to_the_signal(models, checkout):
             assert connect(url).predict("serving_default", {"text": ["ÄB"]})["text"].tolist() == [
                 "äb".encode()
             ]
-        answers = []
+        answers, model = [], connect(rest)
         slow = threading.Thread(
-            target=lambda: answers.append(
-                connect(rest).predict("wait", {"seconds": [3.0]})["seconds"].tolist()
-            )
+            target=lambda: answers.append(model.predict("wait", {"seconds": [3.0]})["seconds"].tolist())
         )
         slow.start()
-        time.sleep(0.7)  # so that the server has it
+        until(lambda: at_work(rest) == 1)
         process.send_signal(signal.SIGTERM)
         slow.join()
         out, err = process.communicate(timeout=30)
@@ -102,24 +108,25 @@ def test_a_config_file_and_a_server_that_goes_away(models, checkout):
             assert json.load(response)["model_version_status"][0]["version"] == "1"
         failures = []
         askers = [
-            threading.Thread(target=_wait, args=[found, failures]) for found in (url, ready.split()[3][:-1])
+            threading.Thread(target=_wait, args=[connect(found), failures])
+            for found in (url, ready.split()[3][:-1])
         ]
         for asker in askers:
             asker.start()
-        time.sleep(1.0)  # so that the server has both
+        until(lambda: at_work(url) == 2)
     finally:
         process.kill()
         process.communicate()
     for asker in askers:
         asker.join()
     for failure in failures:
-        assert re.search(r"probe: the server went away before it had answered \(.+\)\.$", failure)
+        assert re.search(r"probe: connection lost before the response was complete \(.+\)\.$", failure)
     assert len(failures) == 2
 
 
-def _wait(url, failures):
+def _wait(model, failures):
     try:
-        connect(url).predict("wait", {"seconds": [60.0]})
+        model.predict("wait", {"seconds": [60.0]})
     except ServerError as error:
         failures.append(str(error))
 
@@ -129,6 +136,11 @@ def _wait(url, failures):
     [
         ([], 2, "give either --model_base_path, for one model, or --model_config_file, for several."),
         (["--model_config_file=a", "--model_name=b"], 2, "--model_name goes with --model_base_path"),
+        (
+            ["--model_base_path={models}/probe", "--cors_origins=https://a.cn,example.com"],
+            2,
+            "--cors_origins has 'example.com', which is no origin.",
+        ),
         (["--model_base_path={models}/none"], 1, "no version to serve in"),
         (["--model_base_path={models}/probe/1"], 1, "is one version of a model. Give the folder above,"),
         (["--model_config_file={models}/none"], 1, "none: cannot be read"),
@@ -146,6 +158,29 @@ def test_what_is_wrong_is_said(call, models, arguments, code, words, monkeypatch
     assert words in done.err
 
 
+def test_origins_are_as_a_browser_sends_them():
+    asked = [
+        "*",
+        "https://Example.com",
+        "http://localhost:3000",
+        "http://[::1]:80",
+        "app-x://tauri.localhost",
+    ]
+    assert serve.cors_origins(asked) == [each.lower() for each in asked]
+    for wrong in (
+        "",
+        "null",
+        "example.com",
+        "https://a.cn/",
+        "https://a.cn/page",
+        "http://[",
+        "https://me@a.cn",
+        "//a",
+    ):
+        with pytest.raises(UsageError, match="which is no origin"):
+            serve.cors_origins([wrong])
+
+
 @pytest.mark.parametrize(
     "host, shown", [("::1", "[::1]"), ("::", "localhost"), ("0.0.0.0", "localhost"), ("a.b", "a.b")]
 )
@@ -161,7 +196,7 @@ def test_the_addresses_that_it_tells_can_be_asked(host, shown, capsys):
 def test_help_shows_how(call):
     done = call("serve", "--help")
     assert done.code == 0
-    assert done.out.count("python -m apps.serve ") == 5
+    assert done.out.count("tflm serve ") == 5
     assert "curl -d " in done.out
 
 

@@ -1,91 +1,12 @@
-"""Summaries by command; those of long texts part by part, by a scripted model and by a real one."""
+"""Summaries by command; those of long texts part by part."""
 
 import json
 
-from apps.summarize import by_parts, last_read
 from tests.apps import small_models
 from tests.apps.conftest import rows
 from tflm.serving import connect
-
-
-def count_words(texts):
-    return [len(text.split()) for text in texts]
-
-
-class Scripted:
-    """Summarizes to the first word of each sentence that it is given, and keeps what it was asked."""
-
-    def __init__(self):
-        self.requests = []
-
-    def __call__(self, texts):
-        self.requests.append(list(texts))
-        return [" ".join(part.split()[0] for part in text.split(".") if part.strip()) + "." for text in texts]
-
-
-def test_parts_then_the_summaries_together():
-    model = Scripted()
-    long, short = "A b c. D e f. G h i. J k l.", "X y."
-    found = by_parts([long, short, ""], model, count_words, limit=6)
-    assert model.requests == [["A b c. D e f. ", "G h i. J k l.", "X y.", ""], ["A D. G J."]]
-    assert found[0] == (
-        "A G.",
-        [
-            {"round": 1, "text": "A b c. D e f.", "summary": "A D."},
-            {"round": 1, "text": "G h i. J k l.", "summary": "G J."},
-        ],
-    )
-    assert found[1:] == [("X.", []), (".", [])]
-    assert last_read(long, found[0][1]) == "A D. G J." and last_read(short, found[1][1]) == short
-
-
-def test_round_after_round_until_it_fits():
-    model = Scripted()
-    sentences = [f"W{n} two three." for n in range(16)]
-    ((summary, parts),) = by_parts([" ".join(sentences)], model, count_words, limit=6)
-    assert [len(request) for request in model.requests] == [8, 3, 2, 1]
-    assert [part["round"] for part in parts] == [1] * 8 + [2] * 3 + [3] * 2
-    assert [part["summary"] for part in parts[8:]] == [
-        "W0 W2 W4.",
-        "W6 W8 W10.",
-        "W12 W14.",
-        "W0 W6.",
-        "W12.",
-    ]
-    assert summary == "W0 W12."
-
-
-def test_chinese_summaries_are_joined_without_spaces():
-    requests = []
-
-    def first_two(texts):
-        requests.append(list(texts))
-        return [text[:2] + "。" for text in texts]
-
-    ((summary, parts),) = by_parts(
-        ["今天天气很好。明天会下雨吗？"], first_two, lambda texts: [*map(len, texts)], limit=7
-    )
-    assert requests == [["今天天气很好。", "明天会下雨吗？"], ["今天。明天。"]]
-    assert (summary, len(parts)) == ("今天。", 2)
-
-
-def test_a_model_that_does_not_shorten_comes_to_an_end():
-    requests = []
-
-    def echo(texts):
-        requests.append(list(texts))
-        return [text.strip() for text in texts]
-
-    ((summary, _),) = by_parts(["A b c. D e f. G h i."], echo, count_words, limit=3)
-    assert [len(request) for request in requests] == [3, 1]
-    assert summary == requests[-1][0] == "A b c. D e f. G h i."
-
-
-def test_without_a_limit_every_text_is_read_whole():
-    model = Scripted()
-    assert by_parts(["A b. C d."], model, None, limit=0) == [("A C.", [])]
-    assert model.requests == [["A b. C d."]]
-
+from tflm.serving.handle.results import SummaryPart
+from tflm.serving.handle.summary import last_read
 
 LONG = "What is AI? " * 12 + "你好，你是谁？" * 9
 
@@ -127,7 +48,7 @@ def test_a_long_text_by_a_real_model(pairs, call, tmp_path):
     assert [record["text"] for record in found] == [
         text for text in ("你好", LONG, "Hello") for _ in range(2)
     ]
-    last = last_read(LONG, found[2]["parts"])
+    last = last_read(LONG, [SummaryPart(**part) for part in found[2]["parts"]])
     again = [json.loads(x) for x in call("summarize", *beams, f"--text={last}", "--parts=off").lines]
     assert [record["summary"] for record in again] == [record["summary"] for record in found[2:4]]
     assert found[2]["score"] >= found[3]["score"]
@@ -138,7 +59,13 @@ def test_the_best_summaries_of_beams(call, tmp_path):
     arguments = ("summarize", f"--model={model}", "--text=你 好", "--beam_size=3", "--num_best=2")
     assert call(*arguments).lines == ["-0.5000\t你 好", "-1.5000\t你 好1"]
     first = json.loads(call(*arguments, "--format=json").lines[0])
-    assert first == {"text": "你 好", "summary": "你 好", "score": -0.5, "log_probability": -2.0}
+    assert first == {
+        "text": "你 好",
+        "summary": "你 好",
+        "score": -0.5,
+        "log_probability": -2.0,
+        "truncated": False,
+    }
 
 
 def test_one_line_for_each_text_in_order(chat, call, tmp_path):
@@ -151,7 +78,9 @@ def test_one_line_for_each_text_in_order(chat, call, tmp_path):
     expected = chat.in_memory(lines, temperature=0.0, min_new_tokens=3, max_new_tokens=36)
     assert plain.lines == [" ".join(text.split()) for text in expected]
     records = [json.loads(line) for line in call("summarize", *arguments, "--format=json").lines]
-    assert records == [{"text": t, "summary": s} for t, s in zip(lines, plain.lines, strict=True)]
+    assert records == [
+        {"text": t, "summary": s, "truncated": False} for t, s in zip(lines, plain.lines, strict=True)
+    ]
 
 
 def test_from_standard_input(chat, call):

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from apps.tag import segment
 from tflm.export.audit import text_ops_in
 from tflm.export.write import write_export
 from tflm.models import TransformerEncoderConfig, build_model
 from tflm.serving import connect
+from tflm.serving.handle.outputs import divide
+from tflm.serving.handle.results import Span
 from tflm.tasks.tagging import Tagging, TaggingConfig
 from tflm.text import TokenizerConfig, train_tokenizer
 
@@ -22,6 +23,10 @@ CORPUS = [
     "我用 TensorFlow 训练模型",
 ] * 3
 TEXTS = ["Anna saw 王小明 in Paris", "我爱北京😀", "", "a\tb e\u0301 in 北京"]
+
+
+def span(start, end):
+    return Span(start, end, "word", 1.0, "")
 
 
 def export(folder, labels, tokenizer_config):
@@ -119,16 +124,18 @@ def test_words_with_spaces_between(call, words, file):
         for line in call("tag", f"--model={words}", f"--input={file}", "--segment", "--format=json").lines
     ]
     assert done.lines == [record["segmented"] for record in records]
-    assert [segment(record["text"], record["spans"]) for record in records] == done.lines
+    for record in records:
+        spans = [span(each["start"], each["end"]) for each in record["spans"]]
+        assert " ".join(divide(record["text"], spans)) == record["segmented"]
     assert ["".join(line.split()) for line in done.lines] == ["".join(text.split()) for text in TEXTS]
     assert any(line != text for line, text in zip(done.lines, TEXTS))
 
 
-def test_segment():
-    spans = [{"start": 0, "end": 1}, {"start": 2, "end": 4}, {"start": 7, "end": 11}]
-    assert segment("我爱北京，我 very 好", spans) == "我 爱 北京 ，我 very 好"
-    assert segment("", []) == ""
-    assert segment("无 spans", []) == "无 spans"
+def test_pieces_between_spans():
+    spans = [span(0, 1), span(2, 4), span(7, 11)]
+    assert divide("我爱北京，我 very 好", spans) == ["我", "爱", "北京", "，我", "very", "好"]
+    assert divide("", []) == []
+    assert divide("无 spans", []) == ["无 spans"]
 
 
 def test_an_export_over_characters_needs_core_ops_alone(words, names):
@@ -154,4 +161,4 @@ def test_wrong_usage(call, lstm):
 
 def test_the_help_shows_how(call):
     shown = call("tag", "--help").out
-    assert shown.count("\n  python -m apps.tag ") >= 3
+    assert shown.count("\n  tflm tag ") >= 3

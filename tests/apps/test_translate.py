@@ -1,17 +1,20 @@
 """Translations by command; by beam search, too, and so measured."""
 
 import json
-import types
 
 import pytest
 
-from apps.evaluate import by_beams
 from tests.apps import small_models
 from tests.apps.refusals import check
 from tflm import serving
-from tflm.decoding import DecodingConfig
-from tflm.decoding.beam_config import BeamConfig, beam_settings_lists
+from tflm.data import DataConfig
 from tflm.errors import UsageError
+from tflm.experiments import ExperimentConfig
+from tflm.experiments.evaluate_run import by_beams
+from tflm.experiments.measured import Measured
+from tflm.generation import DecodingConfig
+from tflm.generation.config import BeamConfig, beam_settings_lists
+from tflm.tasks import ChatConfig, ClassificationConfig
 
 
 def test_one_line_for_each_text_in_order(chat, call, tmp_path):
@@ -23,7 +26,9 @@ def test_one_line_for_each_text_in_order(chat, call, tmp_path):
     expected = chat.in_memory(texts, temperature=0.0, min_new_tokens=3, max_new_tokens=36)
     assert plain.lines == [" ".join(text.split()) for text in expected]
     records = [json.loads(line) for line in call("translate", *arguments, "--format=json").lines]
-    assert records == [{"text": t, "translation": s} for t, s in zip(texts, plain.lines, strict=True)]
+    assert records == [
+        {"text": t, "translation": s, "truncated": False} for t, s in zip(texts, plain.lines, strict=True)
+    ]
 
 
 def test_the_best_translations_of_beams(call, tmp_path):
@@ -37,6 +42,7 @@ def test_the_best_translations_of_beams(call, tmp_path):
         "translation": "你 好",
         "score": -0.5,
         "log_probability": -2.0,
+        "truncated": False,
     }
 
 
@@ -62,16 +68,20 @@ def test_evaluation_by_beams(pairs, call, tmp_path):
     assert [text["answer"] for text in found[0]["texts"]] == expected
 
 
+def measured_task(task):
+    return Measured(
+        ExperimentConfig("a", DataConfig(source="chatterbot"), task=task), 1, lambda name: None, {}
+    )
+
+
 def test_what_is_not_evaluated_by_beams(pairs, call):
     done = call("evaluate", f"--workdir={pairs.workdir}", "--beam_size=3")
-    check(done, 2, "--output is needed beside --beam_size, so that the run's own report stays as it is.")
-    measured = types.SimpleNamespace(
-        config=types.SimpleNamespace(task=types.SimpleNamespace(kind="chat"), decoding=DecodingConfig())
-    )
+    check(done, 2, "--output is required with --beam_size, so that the run's own report stays as it is.")
+    measured = measured_task(ChatConfig())
     with pytest.raises(UsageError, match="is for single questions; these are conversations: leave it out"):
         by_beams(measured, 3)("chat")
     with pytest.raises(UsageError, match="beam_size is 99, expected a whole number from 1 to 64"):
         by_beams(measured, 99)
-    measured.config.task.kind = "classification"
+    measured = measured_task(ClassificationConfig())
     with pytest.raises(UsageError, match="is for tasks of pairs; this model's is classification"):
         by_beams(measured, 3)

@@ -1,9 +1,8 @@
 """Each application the whole way, by its commands alone: a small file in English and Chinese, trained until it is known
 by heart, measured, exported, asked as a folder and as a server."""
 
-import concurrent.futures
+import functools
 import json
-import multiprocessing
 import pathlib
 import re
 import subprocess
@@ -12,7 +11,8 @@ import types
 
 import pytest
 
-from tests.apps.whole_way_data import WAYS, make
+from tests.apps import whole_way_data
+from tests.apps.whole_way_data import WAYS, make, said
 
 pytestmark = pytest.mark.slow
 
@@ -24,45 +24,31 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(folder):
-    """made(NAME): the run `workdir`, the export `model` and the app's `input` of a way. Two are made at a time."""
-    # Processes of their own: an app's output is that of its process.
-    with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        problems = {name: pool.submit(make, name, folder) for name in WAYS}
+def made(folder, call):
+    """made(NAME): the run `workdir`, the export `model` and the app's `input` of a way, made when first asked for."""
+    del call  # a model is loaded once for all that is asked
 
-        def wait(name):
-            assert not (problem := problems[name].result()), problem
-            typed = folder / name / "typed.txt"
-            typed.write_text("\n".join(WAYS[name].typed) + "\n", encoding="utf-8")
-            return types.SimpleNamespace(
-                workdir=f"{folder}/{name}/run", model=f"{folder}/models/{name}", input=typed
-            )
+    @functools.cache
+    def get(name):
+        return types.SimpleNamespace(
+            model=make(name, folder), workdir=f"{folder}/{name}/run", input=folder / name / "typed.txt"
+        )
 
-        yield wait
+    return get
 
 
 @pytest.fixture(scope="module")
-def ask(call, made):
+def ask(made):
     """ask(NAME, URL or folder, *arguments): what the app says."""
-
-    def run(name, model, *arguments):
-        way, stdin = WAYS[name], b""
-        more = [*way.arguments, *arguments]
-        if way.app == "chat":
-            stdin = made(name).input.read_bytes()
-        else:
-            more.append(f"--input={made(name).input}")
-        done = call(way.app, f"--model={model}", *more, stdin=stdin)
-        assert done.code == 0, done.err
-        return done
-
-    return run
+    return lambda name, model, *arguments: whole_way_data.ask(WAYS[name], model, made(name).input, *arguments)
 
 
 @pytest.fixture(scope="module")
 def starting(made, folder):
     """One server of all models, a process of its own; it may not be ready yet."""
-    entries = [f'config {{ name: "{name}" base_path: "{made(name).model}" }}' for name in WAYS]
+    entries = [
+        f'config {{ name: "{name}" base_path: "{pathlib.Path(made(name).model).parent}" }}' for name in WAYS
+    ]
     (folder / "models.config").write_text(f"model_config_list {{ {' '.join(entries)} }}", encoding="utf-8")
     command = [sys.executable, "-m", "apps.serve", f"--model_config_file={folder}/models.config"]
     with open(folder / "server.log", "w", encoding="utf-8") as log:
@@ -90,10 +76,7 @@ def server(starting, folder):
 
 @pytest.mark.parametrize("name", WAYS)
 def test_the_app_says_what_was_learned(name, made, ask):
-    way = WAYS[name]
-    lines = ask(name, made(name).model).lines
-    found = lines if way.column is None else [line.split("\t")[way.column] for line in lines]
-    assert found == way.expected
+    assert said(WAYS[name], ask(name, made(name).model)) == WAYS[name].expected
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -146,12 +129,10 @@ def test_a_streamed_conversation_is_the_same(kind, made, ask, server):
 def test_its_page_shows_the_four_commands_that_ran_here(name):
     way, run = WAYS[name], "runs/"
     page = pathlib.Path(__file__).parents[2] / "docs" / "apps" / f"{way.app}.md"
-    text = page.read_text(encoding="utf-8").partition("Four commands:")[2]
-    shown = [line.split()[2:] for line in re.findall(r"^ {4}(python -m apps.*)$", text, re.MULTILINE)[:4]]
+    text = page.read_text(encoding="utf-8")
+    shown = [line.split() for line in re.findall(r"^ {4}tflm (.*)$", text, re.MULTILINE)[:4]]
     train, evaluate, export, ask = (dict(_flag(word) for word in words[1:]) for words in shown)
-    assert [words[0] for words in shown] == [
-        f"apps.{app}" for app in ("train", "evaluate", "export", way.app)
-    ]
+    assert [words[0] for words in shown] == ["train", "evaluate", "export", way.app]
     assert train == {"--task": way.task, "--data": way.data, "--workdir": train["--workdir"]}
     assert train["--workdir"].startswith(run) and evaluate == {"--workdir": train["--workdir"]}
     assert export["--workdir"] == train["--workdir"] and ask["--model"] == export["--output"]

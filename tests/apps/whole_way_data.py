@@ -6,6 +6,11 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import pytest
+
+from tests.by_heart import train_until
+from tflm.training import read_log
+
 LABELS = {
     "good film": "pos",
     "bad film": "neg",
@@ -70,6 +75,7 @@ class Way(NamedTuple):
     """Name of the file."""
     write: Callable[[pathlib.Path], Any]
     num_steps: int
+    """Of a round of training."""
     sets: tuple[str, ...]
     measures: dict[str, float]
     """What of `this model` must come out."""
@@ -81,6 +87,8 @@ class Way(NamedTuple):
     """What comes out, a line each."""
     column: int | None = None
     """Which of the cells of an output line is compared; None for all of it."""
+    signatures: str = ""
+    """Of the export; "" for all. `test_export` has all signatures of models that write; here those of the app."""
 
 
 def table(header: tuple[str, str], rows: dict[str, str]) -> Callable[[pathlib.Path], Any]:
@@ -120,6 +128,7 @@ def conversation(talk: list[str]) -> dict[str, Any]:
     return {"messages": [{"role": roles[n % 2], "content": text} for n, text in enumerate(talk)]}
 
 
+_WRITES = "serving_default,generate,score,tokenize"
 _PAIRS = (
     "model.num_layers=1",
     "model.num_decoder_layers=1",
@@ -137,11 +146,11 @@ WAYS = {
     ),
     "summarize": Way(
         "summarize", "summarization", "news.tsv", table(("article", "summary"), SUMMARIES), 60, _PAIRS,
-        {"rougeL": 100.0}, (), list(SUMMARIES), list(SUMMARIES.values()),
+        {"rougeL": 100.0}, (), list(SUMMARIES), list(SUMMARIES.values()), signatures=_WRITES,
     ),
     "translate": Way(
         "translate", "translation", "phrases.tsv", table(("src", "tgt"), TRANSLATIONS), 60, _PAIRS,
-        {}, (), list(TRANSLATIONS), list(TRANSLATIONS.values()),
+        {}, (), list(TRANSLATIONS), list(TRANSLATIONS.values()), signatures=_WRITES,
     ),
     "answer": Way(
         "answer", "question_answering", "places.json", squad, 80, (*_SMALLEST, "model.max_length=96"),
@@ -168,7 +177,7 @@ WAYS = {
     "generate": Way(
         "generate", "language_modeling", "lines.txt",
         lambda path: path.write_text("\n".join(LINES * 8) + "\n", encoding="utf-8"), 120, (*_SMALLEST, *_GREEDY),
-        {}, (), list(BEGINNINGS), list(BEGINNINGS.values()),
+        {}, (), list(BEGINNINGS), list(BEGINNINGS.values()), signatures=_WRITES,
     ),
 }  # fmt: skip
 _ALL = (
@@ -184,19 +193,53 @@ _ALL = (
 
 
 def make(name: str, folder: pathlib.Path) -> str:
-    """Writes the file of a way, trains and exports: `NAME/run` and `models/NAME`. Gives what went wrong."""
-    from tests.apps.conftest import call
-
-    way, here = WAYS[name], folder / name
+    """Writes the file of a way and what is typed, trains until the app says what it must, and exports: `NAME/run` and
+    `models/NAME/VERSION`; the path of the version."""
+    way, here, model = WAYS[name], folder / name, folder / "models" / name
     here.mkdir()
     way.write(here / way.data)
-    sets = [f"--set={value}" for value in (*_ALL, *way.sets, f"training.num_steps={way.num_steps}")]
-    data = [f"--data={here / way.data}", f"--eval_data={here / way.data}"]
-    for command in (
-        ["train", f"--task={way.task}", *data, f"--workdir={here}/run", *sets],
-        ["export", f"--workdir={here}/run", f"--output={folder}/models/{name}"],
-    ):
-        done = call(*command)
-        if done.code:
-            return done.err
-    return ""
+    (here / "typed.txt").write_text("\n".join(way.typed) + "\n", encoding="utf-8")
+    num_steps, version = 0, ""
+
+    def train(count: int) -> list[float]:
+        nonlocal num_steps, version
+        num_steps += count  # from the beginning: a schedule is that of a length
+        sets = [f"--set={value}" for value in (*_ALL, *way.sets, f"training.num_steps={num_steps}")]
+        data = [f"--data={here / way.data}", f"--eval_data={here / way.data}"]
+        _run("train", f"--task={way.task}", *data, f"--workdir={here}/run", "--overwrite", *sets)
+        only = [f"--signatures={way.signatures}"] if way.signatures else []
+        version = f"{model}/{num_steps}"
+        _run("export", f"--workdir={here}/run", f"--output={version}", *only)
+        return [record["loss"] for record in read_log(f"{here}/run") if "loss" in record]
+
+    def is_known(_: list[float]) -> bool:
+        if said(way, ask(way, version, here / "typed.txt")) != way.expected:
+            return False
+        if way.app != "embed":  # one question is asked of it, and others are measured
+            return True
+        _run("evaluate", f"--model={version}", f"--output={here}/measured", "--nobaseline", "--examples=0")
+        measured = json.loads((here / "measured/report.json").read_text(encoding="utf-8"))["this model"]
+        return all(measured[measure] == pytest.approx(value) for measure, value in way.measures.items())
+
+    train_until(is_known, train, way.num_steps, most_rounds=8)
+    return version
+
+
+def ask(way: Way, model: str, typed: pathlib.Path, *arguments: str) -> Any:
+    """Calls the app of a way on its input; `model` is a folder or a URL."""
+    if way.app == "chat":
+        return _run(way.app, f"--model={model}", *way.arguments, *arguments, stdin=typed.read_bytes())
+    return _run(way.app, f"--model={model}", *way.arguments, *arguments, f"--input={typed}")
+
+
+def said(way: Way, done: Any) -> list[str]:
+    """What of an app's output is compared with `expected`."""
+    return done.lines if way.column is None else [line.split("\t")[way.column] for line in done.lines]
+
+
+def _run(*command: str, **settings: Any) -> Any:
+    from tests.apps.conftest import call
+
+    done = call(*command, **settings)
+    assert done.code == 0, done.err
+    return done

@@ -23,7 +23,7 @@ def write(tmp_path):
 
 
 def encode_numbers(examples):
-    """ "5 6 2" -> [5, 6, 2]; the prefix length stands in "source", if there is one."""
+    """ "5 6 2" -> [5, 6, 2]; the prefix length is in "source", if there is one."""
     numbers = tf.strings.to_number(tf.strings.split(examples["target"]), tf.int32)
     return {"token_ids": numbers, "prefix_length": tf.strings.to_number(examples["source"], tf.int32)}
 

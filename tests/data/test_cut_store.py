@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tflm.data import RowBatches, build_store
-from tflm.data.cut_store import CutStore
+from tflm.data.store_views import CutStore
 from tflm.errors import UserError
 
 
@@ -58,6 +58,6 @@ def test_batches_of_it(make):
 
 
 def test_features_that_do_not_fit_together(make):
-    words = "token_ids, shorter cannot be cut at the same places; each needs a value for every token"
+    words = "token_ids, shorter cannot be split at the same positions; each needs one value per token"
     with pytest.raises(UserError, match=words):
         CutStore(make([[1, 2], [3]], ("token_ids", "shorter")), 3)

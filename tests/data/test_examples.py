@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,98 @@ def read(config, split="train"):
 def test_lines_of_a_chinese_file(write):
     config = DataConfig(path=write("a.txt.gz", "\ufeff床前明月光，\n\n疑是地上霜。\n"), eval_fraction=0.0)
     assert read(config) == [{"text": "床前明月光，"}, {"text": "疑是地上霜。"}]
+
+
+SQUAD = '{"data": [{"paragraphs": [{"context": "Anna sah 安娜。", "qas": [{"question": "谁?", "answers": []}]}]}]}'
+
+
+@pytest.mark.parametrize(
+    ("source", "content", "fields"),
+    [
+        ("text", "first line\n第二行\n", {}),
+        ("text", "first line\n第二行\n", {"split": "tail", "eval_fraction": 0.3}),
+        ("text", "one\ntwo\n\n三\n", {"document": "paragraph"}),
+        ("text", "one\n二\n", {"document": "file"}),
+        ("csv", "text,label\nfine film,1\n很好,1\n", {"text_column": "text", "label_column": "label"}),
+        ("tsv", "q\ta\nWho?\tAnna\n谁？\t安娜\n", {"source_column": "q", "target_column": "a"}),
+        ("jsonl", '{"text": "fine film"}\n{"text": "很好"}\n', {"text_column": "text"}),
+        ("conll", "Anna B-PER\n\n北 B-LOC\n京 I-LOC\n", {}),
+        ("segmented", "我 爱 北京\nwe love it\n", {}),
+        ("squad", SQUAD, {}),
+    ],
+)
+def test_every_source_reads_its_encoding_or_refuses_it(write, source, content, fields):
+    fields = {"eval_fraction": 0.0, **fields}
+    expected = read(DataConfig(source, write("a", content), **fields))
+    assert expected
+    assert read(DataConfig(source, write("marked", content.encode("utf-16")), **fields)) == expected
+    unmarked = write("unmarked.gz", content.encode("utf-16-be"))
+    with pytest.raises(UserError, match=r"unmarked\.gz looks like UTF-16-BE.*set data\.encoding=utf-16-be"):
+        read(DataConfig(source, unmarked, **fields))
+    assert read(DataConfig(source, unmarked, encoding="utf-16-be", **fields)) == expected
+
+
+def test_parallel_files_in_different_encodings(write):
+    prefix = write("a.en", "A dog.\n".encode("utf-16")).removesuffix(".en")
+    fields = {"source_column": "en", "target_column": "zh", "eval_fraction": 0.0}
+    write("a.zh", "狗。\n")
+    assert read(DataConfig("parallel", prefix, **fields)) == [{"source": "A dog.", "target": "狗。"}]
+    write("a.zh", "狗。 1\n".encode("utf-16-le"))
+    with pytest.raises(UserError, match=r"a\.zh looks like UTF-16-LE"):
+        read(DataConfig("parallel", prefix, **fields))
+
+
+def test_a_stray_quotation_mark_counts_by_the_lines_that_it_swallows(write):
+    lines = [f"第{n}个 film,{n % 2}" for n in range(400)]
+    lines[100] = '"' + lines[100]
+    lines[350] = '"quoted, and fine",1'
+    file = write("a.csv", "text,label\n" + "\n".join(lines) + "\n")
+    fields = {"text_column": "text", "label_column": "label", "eval_fraction": 0.0}
+    words = r"251 of 400 rows are bad .*first .*a\.csv:102-352: lines joined by a stray quotation mark"
+    with pytest.raises(UserError, match=words):
+        read(DataConfig("csv", file, **fields))
+    with pytest.raises(UserError, match=r'251 of .* write quotation marks inside it as ""$'):
+        read(DataConfig("csv", file, max_bad_rows=250, **fields))
+    assert len(read(DataConfig("csv", file, max_bad_rows=251, **fields))) == 149
+
+
+def test_a_bad_document_counts_by_its_lines(write):
+    for number in range(120):
+        write(f"many/{number}.txt", "one line\n")
+    write("many/long.txt", b"line\n" * 900 + b"\xff\n")
+    words = r"1 of 121 rows, 901 of 1021 lines, are bad \(1 not UTF-8\); first .*long\.txt:901"
+    for document in ("file", "paragraph"):
+        config = DataConfig(
+            path=write("many/x.md", "").removesuffix("/x.md"), document=document, eval_fraction=0.0
+        )
+        with pytest.raises(UserError, match=words):
+            read(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "source"), [("a.CSV", "csv"), ("b.jsonl.gz", "jsonl"), ("文.ndjson", "jsonl")]
+)
+def test_a_table_that_is_read_as_plain_text_gives_one_warning(write, caplog, name, source):
+    config = DataConfig(path=write(name, "text,label\n"), eval_fraction=0.0)
+    for _ in range(2):
+        assert read(config) == [{"text": "text,label"}]
+    words = f"is read as plain text, line by line; to read its columns set data.source={source}"
+    assert caplog.text.count(words) == 1
+
+
+def test_a_json_array_counts_by_its_objects(write):
+    objects = [f'{{"t": "text {n}"}}' for n in range(300)]
+    fields = {"text_column": "t", "eval_fraction": 0.0}
+    array = write("a.jsonl", "[" + ", ".join(objects) + "]\n" + objects[0] + "\n")
+    with pytest.raises(
+        UserError, match=r"300 of 301 rows are bad \(300 a JSON array; write one object a line\)"
+    ):
+        read(DataConfig("jsonl", array, **fields))
+    joined = write("b.jsonl", "\n".join(objects) + "\n" + "".join(objects[:9]) + "\n")
+    with pytest.raises(
+        UserError, match=r"9 of 309 rows are bad \(9 several JSON values; write one object a line"
+    ):
+        read(DataConfig("jsonl", joined, **fields))
 
 
 def test_pairs_are_stripped_and_texts_keep_their_spaces(write):
@@ -54,6 +147,22 @@ def test_the_hash_is_blake2b_and_a_larger_fraction_holds_out_more():
     assert hash_split("中文 A", number - 1e-9, 0.0) == "train"
     assert hash_split("中文 A", number - 1e-9, 1e-8) == "test"
     assert hash_split(" 中文  a\n", number + 1e-9, 0.1) == "eval"
+
+
+def test_a_text_in_nfc_and_in_nfd_is_on_one_side(write):
+    texts = [f"{word} numéro {i}" for i in range(50) for word in ("Zoé", "가방", "がく", "Đặng")]
+    both = [unicodedata.normalize(form, text) for text in texts for form in ("NFC", "NFD")]
+    assert len(set(both)) == 2 * len(texts)
+    config = DataConfig(path=write("a.txt", "\n".join(both)), eval_fraction=0.3)
+    train, held_out = (
+        {unicodedata.normalize("NFC", example["text"]) for example in read(config, split)}
+        for split in ("train", "eval")
+    )
+    assert len(train) + len(held_out) == len(texts) and len(held_out) > 30
+    # Where a text in NFC belongs has not changed with this.
+    number = int.from_bytes(hashlib.blake2b("zoé numéro 7".encode(), digest_size=8).digest(), "big") / 2**64
+    assert hash_split("Zoe\u0301 nume\u0301ro 7", number + 1e-9, 0.0) == "eval"
+    assert hash_split("Zoé numéro 7", number - 1e-9, 0.0) == "train"
 
 
 def test_a_test_is_the_next_part_of_the_hash_and_eval_stays_as_it_is(write):
@@ -168,7 +277,7 @@ def test_files_named_inside_a_folder(write, tmp_path):
         read(DataConfig("tsv", str(tmp_path / "sst"), **fields | {"eval_file": "dev.csv"}, **columns), "eval")
     path = str(tmp_path / "sst" / "dev.tsv")
     with pytest.raises(
-        UserError, match=r"dev.tsv' is no folder; train_file names the file 'train.tsv' inside"
+        UserError, match=r"dev.tsv' is not a folder; train_file names the file 'train.tsv' inside"
     ):
         read(DataConfig("tsv", path, **fields, **columns))
 
@@ -226,14 +335,14 @@ def test_bad_rows_are_counted_and_reported_once(write, monkeypatch):
     examples = read_examples(
         DataConfig("jsonl", file, text_column="t", max_bad_rows=4, eval_fraction=0.0), "train"
     )
-    for _ in range(2):  # each pass counts anew
+    for _ in range(2):  # each pass counts from zero
         assert list(examples) == [{"text": "一"}, {"text": "五"}]
         report = examples.report
         assert (report.num_rows, report.num_examples, report.num_bad) == (6, 2, 4)
     assert report.bad_rows["not UTF-8"] == 2
     assert report.bad_rows["no text"] == 1
     assert report.first_bad[1] == f"{file}:3: no text"
-    assert warnings == [str(report)]  # twice read, told once
+    assert warnings == [str(report)]  # read twice, reported once
     assert "4 of 6 rows are bad (2 not UTF-8," in warnings[0]
 
 
@@ -252,7 +361,7 @@ def test_too_many_bad_rows_are_refused(write, limit, refused):
     config = DataConfig(path=file, max_bad_rows=limit, eval_fraction=0.0)
     if refused:
         with pytest.raises(
-            UserError, match=r"a\.txt:5: not UTF-8.*than max_bad_rows=.* allows; mend them or raise"
+            UserError, match=r"a\.txt:5: not UTF-8.*than max_bad_rows=.* allows; fix them or raise"
         ):
             read(config)
     else:
@@ -278,18 +387,22 @@ def test_wrong_splits_and_empty_data(write):
             read(DataConfig(path=write("empty.txt", "\ufeff\n \n"), document=document))
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data beside the repository")
+def public(name):
+    """The folder of a public data set; the test is skipped where it is missing."""
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"no public data set {name} here: to test with it, put it into {SHARED / name}")
+    return str(SHARED / name)
+
+
 class TestPublicData:
     def test_tiny_shakespeare_is_cut_as_nanogpt_cuts_it(self):
-        config = DataConfig(
-            path=str(SHARED / "tinyshakespeare"), split="tail", eval_fraction=0.1, document="file"
-        )
+        config = DataConfig(path=public("tinyshakespeare"), split="tail", eval_fraction=0.1, document="file")
         [train], [held_out] = read(config), read(config, "eval")
         assert (len(train["text"]), len(held_out["text"])) == (1_003_854, 111_540)
         assert train["text"].startswith("First Citizen:\nBefore we proceed")
 
     def test_chinese_reviews_have_one_empty_row_and_no_byte_order_marks(self):
-        path = str(SHARED / "online_shopping")
+        path = public("online_shopping")
         examples = read_examples(DataConfig("csv", path, source_column="review", target_column="cat"), "eval")
         rows = list(examples)
         assert examples.report.num_rows == 62_774
@@ -301,7 +414,7 @@ class TestPublicData:
     def test_sst2_by_column_number(self):
         config = DataConfig(
             "tsv",
-            str(SHARED / "sst2"),
+            public("sst2"),
             train_file="train.tsv",
             eval_file="dev.tsv",
             test_file="test.tsv",
@@ -316,7 +429,7 @@ class TestPublicData:
     def test_multi30k(self):
         config = DataConfig(
             "parallel",
-            str(SHARED / "multi30k_en_de"),
+            public("multi30k_en_de"),
             train_file="train",
             test_file="test_2016_flickr",
             source_column="en",

@@ -21,7 +21,10 @@ def test_nothing_found(write, tmp_path):
     with pytest.raises(UserError, match=r"no file matches '.*missing.txt'; give an existing"):
         find_files(str(tmp_path / "missing.txt"), "text")
     write("a.md", "x")
-    with pytest.raises(UserError, match=r"no file ending in \.jsonl.*\(of 1 files\); give a glob such as"):
+    with pytest.raises(
+        UserError,
+        match=r"no file ending in \.jsonl, \.ndjson, or these with \.gz \(of 1 files\); give a glob such as",
+    ):
         find_files(str(tmp_path), "jsonl")
 
 
@@ -39,6 +42,9 @@ def test_a_byte_that_is_not_utf8_marks_its_line_alone(write):
 
 def test_a_file_inside_a_folder(write, tmp_path):
     both, packed = write("a.txt", "x"), write("b.txt.gz", "y")
+    os.rename(write("upper.gz", "y"), tmp_path / "c.csv.GZ")
+    assert find_in_folder(str(tmp_path), "c.csv", "train_file") == str(tmp_path / "c.csv.GZ")
+    os.remove(tmp_path / "c.csv.GZ")
     write("a.txt.gz", "z")
     assert find_in_folder(str(tmp_path), "a.txt", "train_file") == both  # the name as it is comes first
     assert find_in_folder(str(tmp_path), "b.txt", "train_file") == packed
@@ -70,6 +76,50 @@ def test_a_byte_that_does_not_belong_to_the_encoding_marks_its_line_alone(write)
         UserError, match=r"cannot read .*b\.txt after line 0: not utf-16 .*check data.encoding"
     ):
         list(read_lines(write("b.txt", b"plain\n"), "utf-16"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+@pytest.mark.parametrize("text", ["Numbers\r\nand letters", "数字\r\n和字母 12"])
+def test_a_mark_decides_the_encoding(write, encoding, name, text):
+    assert list(read_lines(write(name, text.encode(encoding)))) == text.replace("\r", "").splitlines(True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+@pytest.mark.parametrize("text", ["Numbers\nand letters\n", "数字\n和字母 12\n"])
+def test_wide_characters_without_a_mark_are_refused_with_the_setting(write, encoding, name, text):
+    file = write(name, text.encode(encoding))
+    with pytest.raises(
+        UserError, match=rf"a\.txt\S* looks like {encoding.upper()}.*set data\.encoding={encoding}"
+    ):
+        list(read_lines(file))
+    assert list(read_lines(file, encoding)) == text.splitlines(True)
+
+
+def test_another_mark_than_the_setting_and_binary_files_are_refused(write):
+    file = write("a.txt", "好".encode("utf-16"))
+    with pytest.raises(UserError, match=r"mark of UTF-16, not gb18030; set data\.encoding=utf-16"):
+        list(read_lines(file, "gb18030"))
+    with pytest.raises(UserError, match=r"b\.txt is not a text file"):
+        list(read_lines(write("b.txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")))
+
+
+def test_a_nul_after_the_first_bytes_marks_its_line_alone(write):
+    joined = "好，一行\n".encode() * 1000 + "two\n".encode("utf-16-le") + "三\n".encode()
+    bad = [
+        number
+        for number, line in enumerate(read_lines(write("a.txt", joined)))
+        if find_bad_character(line) >= 0
+    ]
+    assert bad == [1000, 1001]  # the NUL of the line end is in the next line
+
+
+@pytest.mark.parametrize("name", ["a.TXT.GZ", "a.txt"])
+def test_packed_under_any_name(write, tmp_path, name):
+    os.rename(write("b.gz", "你好\nhello"), tmp_path / name)
+    assert list(read_lines(str(tmp_path / name))) == ["你好\n", "hello"]
+    assert find_files(str(tmp_path), "text") == [str(tmp_path / name)]
 
 
 def test_unreadable_files(write, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tflm.data import RowBatches, build_store
-from tflm.data.split_store import SplitStore
+from tflm.data.store_views import SplitStore
 from tflm.errors import UserError
 
 
@@ -43,10 +43,11 @@ def test_the_rows_of_examples_become_rows(store):
 
 def test_features_that_do_not_fit(store):
     with pytest.raises(
-        UserError, match=r"the feature 'num_rows' has 2 values; 'row_lengths' asks for 3. Build"
+        UserError,
+        match=r"the feature 'num_rows' has 2 values; expected 3 according to 'row_lengths'. Rebuild",
     ):
         SplitStore(store, "row_lengths", ("token_ids",), ("num_rows",))
     with pytest.raises(
-        UserError, match=r"the feature 'firsts' has 3 values; 'row_lengths' asks for 6. Build"
+        UserError, match=r"the feature 'firsts' has 3 values; expected 6 according to 'row_lengths'. Rebuild"
     ):
         SplitStore(store, "row_lengths", ("firsts",), ())

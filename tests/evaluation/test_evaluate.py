@@ -73,15 +73,15 @@ def test_it_equals_numpy(max_batches, compact):
     num_tokens = sum(batch["loss_weights"].sum() for batch in used)
     loss = sum(model.negative_log_likelihood(batch) for batch in used) / num_tokens
     assert found["num_tokens"] == num_tokens
-    assert found["loss"] == pytest.approx(loss, rel=1e-6)
-    assert found["perplexity"] == pytest.approx(math.exp(loss), rel=1e-6)
+    assert found["loss"] == pytest.approx(loss, rel=1e-5)
+    assert found["perplexity"] == pytest.approx(math.exp(loss), rel=1e-5)
 
 
 def test_a_model_that_knows_nothing_has_the_vocabulary_as_perplexity():
     model = Bigrams()
     model.table[:] = 0.0
     found = evaluate(bare_task(), model, Batches((4, 6)))
-    assert found["perplexity"] == pytest.approx(VOCABULARY, rel=1e-6)
+    assert found["perplexity"] == pytest.approx(VOCABULARY, rel=1e-5)
 
 
 def test_nothing_to_predict():

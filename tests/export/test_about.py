@@ -4,7 +4,7 @@ import json
 
 import tensorflow as tf
 
-from tflm.export.about import about_signature
+from tflm.export.write import about_signature
 
 
 def test_every_row_is_told_the_config():

@@ -32,7 +32,7 @@ def run(path, signature, inputs, op_libraries=()):
         ],
     }
     command = [sys.executable, "-I", RUNNER]
-    done = subprocess.run(command, input=json.dumps(task), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input=json.dumps(task), capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         return done.stderr
     outputs = dict(zip(dtypes.outputs, json.loads(done.stdout)))

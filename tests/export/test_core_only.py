@@ -22,22 +22,22 @@ TEXTS = ["Hello, world 😀", "你好，世界", "", "Ünïcödé\n\ttext\x00"]
 SCRIPT = """
 import json, sys
 sys.path[:0] = json.loads(sys.argv[1])
-told = {}
+report = {}
 try:
     import tensorflow_text
 except ModuleNotFoundError as error:
-    told["import"] = str(error)
+    report["import"] = str(error)
 from tflm.errors import UserError
 from tflm.serving import connect
 core = connect(sys.argv[2])
 for signature in ("byte", "character"):
     outputs = core.predict(signature, {"text": json.loads(sys.argv[4])})
-    told[signature] = [[text.decode() for text in outputs["text"]], outputs["token_ids"].tolist()]
+    report[signature] = [[text.decode() for text in outputs["text"]], outputs["token_ids"].tolist()]
 try:
     connect(sys.argv[3])
 except UserError as error:
-    told["refusal"] = str(error)
-print(json.dumps(told))
+    report["refusal"] = str(error)
+print(json.dumps(report))
 """
 
 
@@ -83,17 +83,17 @@ def test_byte_and_character_models_answer_and_a_sentencepiece_model_is_refused(
 ):
     paths = [json.dumps(without_tensorflow_text), str(folders / "core"), str(folders / "text")]
     command = [sys.executable, "-I", "-S", "-c", SCRIPT, *paths, json.dumps(TEXTS)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["import"] == "No module named 'tensorflow_text'"
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["import"] == "No module named 'tensorflow_text'"
     here = connect(str(folders / "core"))
     for signature in ("byte", "character"):
-        texts, token_ids = told[signature]
+        texts, token_ids = report[signature]
         assert texts == TEXTS
         assert token_ids == here.predict(signature, {"text": TEXTS})["token_ids"].tolist()
     version = tf.__version__.rsplit(".", 1)[0]
-    assert told["refusal"] == (
+    assert report["refusal"] == (
         "this model uses ops of tensorflow-text, which is not installed. Install the version that goes with "
         f"TensorFlow: pip install 'tensorflow-text=={version}.*'"
     )

@@ -1,4 +1,4 @@
-"""The card says what it is told, what the graph holds, and commands that a shell can take."""
+"""The card has the given sections, what the graph holds, and commands that a shell can take."""
 
 import json
 import os
@@ -8,9 +8,9 @@ import shlex
 import numpy as np
 
 from tflm.export.model_card import model_card
-from tflm.export.signatures import Signature
+from tflm.export.signatures import SignatureDtypes
 from tflm.serving import connect
-from tflm.serving.server.json_inputs import read_inputs
+from tflm.serving.server.rest.json_inputs import read_inputs
 
 
 def read_card(path):
@@ -33,7 +33,7 @@ def test_sections_signatures_ops_and_sizes(exports):
 
 
 def bodies(card):
-    """Signature to the body of its example request."""
+    """SignatureDtypes to the body of its example request."""
     blocks = re.findall(r"^`(\w+)`:\n\n```json\n(.*)\n```$", card, re.MULTILINE)
     return {name: json.loads(body) for name, body in blocks}
 
@@ -62,18 +62,18 @@ def test_a_state_is_sized_and_too_long_to_show():
     answers = {"serving_default": [{}], "decode": [after]}
     card = model_card("m", {}, {}, {}, requests, answers, [])
     assert (
-        "9,608 bytes a row at the prompt of the first example request, and 32 bytes for each further token"
+        "9,608 bytes per row for the prompt of the first example request, and 32 bytes per additional token"
         in card
     )
-    assert "`decode`: `num_tokens` and the `state_...` outputs of the call before, as they came; " in card
+    assert "`decode`: `num_tokens` and the `state_...` outputs of the previous call, unchanged; " in card
     assert "0.3333" not in card
 
 
 def test_what_xla_compiles_is_told_with_the_flag_it_needs():
-    signatures = {name: Signature({}, {}) for name in ("beam_xla", "generate", "generate_xla")}
+    signatures = {name: SignatureDtypes({}, {}) for name in ("beam_xla", "generate", "generate_xla")}
     requests = {name: [{"text": np.array([b"a"], object)}] for name in signatures}
     card = model_card("m", {}, signatures, dict.fromkeys(signatures, ()), requests, {}, [])
-    assert "## Compiled by XLA\n\n`beam_xla`, `generate_xla`: TensorFlow Serving answers them only if" in card
+    assert "## Compiled by XLA\n\n`beam_xla`, `generate_xla`: TensorFlow Serving runs them only if" in card
     assert "started with `--xla_cpu_compilation_enabled`, or `--xla_gpu_compilation_enabled` on a GPU" in card
 
 
@@ -104,7 +104,7 @@ def test_a_core_only_export_says_so(exports):
 def test_the_example_survives_the_shell():
     text = 'it\'s "你好"; $HOME'
     requests = {"generate": [{"text": np.array([text.encode()], object), "seed": np.array([7], np.int32)}]}
-    card = model_card("m", {}, {"generate": Signature({}, {})}, {"generate": ()}, requests, {}, [])
+    card = model_card("m", {}, {"generate": SignatureDtypes({}, {})}, {"generate": ()}, requests, {}, [])
     curl = next(line for line in card.splitlines() if line.strip().startswith("curl"))
     body = json.loads(shlex.split(curl)[2])
     assert body == {"signature_name": "generate", "instances": [{"text": text, "seed": 7}]}

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from tflm.export.request_body import request_body
+from tflm.export.model_card import request_body
 
 
 def test_the_first_row_of_every_input():

@@ -11,7 +11,9 @@ import sysconfig
 def run(program, path, signature, exprs):
     """What the tool prints as result for output `text`, and its return code and errors."""
     command = [*program, "run", "--dir", path, "--tag_set", "serve", "--signature_def", signature]
-    done = subprocess.run([*command, "--input_exprs", exprs], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--input_exprs", exprs], capture_output=True, encoding="utf-8", check=False
+    )
     found = re.search(r"Result for output key text:\n\[(.*?)\]", done.stdout, re.DOTALL)
     texts = [ast.literal_eval(item) for item in re.findall(r"b'[^']*'", found[1])] if found else []
     return texts, done

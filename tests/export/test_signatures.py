@@ -4,16 +4,18 @@ import pytest
 import tensorflow as tf
 
 from tflm.errors import UserError
-from tflm.export.signatures import Signature, input_specs, is_compiled, read_signatures
+from tflm.export.signatures import SignatureDtypes, input_specs, is_compiled, read_signatures
 
 TEXT = tf.TensorSpec([None], tf.string, "text")
 
 
 def test_what_was_written_is_read_back(exports):
     assert read_signatures(exports.text) == {
-        "about": Signature({"text": "string"}, {"config": "string"}),
-        "fold": Signature({"scale": "float32", "text": "string"}, {"scaled": "float32", "text": "string"}),
-        "serving_default": Signature({"text": "string"}, {"num_characters": "int64", "text": "string"}),
+        "about": SignatureDtypes({"text": "string"}, {"config": "string"}),
+        "fold": SignatureDtypes(
+            {"scale": "float32", "text": "string"}, {"scaled": "float32", "text": "string"}
+        ),
+        "serving_default": SignatureDtypes({"text": "string"}, {"num_characters": "int64", "text": "string"}),
     }
 
 

@@ -23,7 +23,7 @@ for library in sys.argv[1:]:
 print(*{kernel.op for kernel in kernels.get_all_registered_kernels().kernel})
 """
     command = [sys.executable, "-c", script, *text_op_libraries()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     assert set(done.stdout.split()) >= TEXT_OPS
 
 

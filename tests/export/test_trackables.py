@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tflm.errors import UserError
 from tflm.export.signatures import read_meta_graph
-from tflm.export.trackables import module_to_save
+from tflm.export.write import module_to_save
 
 NUMBERS = tf.TensorSpec([None], tf.int32, "ids")
 

@@ -18,6 +18,15 @@ SEED = tf.TensorSpec([None], tf.int32, "seed")
 
 
 BFLOAT16 = tf.bfloat16.as_numpy_dtype
+RUN_CHILD = verify._run_child
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_process():
+    """Not one that is forked from a shared server."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify, "_run_child", RUN_CHILD)
+        yield
 
 
 def floats(values):
@@ -100,11 +109,11 @@ print([name for name in sys.modules if name.startswith("tflm.")])
 """
     task, answers = tmp_path / "task.json", tmp_path / "answers.json"
     requests = {"serving_default": [{"text": strings("你好")}]}
-    task.write_text(json.dumps(verify.child_task(exports.core, requests)))
+    task.write_text(json.dumps(verify.child_task(exports.core, requests)), encoding="utf-8")
     command = [sys.executable, "-I", "-c", script, verify_child.__file__, str(task), str(answers)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"
-    text = json.loads(answers.read_text())["serving_default"][0]["text"]
+    text = json.loads(answers.read_text(encoding="utf-8"))["serving_default"][0]["text"]
     assert verify_child.decode(text)[0] == exports.shifted("你好")
 
 

@@ -14,7 +14,7 @@ from tflm.export.versions import reserve, split_output, version_numbers
 
 def publish(output):
     with reserve(str(output)) as reservation:
-        with open(os.path.join(reservation.path, "file"), "w") as file:
+        with open(os.path.join(reservation.path, "file"), "w", encoding="utf-8") as file:
             file.write("whole")
         return reservation.publish()
 
@@ -25,7 +25,7 @@ def test_the_next_number_is_one_above_the_highest(tmp_path):
     (model / "12").mkdir()
     (model / "notes").mkdir()
     (model / "013").mkdir()
-    (model / "99").write_text("a file, not a version")
+    (model / "99").write_text("a file, not a version", encoding="utf-8")
     assert version_numbers(str(model)) == [1, 12]
     assert publish(f"{model}/") == str(model / "13")
 
@@ -86,47 +86,51 @@ def test_many_threads_all_publish(tmp_path):
     assert all(os.path.isfile(os.path.join(path, "file")) for path in paths)
 
 
-def test_a_folder_renamed_while_it_is_made(tmp_path, monkeypatch):
-    """`os.makedirs` looks twice: it was there, and then it was not."""
-    make, failed = os.makedirs, []
-
-    def makedirs(path, **settings):
-        if path.endswith(".tmp") and not failed:
-            failed.append(path)
-            raise FileExistsError(path)
-        make(path, **settings)
-
-    monkeypatch.setattr(os, "makedirs", makedirs)
-    assert publish(tmp_path / "m") == str(tmp_path / "m" / "1")
-    assert failed
-
-
 def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "1.tmp").write_text("")
-    with pytest.raises(FileExistsError), reserve(str(tmp_path / "m")):
-        pass
+    (tmp_path / "m" / "1.tmp").write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match=r"cannot write the export .*1.tmp': File exists"):
+        publish(tmp_path / "m")
+    assert os.listdir(tmp_path / "m") == ["1.tmp"]
+
+
+def test_the_process_that_writes_a_version_is_named(tmp_path):
+    with reserve(f"{tmp_path}/模型/3"):
+        words = (
+            rf"3 is being written by another export, process {os.getpid()} on host \S+, since .*\. Leave out"
+        )
+        with pytest.raises(UserError, match=words):
+            publish(f"{tmp_path}/模型/3")
+        assert publish(f"{tmp_path}/模型") == f"{tmp_path}/模型/1"
+
+
+def test_a_version_that_was_published_before_its_lock_was_taken(tmp_path, monkeypatch):
+    """Another export publishes between the look at the folder and the lock."""
+    monkeypatch.setattr(versions, "version_numbers", lambda folder: [])
+    for name in ("1", "2"):
+        (tmp_path / "m" / name).mkdir(parents=True)
+    assert publish(tmp_path / "m") == str(tmp_path / "m" / "3")
 
 
 def test_a_number_taken_meanwhile_gives_the_next(tmp_path):
     taken = tmp_path / "m" / "1"
     with reserve(str(tmp_path / "m")) as reservation:
         taken.mkdir()
-        (taken / "file").write_text("another program's")
+        (taken / "file").write_text("another program's", encoding="utf-8")
         assert reservation.publish() == str(tmp_path / "m" / "2")
-    assert (taken / "file").read_text() == "another program's"
+    assert (taken / "file").read_text(encoding="utf-8") == "another program's"
 
 
 def test_an_asked_for_number_taken_meanwhile_is_refused(tmp_path):
     taken = tmp_path / "m" / "1"
     with pytest.raises(UserError, match="Versions are never overwritten"), reserve(str(taken)) as reservation:
         taken.mkdir()
-        (taken / "file").write_text("another program's")
+        (taken / "file").write_text("another program's", encoding="utf-8")
         reservation.publish()
     assert os.listdir(tmp_path / "m") == ["1"]
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
-    (tmp_path / "m").write_text("")
+    (tmp_path / "m").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="cannot make the folder"), reserve(str(tmp_path / "m")):
         pass

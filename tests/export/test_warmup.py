@@ -58,7 +58,10 @@ def test_records_follow_the_declaration():
 
 
 def test_records_are_what_tensorflow_serving_reads():
-    prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+    prediction_log_pb2 = pytest.importorskip(
+        "tensorflow_serving.apis.prediction_log_pb2",
+        reason="needs tensorflow-serving-api: pip install 'tflm[serve]'",
+    )
     log = prediction_log_pb2.PredictionLog.FromString(prediction_log("名字", "generate", INPUTS))
     check(log.predict_log.request, dict(log.predict_log.request.inputs))
 

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tflm.errors import UserError
-from tflm.export.trackables import module_to_save
 from tflm.export.weights import WEIGHTS_FILE, read_weights, write_weight_names
+from tflm.export.write import module_to_save
 
 NUMBERS = tf.TensorSpec([None], tf.int32, "ids")
 

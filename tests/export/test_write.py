@@ -76,7 +76,7 @@ def test_state_that_moved_on_is_caught(tmp_path):
 
 
 def test_a_part_compiled_by_xla_beside_a_plain_one(tmp_path):
-    """Checked in the fresh process as the others; told on the card; no warm-up for a stock server to fail at."""
+    """Checked in the fresh process as the others; shown on the card; no warm-up for a stock server to fail at."""
     twice = tf.function(lambda numbers: numbers * 2.0, jit_compile=True)
 
     def doubled(name, double):
@@ -100,7 +100,7 @@ def test_a_part_compiled_by_xla_beside_a_plain_one(tmp_path):
     assert not [record for record in records if b"double_xla" in record]
     with open(os.path.join(path, "model_card.md"), encoding="utf-8") as file:
         card = file.read()
-    assert "\n`double_xla`: TensorFlow Serving answers them only if it was started with" in card
+    assert "\n`double_xla`: TensorFlow Serving runs them only if started with" in card
     assert "`double` 2, `double_xla` 2" in card
 
 
@@ -153,7 +153,8 @@ def test_no_version_is_visible_before_it_is_verified(tmp_path, monkeypatch):
     monkeypatch.setattr(tflm.export.write, "verify_export", look)
     assert export(echo(), tmp_path / "m") == str(tmp_path / "m" / "1")
     assert export(echo(), tmp_path / "m") == str(tmp_path / "m" / "2")
-    assert seen == [("1.tmp", ["1.tmp"]), ("2.tmp", ["1", "2.tmp"])]
+    assert seen == [("1.tmp", ["1.lock", "1.tmp"]), ("2.tmp", ["1", "2.lock", "2.tmp"])]
+    assert sorted(os.listdir(tmp_path / "m")) == ["1", "2"]
 
 
 def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
@@ -183,7 +184,7 @@ def test_a_file_may_not_replace_a_part_of_the_export(tmp_path):
     files = {name: "" for name in [*BAD_NAMES, "config.json", "assets.extra/more/a.json"]}
     with pytest.raises(UserError) as caught:
         export(echo(), tmp_path / "m", files=files)
-    assert f"cannot write {BAD_NAMES} beside the graph: give plain file names that" in str(caught.value)
+    assert f"cannot write {BAD_NAMES} next to the graph: give plain file names that" in str(caught.value)
     assert str(caught.value).endswith("or names in assets.extra/.")
     assert not (tmp_path / "m").exists()
 
@@ -208,3 +209,21 @@ def test_files_of_bytes_and_below_assets_extra(tmp_path, monkeypatch):
         verify_checksums(path)
     answer = tf.saved_model.load(path).signatures["serving_default"](text=tf.constant(["你好"]))
     assert answer["text"].numpy()[0].decode() == "你好"
+
+
+def test_a_disk_without_space_leaves_earlier_versions_and_no_half(tmp_path, largest_file):
+    export(echo(), tmp_path / "m")
+    module = tf.Module()
+    module.weights_of_it = tf.Variable(tf.zeros([50_000]))
+
+    @tf.function(input_signature=[TEXT])
+    def sized(text):
+        return {"text": text, "zeros": tf.zeros_like(text, tf.float32) + module.weights_of_it[0]}
+
+    words = r"cannot write the export .*m/2.tmp': File too large\. Earlier versions were kept\."
+    with pytest.raises(UserError, match=words), largest_file(100_000):
+        write_export(
+            {"serving_default": sized}, [module], str(tmp_path / "m"), requests=REQUESTS, card={}, files={}
+        )
+    assert os.listdir(tmp_path / "m") == ["1"]
+    verify_checksums(str(tmp_path / "m" / "1"))

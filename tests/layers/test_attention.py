@@ -9,6 +9,7 @@ import tensorflow as tf
 from tflm.layers import Attention, cache_mask, causal_mask
 
 B, T, WIDTH, H, D = 2, 5, 12, 4, 6
+EPSILON = 1e-6
 
 
 def project(x, weights, name, num_heads):
@@ -17,7 +18,7 @@ def project(x, weights, name, num_heads):
 
 
 def rms(x, scale):
-    return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * scale
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + EPSILON) * scale
 
 
 def turn(x, position, base):
@@ -40,7 +41,9 @@ def attend_slowly(layer, x, base=None, first=0):
     outputs = np.zeros((len(x), H, D))
     for t, h in itertools.product(range(len(x)), range(H)):
         group = h // (H // num_kv_heads)
-        scores = np.array([query[t, h] @ key[s, group] for s in range(t + 1)]) / np.sqrt(D)
+        scores = np.array([query[t, h] @ key[s, group] for s in range(t + 1)]) * layer.scale
+        if layer.cap:
+            scores = layer.cap * np.tanh(scores / layer.cap)
         shares = np.exp(scores - scores.max())
         outputs[t, h] = sum(p * value[s, group] for s, p in enumerate(shares / shares.sum()))
     flat = outputs.reshape(len(x), -1) @ weights["output/kernel"] + weights.get("output/bias", 0)
@@ -54,6 +57,7 @@ KINDS = {
     "rotary": {"rotary": True, "rotary_base": 500.0},
     "qk_norm": {"qk_norm": True},
     "bias": {"use_bias": True},
+    "qkv_bias": {"qkv_bias": True, "scale": 0.7, "cap": 1.5},
     "everything": {
         "num_kv_heads": 2,
         "rotary": True,
@@ -83,6 +87,20 @@ def layer(kind, randomize_layer):
     attention = make(kind)
     attention.build((None, None, WIDTH))
     return randomize_layer(attention)
+
+
+def test_options():
+    assert make("plain").scale == pytest.approx(D**-0.5)
+    layer = make("qkv_bias")
+    layer.build((None, None, WIDTH))
+    assert [v.path.split("/", 1)[1] for v in layer.weights if "bias" in v.path] == [
+        "query/bias",
+        "key/bias",
+        "value/bias",
+    ]
+    with_norms = Attention(H, H, D, qk_norm=True, qk_norm_epsilon=0.25)
+    assert with_norms.query_norm.epsilon == with_norms.key_norm.epsilon == 0.25
+    assert make("qk_norm").query_norm.epsilon == EPSILON
 
 
 def test_a_whole_sequence(rng, kind, layer):

@@ -14,6 +14,11 @@ def gelu(x):
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
+def exact_gelu(x):
+    """The same, section 2, with the error function."""
+    return x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2
+
+
 def silu(x):
     return x / (1 + np.exp(-x))
 
@@ -22,6 +27,8 @@ def feed_forward_slowly(x, weights, activation):
     inner = x @ weights["inner/kernel"] + weights.get("inner/bias", 0)
     if activation == "gelu":
         inner = gelu(inner)
+    elif activation == "gelu_exact":
+        inner = exact_gelu(inner)
     elif activation == "relu_squared":
         inner = np.maximum(inner, 0) ** 2
     elif activation == "relu":
@@ -59,6 +66,7 @@ def test_the_output_kernel_has_its_own_initializer(rng):
 
 def test_an_unknown_activation():
     with pytest.raises(
-        ValueError, match="activation is one of gelu, relu, relu_squared, swiglu, geglu; got 'tanh'"
+        ValueError,
+        match="activation is one of gelu, gelu_exact, relu, relu_squared, swiglu, geglu; got 'tanh'",
     ):
         FeedForward(10, "tanh")

@@ -63,7 +63,7 @@ def test_no_mask_is_a_mask_of_true(layer, inputs, way):
 
 
 def test_against_torch(layer, inputs):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs torch: pip install 'tflm[bench]'")
     x, hidden, cell, _ = inputs
     peer = torch.nn.LSTM(WIDTH, HIDDEN, batch_first=True)
     kernel, recurrent, bias = (np.array(v) for v in layer.weights)
@@ -159,7 +159,7 @@ def test_walk_both_ways(way):
         return (carry[0] + x,)
 
     for reverse, expected in ((False, [1.0, 3.0, 6.0]), (True, [6.0, 5.0, 3.0])):
-        (last,), (all_,) = lstm_module.walk(
+        (last,), (all_,) = lstm_module.scan(
             count, (tf.zeros([1, 1]),), (tf.constant([[[1.0], [2.0], [3.0]]]), None), reverse
         )
         np.testing.assert_array_equal(last, [[6.0]])
@@ -174,8 +174,8 @@ def test_masked_steps_leave_the_state_and_repeat_it(layer, inputs):
     np.testing.assert_array_equal(outputs[:, 1], hidden)
     np.testing.assert_array_equal(last_hidden, outputs[:, 3])
     _, short_hidden, short_cell = layer(x[:, 2:4], hidden, cell, None)
-    np.testing.assert_allclose(last_hidden, short_hidden, atol=1e-6)
-    np.testing.assert_allclose(last_cell, short_cell, atol=1e-6)
+    np.testing.assert_allclose(last_hidden, short_hidden, atol=1e-5)
+    np.testing.assert_allclose(last_cell, short_cell, atol=1e-5)
 
 
 def test_graph_shapes_and_precision(check_layer, inputs):

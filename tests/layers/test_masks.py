@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tflm.layers import cache_mask, causal_mask
+from tflm.layers import cache_mask, causal_mask, padding_mask, window_mask
 
 
 def test_the_example_of_causal_mask():
@@ -17,6 +17,15 @@ def test_the_example_of_causal_mask():
 def test_the_example_of_cache_mask():
     mask = cache_mask(capacity=5, num_queries=1, cache_index=3, num_padding=tf.constant([2]))
     assert mask.numpy().tolist() == [[[False, False, True, True, False]]]
+
+
+def test_the_example_of_padding_mask():
+    assert padding_mask([[5, 0, 9]], pad_id=9).numpy().tolist() == [[True, True, False]]
+
+
+def test_the_example_of_window_mask():
+    found = window_mask(num_keys=5, num_queries=2, cache_index=3, window=2)
+    assert found.numpy().tolist() == [[[False, False, True, True, True], [False, False, False, True, True]]]
 
 
 def test_cache_mask_is_a_question_of_places():

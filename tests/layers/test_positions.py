@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tflm.layers import rotate, sinusoidal_positions
+from tflm.layers.positions import RotaryScaling, rotary_frequencies, rotation
 
 
 def rotate_slowly(states, positions, base):
@@ -54,6 +55,40 @@ def test_rotate_keeps_the_dtype(rng):
     np.testing.assert_allclose(tf.cast(result, tf.float32), expected, atol=0.05)
 
 
+@pytest.mark.parametrize(
+    ("scaling", "expected"),
+    [
+        (RotaryScaling(), [1.0, 0.5623413, 0.3162278, 0.1778279, 0.1, 0.0562341, 0.0316228, 0.0177828]),
+        (
+            RotaryScaling("linear", 4.0),
+            [0.25, 0.1405853, 0.0790569, 0.044457, 0.025, 0.0140585, 0.0079057, 0.0044457],
+        ),
+        (
+            RotaryScaling("llama3", 4.0, 16),
+            [0.6366197, 0.2013168, 0.0790569, 0.044457, 0.025, 0.0140585, 0.0079057, 0.0044457],
+        ),
+        (
+            RotaryScaling("yarn", 4.0, 16, 1.0, 32.0),
+            [1.0, 0.3514633, 0.0790569, 0.044457, 0.025, 0.0140585, 0.0079057, 0.0044457],
+        ),
+    ],
+    ids=["none", "linear", "llama3", "yarn"],
+)
+def test_scaled_frequencies_equal_those_of_transformers(scaling, expected):
+    """Of a head of 16 with the base 100, by transformers 5.24."""
+    np.testing.assert_allclose(rotary_frequencies(16, 100.0, scaling), expected, atol=1e-7)
+
+
+def test_a_magnitude_is_of_cosines_and_sines():
+    positions = tf.range(3)[None]
+    plain, larger = (
+        rotation(positions, 4, 100.0, "float32", RotaryScaling("linear", 1.0, magnitude=m))
+        for m in (1.0, 1.5)
+    )
+    np.testing.assert_allclose(larger.cosine, 1.5 * plain.cosine, rtol=1e-6)
+    np.testing.assert_allclose(larger.sine, 1.5 * plain.sine, rtol=1e-6)
+
+
 def test_sinusoidal_positions_follow_the_formula():
     positions, width = np.array([[0, 1, 2, 100]]), 10
     result = sinusoidal_positions(tf.constant(positions, tf.int32), width).numpy()
@@ -70,5 +105,5 @@ def test_lengths_known_only_when_the_graph_runs(rng):
     positions = tf.range(5)[None]
     specs = [tf.TensorSpec([None, None, 1, 4], tf.float32), tf.TensorSpec([None, None], tf.int32)]
     np.testing.assert_allclose(
-        tf.function(rotate, input_signature=specs)(states, positions), rotate(states, positions), atol=1e-6
+        tf.function(rotate, input_signature=specs)(states, positions), rotate(states, positions), atol=1e-5
     )

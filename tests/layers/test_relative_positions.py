@@ -59,6 +59,14 @@ def test_the_bias_of_a_step_is_a_row_of_the_whole(rng):
     assert whole[0, 1, 12, 4] == pytest.approx(10 * table[bucket(-8, False, 8, 16), 1])
 
 
+def test_another_scale():
+    one, other = (RelativePositionBias(2, bidirectional=True, **options) for options in ({}, {"scale": 1.0}))
+    places = np.arange(4, dtype=np.int32)
+    one(places, places), other(places, places)
+    other.embeddings.assign(one.embeddings)
+    np.testing.assert_allclose(one(places, places), 10 * np.array(other(places, places)), rtol=1e-6)
+
+
 def test_distances_are_told_apart_from_the_first():
     layer = RelativePositionBias(2, bidirectional=True)
     places = np.arange(4, dtype=np.int32)

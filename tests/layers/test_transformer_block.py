@@ -5,18 +5,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.layers import Attention, FeedForward, TransformerBlock, causal_mask, make_norm
+from tflm.layers import Attention, FeedForward, TransformerBlock, make_norm
 
 B, T, WIDTH = 2, 4, 8
-MASK, POSITIONS = causal_mask(T), np.arange(T, dtype=np.int32)[None]
+MASK, POSITIONS = np.tril(np.ones([1, T, T], bool)), np.arange(T, dtype=np.int32)[None]
 
 
-def make_block(pre_norm, dropout=0.0):
+def make_block(pre_norm, dropout=0.0, output_norm=False):
     return TransformerBlock(
         Attention(2, 1, 4, rotary=True, name="attention"),
         FeedForward(16, "swiglu", name="feed_forward"),
         lambda name: make_norm("layer_norm", 1e-5, name),
         pre_norm=pre_norm,
+        output_norm=output_norm,
         dropout=dropout,
     )
 
@@ -44,7 +45,19 @@ def test_the_wiring_is_the_diagram(x, randomize_layer, pre_norm):
     result, (keys, _) = block(x, MASK, POSITIONS)
     np.testing.assert_allclose(result, expected, atol=1e-5)
     attended = block.attention_norm(x) if pre_norm else x
-    np.testing.assert_allclose(keys, block.attention(attended, MASK, POSITIONS)[1][0], atol=1e-6)
+    np.testing.assert_allclose(keys, block.attention(attended, MASK, POSITIONS)[1][0], atol=1e-5)
+
+
+def test_norms_of_the_outputs(x, randomize_layer):
+    block = make_block(True, output_norm=True)
+    block(x, MASK, POSITIONS)
+    randomize_layer(block)
+    after_attention, after_feed_forward = block.output_norms
+    attended = block.attention(block.attention_norm(x), MASK, POSITIONS)[0]
+    middle = x + after_attention(attended)
+    expected = middle + after_feed_forward(block.feed_forward(block.feed_forward_norm(middle)))
+    np.testing.assert_allclose(block(x, MASK, POSITIONS)[0], expected, atol=1e-5)
+    assert [norm.name for norm in block.output_norms] == ["attention_output_norm", "feed_forward_output_norm"]
 
 
 @pytest.mark.parametrize("pre_norm", [True, False])

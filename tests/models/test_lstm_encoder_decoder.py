@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.decoding import DecodingConfig, generate, settings_tensors
+from tests.by_heart import overfit
+from tflm.generation import DecodingConfig, generate, settings_tensors
 from tflm.layers import lstm as lstm_module
 from tflm.models import LSTMEncoderDecoderConfig
 
@@ -185,7 +186,7 @@ def test_a_gradient_reaches_every_variable_the_same_in_every_way(model, source_i
         model.trainable_variables, plain, any_length(token_ids, source_ids), strict=True
     ):
         assert float(tf.norm(one)) > 1e-6, variable.path
-        np.testing.assert_allclose(other, one, atol=1e-6, rtol=1e-4)
+        np.testing.assert_allclose(other, one, atol=1e-5, rtol=1e-4)
     paths = [variable.path for variable in model.variables]
     assert len(set(paths)) == len(paths) and all(path.startswith("lstm_encoder_decoder/") for path in paths)
 
@@ -233,8 +234,8 @@ def test_one_batch_is_overfitted_and_greedy_decoding_repeats_it(rng, make_model,
         optimizer.apply(tape.gradient(loss, values), model.trainable_variables)
         return loss
 
-    losses = [float(step()) for _ in range(80)]
-    assert losses[0] == pytest.approx(np.log(29), abs=0.2) and losses[-1] < 0.05, losses[::10]
+    losses = overfit(lambda: step() * text[:, 1:].size)
+    assert losses[0] / text[:, 1:].size == pytest.approx(np.log(29), abs=0.2)
     prompts = tf.RaggedTensor.from_tensor(text[:, :1])
     settings = settings_tensors(DecodingConfig(temperature=0.0, max_new_tokens=10), 4)
     context = model.encode(source)

@@ -91,5 +91,7 @@ def test_compiled_it_gives_the_same(model):
 def test_an_lstm_cannot(configs, make_model):
     model = make_model(configs["lstm"])
     assert not model.can_rewind
-    with pytest.raises(NotImplementedError, match="LSTMLanguageModel cannot take back what it has read"):
+    with pytest.raises(
+        NotImplementedError, match="LSTMLanguageModel cannot rewind: its state summarizes all tokens"
+    ):
         model.rewind(model.initial_state(1, 4), tf.constant([1]))

@@ -34,6 +34,38 @@ def test_widths_left_at_zero():
     assert dataclasses.replace(config, intermediate_dim=100).feed_forward_dim == 100
 
 
+def test_a_width_of_heads_of_its_own(make_model):
+    config = TransformerDecoderConfig(
+        vocab_size=29, num_layers=1, hidden_dim=15, num_heads=4, num_kv_heads=2, head_width=6
+    )
+    attention = make_model(config).decoder.blocks[0].attention
+    assert config.head_dim == 6
+    assert attention.query.kernel.shape == (15, 24) and attention.key.kernel.shape == (15, 12)
+    assert attention.output_projection.kernel.shape == (24, 15)
+
+
+def test_a_sliding_window_hides_what_is_before_it(rng, configs, make_model):
+    """Through two layers a position sees twice the window less one; layer 1 sees all where it is named."""
+    token_ids = rng.integers(1, 29, [1, 9]).astype(np.int32)
+    other = token_ids.copy()
+    other[0, 0] = token_ids[0, 0] % 28 + 1
+    for whole, reach in (((), 4), ((1,), 8)):
+        config = dataclasses.replace(configs["rotary"], sliding_window=3, full_attention_layers=whole)
+        model = make_model(config, scale=0.3)
+        changed = np.any(model(token_ids) != model(other), axis=-1)[0]
+        assert changed.tolist() == [place <= reach for place in range(9)]
+
+
+def test_caps_and_scale_of_the_output(rng, configs, make_model):
+    token_ids = rng.integers(1, 29, [1, 5]).astype(np.int32)
+    plain = make_model(configs["rotary"], scale=0.3)
+    changed = make_model(dataclasses.replace(configs["rotary"], logit_cap=2.0, output_scale=0.5), scale=0.3)
+    expected = 2.0 * np.tanh(0.5 * np.array(plain(token_ids)) / 2.0)
+    np.testing.assert_allclose(changed(token_ids), expected, atol=1e-5)
+    states = changed.hidden_states(token_ids)
+    np.testing.assert_allclose(changed.last_logits(states[:, -1:]), expected[:, -1:], atol=1e-5)
+
+
 def test_initial_weights(make_model):
     config = TransformerDecoderConfig(vocab_size=500, num_layers=8, hidden_dim=64, tied_output=False)
     model = make_model(config)
@@ -55,7 +87,7 @@ def test_zero_residual_begins_as_the_embedding_alone(rng, configs, make_model):
     model = make_model(dataclasses.replace(configs["rotary"], zero_residual=True))
     token_ids = rng.integers(1, 29, [2, 5]).astype(np.int32)
     states = model.embedding(token_ids)
-    np.testing.assert_allclose(model.hidden_states(token_ids), model.decoder.final_norm(states), atol=1e-6)
+    np.testing.assert_allclose(model.hidden_states(token_ids), model.decoder.final_norm(states), atol=1e-5)
 
 
 def test_dropout_acts_in_training_alone(rng, configs, make_model):
@@ -86,9 +118,12 @@ def test_caches_have_the_compute_dtype(configs, make_model):
     "changes,words",
     [
         ({"norm": "batch_norm"}, "norm is one of layer_norm, rms_norm; got 'batch_norm'"),
-        ({"norm_position": "middle"}, "norm_position is one of pre, post; got 'middle'"),
+        ({"norm_position": "middle"}, "norm_position is one of pre, post, both; got 'middle'"),
         ({"positions": "alibi"}, "positions is one of rotary, learned, sinusoidal, relative; got 'alibi'"),
-        ({"activation": "tanh"}, "activation is one of gelu, relu, relu_squared, swiglu, geglu; got 'tanh'"),
+        (
+            {"activation": "tanh"},
+            "activation is one of gelu, gelu_exact, relu, relu_squared, swiglu, geglu; got",
+        ),
         ({"num_heads": 3}, "num_heads divides hidden_dim; got 3 and 256"),
         ({"num_kv_heads": 3}, "num_kv_heads divides num_heads; got 3 and 4"),
         ({"num_kv_heads": -2}, "num_kv_heads divides num_heads; got -2 and 4"),
@@ -98,6 +133,10 @@ def test_caches_have_the_compute_dtype(configs, make_model):
         ({"num_layers": 0}, "num_layers is at least 1; got 0"),
         ({"hidden_dim": 0}, "hidden_dim is at least 1; got 0"),
         ({"max_length": 0}, "max_length is at least 1; got 0"),
+        ({"head_width": 7}, "rotary positions need an even head_dim; got 7"),
+        ({"rotary_scaling": "dynamic"}, "rotary_scaling is one of linear, llama3, yarn; got 'dynamic'"),
+        ({"rotary_scaling": "linear", "rotary_factor": 0.0}, "rotary_factor is greater than 0; got 0.0"),
+        ({"rotary_scaling": "yarn"}, "rotary_scaling=yarn needs rotary_original_length, .*; got 0"),
     ],
 )
 def test_refused_configs(changes, words):

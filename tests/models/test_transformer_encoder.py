@@ -16,6 +16,19 @@ CONFIGS = {
     "bert": dataclasses.replace(
         SMALL, norm="layer_norm", norm_position="post", positions="learned", activation="gelu", use_bias=True
     ),
+    "albert": dataclasses.replace(
+        SMALL,
+        norm="layer_norm",
+        norm_position="post",
+        positions="learned",
+        activation="gelu_exact",
+        use_bias=True,
+        embedding_norm=True,
+        embedding_dim=8,
+        shared_layers=True,
+        output_bias=True,
+        pooler=True,
+    ),
     "relative": dataclasses.replace(SMALL, positions="relative", num_segments=0, head_transform=False),
 }
 
@@ -40,6 +53,64 @@ def test_every_place_sees_every_other(model, rng):
         other = token_ids.copy()
         other[0, changed] = token_ids[0, changed] % 28 + 1
         assert (np.abs(model.hidden_states(other) - before).max(-1) > 1e-6).all()
+
+
+def test_shared_layers_are_one_layer_applied_again(make_model, rng):
+    model = make_model(CONFIGS["albert"], scale=0.3)
+    assert len(model.encoder.blocks) == 1 and len(list(model.adapted_layers())) == 6
+    token_ids = rng.integers(1, 29, [1, 6]).astype(np.int32)
+    assert model.embedding.embeddings.shape == (29, 8)
+    assert model.encoder.embedding_projection.kernel.shape == (8, 16)
+    once = make_model(dataclasses.replace(CONFIGS["albert"], num_layers=1), scale=0.3)
+    for variable, value in zip(once.weights, model.weights, strict=True):
+        variable.assign(value)
+    states = once.hidden_states(token_ids)
+    mask = np.ones([1, 1, 6], bool)
+    expected, _ = model.encoder.blocks[0](states, mask)
+    np.testing.assert_allclose(model.hidden_states(token_ids), expected, atol=1e-5)
+
+
+def test_the_bias_of_the_tokens_and_the_pooler(make_model, rng):
+    model = make_model(CONFIGS["albert"], scale=0.3)
+    states = rng.normal(size=(2, 3, 16)).astype(np.float32)
+    before = np.array(model.logits(states))
+    model.output_bias.bias.assign_add(np.arange(29.0))
+    np.testing.assert_allclose(model.logits(states), before + np.arange(29.0), rtol=1e-4, atol=1e-4)
+    expected = np.tanh(states[:, 0] @ np.array(model.pooler.kernel) + np.array(model.pooler.bias))
+    np.testing.assert_allclose(model.pooled(states), expected, atol=1e-5)
+    assert not model.pooler.trainable_variables
+    assert {layer.name for layer in model.output_layers()} == {
+        "head_transform",
+        "head_norm",
+        "output_bias",
+        "pooler",
+    }
+
+
+def test_a_narrow_embedding_without_a_head(make_model, rng):
+    model = make_model(dataclasses.replace(CONFIGS["albert"], head_transform=False, output_bias=False))
+    assert {variable.path.split("/")[0] for variable in model.weights} == {"transformer_encoder"}
+    states = model.hidden_states(rng.integers(1, 29, [1, 6]).astype(np.int32))
+    assert states.shape == (1, 6, 16)
+    with pytest.raises(
+        ValueError, match="no output layer: embedding_dim=8 apart from hidden_dim=16 needs head_tr"
+    ):
+        model.logits(states)
+
+
+@pytest.mark.parametrize(
+    "changes,words",
+    [
+        ({"embedding_dim": -1}, "embedding_dim is 0, for hidden_dim, or more; got -1"),
+        (
+            {"embedding_dim": 8, "tied_output": False},
+            "embedding_dim=8 apart from hidden_dim=16 needs tied_output",
+        ),
+    ],
+)
+def test_refused_configs(changes, words):
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(SMALL, **changes)
 
 
 def test_the_transform_of_the_head(make_model, rng):

@@ -46,7 +46,7 @@ class Authority:
         last: int = 30,
         password: bytes | None = None,
     ) -> Pair:
-        """A certificate for a host, valid from so many days after today to so many."""
+        """A certificate for a host, valid between two numbers of days from today."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
         try:

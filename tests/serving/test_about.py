@@ -24,5 +24,5 @@ def test_the_config():
     [{"config": [b"made by hand"]}, {"config": [b"\xff"]}, {"config": []}, {"config": [0.5]}, {"text": []}],
 )
 def test_an_about_that_is_not_of_tflm(outputs):
-    with pytest.raises(UserError, match="'http://h/m': its signature 'about' tells no config"):
+    with pytest.raises(UserError, match="'http://h/m': its signature 'about' returns no config"):
         read_config(model(outputs))

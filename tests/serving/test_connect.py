@@ -1,4 +1,4 @@
-"""`connect` takes a folder or a URL; `tests/serving/test_client.py` has the URLs."""
+"""`connect` takes a folder or a URL; `tests/serving/client/test_rest.py` has the URLs."""
 
 import subprocess
 import sys
@@ -59,6 +59,8 @@ def test_no_query_in_a_url(end):
 
 def test_the_package_imports_nothing_heavy():
     """The REST client needs no gRPC, neither of the clients TensorFlow."""
-    script = "import sys, tflm.serving.client; print([n for n in ('tensorflow', 'grpc') if n in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    script = (
+        "import sys, tflm.serving.client.rest; print([n for n in ('tensorflow', 'grpc') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout == "[]\n"

@@ -19,11 +19,17 @@ def test_one_a_line(tmp_path):
     assert read_tokens(write(tmp_path / "t", content), "token_file") == [TOKEN, f"{TOKEN}._~+/-=="]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_from_a_windows_editor(tmp_path, encoding):
+    content = f"# 令牌\r\n{TOKEN}\r\n".encode(encoding)
+    assert read_tokens(write(tmp_path / "t", content), "token_file") == [TOKEN]
+
+
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644, 0o777])
 def test_open_to_all(tmp_path, mode):
     path = write(tmp_path / "t", TOKEN.encode(), mode)
     with pytest.raises(
-        UserError, match=rf"is open to every user of this machine \(mode {mode:o}\).*chmod 600 {path}"
+        UserError, match=rf"is readable by all users of this machine \(mode {mode:o}\).*chmod 600 {path}"
     ):
         read_tokens(path, "token_file")
 
@@ -37,7 +43,8 @@ def test_the_owner_and_the_group_may_read(tmp_path):
     "content, words",
     [
         (b"# nothing\n\n", "has no token. Expected one a line. Make one with: openssl rand -hex 32"),
-        (b"\xff\xfe", "cannot be read: it is not UTF-8"),
+        (b"\xff\xff", "is not UTF-8: .*; save the file as UTF-8"),
+        (TOKEN.encode("utf-16-le"), "looks like UTF-16-LE without a byte-order mark; save the file as UTF-8"),
         (b"# a\nsecret secret secret", r", line 2: the token has a character that tokens do not have"),
         ("秘密秘密秘密秘密秘密秘密秘密秘密".encode(), ", line 1: the token has a character"),
         (
@@ -45,7 +52,7 @@ def test_the_owner_and_the_group_may_read(tmp_path):
             ", line 1: the token has 15 characters, which can be guessed; expected 16 at least",
         ),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_bad_ones(tmp_path, content, words):
     with pytest.raises(UserError, match=rf"--auth_token_file=.*{words}") as caught:

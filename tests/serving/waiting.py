@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def until(check: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Returns when `check` is true, and fails after so many seconds."""
+    """Returns when `check` is true, and fails after the given number of seconds."""
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end, "waited in vain"

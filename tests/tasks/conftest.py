@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.decoding import DecodingConfig, settings_tensors
 from tflm.export.verify import as_written
+from tflm.generation import DecodingConfig, settings_tensors
 from tflm.models import LSTMConfig, TransformerDecoderConfig, build_model
 from tflm.tasks import LanguageModeling, LanguageModelingConfig, Pairs, PairsConfig
 from tflm.text import TokenizerConfig, train_tokenizer

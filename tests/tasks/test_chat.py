@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tasks.train_for import train_for
+from tests.tasks.learn_by_heart import learn_store
 from tflm.data import build_store
-from tflm.decoding import DecodingConfig, settings_lists
 from tflm.errors import UserError
+from tflm.generation import DecodingConfig, settings_lists
 from tflm.models import TransformerDecoderConfig, build_model
 from tflm.tasks import Chat, ChatConfig
-from tflm.tasks.conversations import ROLES
-from tflm.tasks.streaming import decode_request, state_of
+from tflm.tasks.features.conversations import ROLES
+from tflm.tasks.signatures.streaming import decode_request, state_of
 from tflm.text import TokenizerConfig, train_tokenizer
 
 NAMES = ["Ann", "Bo", "Cy", "李", "王", "张"]
@@ -72,8 +72,8 @@ def trained(tokenizer, tmp_path_factory):
             vocab_size=tokenizer.vocab_size, num_layers=2, hidden_dim=32, num_heads=2, max_length=LENGTH
         )
     )
-    losses = train_for(220, task, model, store, batch_size=6)
-    assert losses[0] == pytest.approx(np.log(tokenizer.vocab_size), rel=0.1) and losses[-1] < 0.05, losses[-1]
+    losses = learn_store(task, model, store, batch_size=6)
+    assert losses[0] == pytest.approx(np.log(tokenizer.vocab_size), rel=0.1)
     return task, model, task.signatures(model)
 
 
@@ -102,7 +102,7 @@ def test_one_message_is_a_conversation_of_one(trained):
 
 
 def test_streamed_equals_unstreamed(trained):
-    from tests.tasks.test_streaming import run, stream
+    from tests.tasks.signatures.test_streaming import run, stream
 
     _, _, signatures = trained
     request = trained[0].example_requests()["prefill"][1]
@@ -181,6 +181,64 @@ def test_what_is_left_out_is_counted(trained):
     assert outputs["text"][0] == ask(trained[2]["chat"], [long[2:]])["text"][0]
 
 
+TURNS = [
+    [("user", "Ann")],
+    [("user", "李"), ("assistant", "ok"), ("user", "?")],
+    [("system", "请简短"), ("user", "Bo"), ("assistant", "ok"), ("user", "?")],
+    [("user", "a" * 20), ("assistant", "b" * 20), ("user", "王"), ("assistant", "ok"), ("user", "?")],
+]
+
+
+def alternatives(signatures, conversations, written, count=3):
+    """The outputs of `chat_alternatives` for an answer of `chat`."""
+    changes = {"token_ids": written["token_ids"].tolist(), "num_alternatives": count}
+    return ask(signatures["chat_alternatives"], conversations, **changes)
+
+
+def test_probabilities_of_an_answer_are_what_chat_says(trained):
+    _, _, signatures = trained
+    for conversations in (*([each] for each in TURNS), TURNS):
+        written = ask(signatures["chat"], conversations)
+        found = alternatives(signatures, conversations, written)
+        sums = found["log_probabilities"].sum(axis=1)
+        np.testing.assert_allclose(sums, written["log_probability"], rtol=1e-4, atol=1e-4)
+        for text, tokens in zip(written["text"], found["tokens"], strict=True):
+            assert not text.isascii() or b"".join(tokens) == text  # a byte of a character is U+FFFD
+        assert found["truncated"].tolist() == written["truncated"].tolist()
+        is_end = written["finish_reason"] == b"stop"
+        assert found["num_tokens"].tolist() == (written["num_tokens"] + is_end).tolist()
+    assert written["truncated"].tolist() == [False, False, False, True]
+
+
+def test_what_was_said_before_decides_the_probabilities(trained):
+    """Each name is likely after it was said; after the question alone they share what there is."""
+    _, _, signatures = trained
+    conversations = [conversation(name)[:3] for name in NAMES]
+    written = ask(signatures["chat"], conversations)
+    found = alternatives(signatures, conversations, written)
+    assert np.exp(found["log_probabilities"].sum(axis=1)).min() > 0.7
+    alone = alternatives(signatures, [[("user", "?")]] * len(NAMES), written)
+    assert np.exp(alone["log_probabilities"].sum(axis=1)).sum() < 1.001
+
+
+@pytest.mark.parametrize("texts", [["Ann"], ["王", "Bo", "", "x" * 200]])
+def test_alternatives_of_one_message_are_those_of_its_text(trained, texts):
+    _, _, signatures = trained
+    conversations = [[("user", text)] for text in texts]
+    written = ask(signatures["chat"], conversations)
+    found = alternatives(signatures, conversations, written)
+    counts = [tf.fill([len(texts)], value) for value in (12, 3)]
+    expected = signatures["alternatives"](tf.constant(texts), tf.constant(written["token_ids"]), *counts)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        if values.dtype == tf.float32:
+            np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-4)
+        elif name == "alternatives":  # of those that are nearly equal either may be first
+            assert (found[name][:, :, 0] == values[:, :, 0].numpy()).all()
+        else:
+            assert (found[name] == values.numpy()).all()
+
+
 def test_the_score_is_what_generation_says(trained):
     _, _, signatures = trained
     found = ask(signatures["chat"], [[("user", "Ann")]])
@@ -251,7 +309,10 @@ def test_a_tokenizer_without_roles_is_refused():
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"measure": "x"}, "measure is rouge or bleu"), ({"max_history": -1}, "0 or more; got -1")],
+    [
+        ({"measure": "x"}, "measure is one of bleu, rouge; got 'x'"),
+        ({"max_history": -1}, "0 or more; got -1"),
+    ],
 )
 def test_wrong_settings_are_refused(settings, words):
     with pytest.raises(ValueError, match=words):

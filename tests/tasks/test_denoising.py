@@ -1,23 +1,26 @@
 """Blocks that are spoilt and mended, and texts that come back from an export's own function."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tasks.learn_by_heart import learn_by_heart
 from tflm.data import build_store
-from tflm.decoding import DecodingConfig
 from tflm.errors import UserError
+from tflm.generation import DecodingConfig
 from tflm.models import TransformerEncoderDecoderConfig, build_model
-from tflm.tasks.blanks import BLANK
 from tflm.tasks.denoising import OBJECTIVES, Denoising, DenoisingConfig
+from tflm.tasks.features.blanks import BLANK
 from tflm.text import TokenizerConfig, train_tokenizer
 
 TEXTS = ["we like to read and to write", "我们都喜欢学习自然语言处理", "a dog ran home", "今天天气真好"]
 SENTINELS = tuple(f"sentinel_{index}" for index in range(12))
 SPECIALS = ("separator", "mask", *SENTINELS)
 
-NO_STOPS = tf.constant([[""]])
+NO_STOPS = [[""]]
 
 
 @pytest.fixture(scope="module")
@@ -108,23 +111,6 @@ def test_other_tokens_are_missing_in_every_epoch(tmp_path, own_tokenizers):
     assert passes[0] == passes[1]
 
 
-def fitted(task, model, batch, num_steps):
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, num_steps))
-    optimizer.build(model.trainable_variables)
-
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            loss, weight = task.loss(model, batch, training=True)
-            mean = loss / weight
-        gradients = tape.gradient(mean, [v.value for v in model.trainable_variables])
-        assert all(gradient is not None for gradient in gradients)
-        optimizer.apply(gradients, model.trainable_variables)
-        return mean
-
-    return [float(step()) for _ in range(num_steps)]
-
-
 def blocks_of(task, texts):
     return task.tokenizer.tokenize(texts).to_tensor(0)
 
@@ -143,12 +129,12 @@ def blanked(task, source):
     return BLANK.join(text.decode() for text in texts.numpy())
 
 
-def learned(task, blocks, num_steps=100):
+def learned(task, blocks):
     """A model that has learned one batch by heart, the sources as a user writes them, the targets, the batch."""
     model = make_model(task.tokenizer)
     batch = task.corrupt({"token_ids": tf.constant(blocks)}, tf.constant([1, 2], tf.int64))
-    losses = fitted(task, model, batch, num_steps)
-    assert abs(losses[0] - np.log(task.tokenizer.vocab_size)) < 1.0 and losses[-1] < 0.01, losses[::20]
+    losses = learn_by_heart(task, model, itertools.repeat(batch), 0.01)
+    assert abs(losses[0] - np.log(task.tokenizer.vocab_size)) < 1.0
     sources, targets = (
         [row[row > 0].tolist() for row in batch[name].numpy()] for name in ("source_ids", "token_ids")
     )
@@ -204,12 +190,14 @@ def test_fillings_of_any_tokens_that_a_model_may_write(own_tokenizer):
     text = ["1____2____3", "____我____", "没有____", "____, ____"]
     texts = {t: own_tokenizer.detokenize(tf.constant([[t]])).numpy()[0].decode() for t in (a, b, c)}
     expected = [f"1{texts[b]}{texts[c]}2{texts[a]}3", f"我{texts[c]}{texts[b]}", "没有____", "____, ____"]
-    answers = task.answers(tf.constant(text), tf.constant(rows), NO_STOPS)
+    answers = task.answers(tf.constant(text), tf.constant(rows), tf.constant(NO_STOPS))
     assert [answer.decode() for answer in answers.numpy()] == expected
-    empty = task.answers(tf.constant(["a____"]), tf.zeros([1, 0], tf.int32), NO_STOPS)
+    empty = task.answers(tf.constant(["a____"]), tf.zeros([1, 0], tf.int32), tf.constant(NO_STOPS))
     assert empty.numpy().tolist() == [b"a____"]
     many, last = BLANK.join("abcdefghijklmnop"), task._mark_ids[-1]
-    [answer] = task.answers(tf.constant([many]), tf.constant([[first, b, last, a]]), NO_STOPS).numpy()
+    [answer] = task.answers(
+        tf.constant([many]), tf.constant([[first, b, last, a]]), tf.constant(NO_STOPS)
+    ).numpy()
     assert answer.decode() == f"a{texts[b]}{BLANK.join('bcdefghijkl')}{texts[a]}{BLANK.join('mnop')}"
 
 

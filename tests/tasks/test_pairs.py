@@ -1,13 +1,15 @@
 """Rows of pairs, which side of a long source stays, and that a learned pair comes back with its own score."""
 
-import keras
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tasks.learn_by_heart import learn_by_heart
 from tflm.data import build_store
-from tflm.decoding import DecodingConfig
 from tflm.errors import UserError
+from tflm.generation import DecodingConfig
 from tflm.tasks import Pairs, PairsConfig
 from tflm.text import TokenizerConfig, train_tokenizer
 
@@ -79,20 +81,7 @@ def trained(tokenizers, pairs, make_model):
         "targets": padded[:, 1:],
         "loss_weights": tf.cast(weights, tf.float32),
     }
-    optimizer = keras.optimizers.Adam(0.01)
-    optimizer.build(model.trainable_variables)
-
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            loss, weight = task.loss(model, batch, training=True)
-            mean = loss / weight
-        gradients = tape.gradient(mean, [v.value for v in model.trainable_variables])
-        optimizer.apply(gradients, model.trainable_variables)
-        return mean
-
-    losses = [float(step()) for _ in range(150)]
-    assert losses[-1] < 0.2, losses[::25]
+    learn_by_heart(task, model, itertools.repeat(batch), 0.01)
     return task, task.signatures(model), sources, targets
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tasks.train_for import train_for
+from tests.tasks.learn_by_heart import learn_store
 from tflm.data import build_store
 from tflm.errors import UserError
 from tflm.models import TransformerEncoderConfig, build_model
-from tflm.tasks.answer_spans import read_answers
-from tflm.tasks.context_tokens import context_tokens
+from tflm.tasks.features.answer_spans import read_answers
+from tflm.tasks.features.context_tokens import context_tokens
 from tflm.tasks.question_answering import QuestionAnswering, QuestionAnsweringConfig
 from tflm.text import TokenizerConfig, train_tokenizer
 
@@ -186,13 +186,12 @@ def test_the_threshold_is_by_row_and_has_a_default(tokenizer_of):
     ].numpy().tolist() == [-1]
 
 
-def train(task, body, folder, num_steps):
+def train(task, body, folder):
     """A model that has learned EXAMPLES through store and batches; and the store."""
     store = build_store(EXAMPLES, task.encode, folder / "store", "a")
     keras.utils.set_random_seed(1)
     model = task.model_for(build_model(body))
-    losses = train_for(num_steps, task, model, store, 8, 5e-3)
-    assert losses[-1] < 0.05, losses[::10]
+    learn_store(task, model, store, 8)
     return model, store
 
 
@@ -202,7 +201,7 @@ def test_learned_answers_come_back(tokenizer_of, tmp_path, kind):
     task = make_task(tokenizer_of(kind), 48 if kind == "byte" else 64, max_question_length=20)
     sizes = {"vocab_size": task.tokenizer.vocab_size, "num_layers": 1, "hidden_dim": 32, "max_length": 64}
     body = TransformerEncoderConfig(num_heads=2, num_segments=2 if kind == "byte" else 0, **sizes)
-    model, store = train(task, body, tmp_path, 100)
+    model, store = train(task, body, tmp_path)
     signatures = task.signatures(model)
     asked = [tf.constant([each[name] for each in EXAMPLES]) for name in ("question", "context")]
     together = signatures["serving_default"](*asked)

@@ -18,6 +18,7 @@ CONFIGS = {
     "bpe": TokenizerConfig(vocab_size=430, algorithm="bpe"),
     "unigram_no_bytes": TokenizerConfig(vocab_size=125, byte_fallback=False),
     "wordpiece": TokenizerConfig(kind="wordpiece", vocab_size=300),
+    "byte_pair": TokenizerConfig(kind="byte_pair", vocab_size=420),
     "byte": TokenizerConfig(kind="byte"),
     "character": TokenizerConfig(kind="character", vocab_size=320),
     "character_no_bytes": TokenizerConfig(kind="character", vocab_size=100, byte_fallback=False),
@@ -40,6 +41,6 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=["unigram", "bpe", "byte", "character"])
+@pytest.fixture(params=["unigram", "bpe", "byte_pair", "byte", "character"])
 def lossless_name(request: pytest.FixtureRequest) -> str:
     return request.param

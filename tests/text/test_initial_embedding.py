@@ -5,7 +5,7 @@ import pytest
 
 from tflm.errors import UserError
 from tflm.text import TokenizerConfig, train_tokenizer
-from tflm.text.initial_embedding import initial_embedding, token_texts, vocabulary_words
+from tflm.text.initial_embedding import initial_embedding, vocabulary_texts, vocabulary_words
 from tflm.text.word_vectors import VectorTable
 
 
@@ -19,7 +19,7 @@ def tokenizer():
 
 
 def test_token_texts(tokenizer):
-    texts = token_texts(tokenizer)
+    texts = vocabulary_texts(tokenizer)
     assert len(texts) == tokenizer.vocab_size
     assert texts[:3] == ["", "", ""] and texts[4] == ""
     assert "file" in texts and "质量" in texts
@@ -37,7 +37,7 @@ def test_initial_embedding(tokenizer):
     table = VectorTable(list(known), np.stack(list(known.values())))
     matrix, num_found = initial_embedding(tokenizer, table, seed=3)
     assert matrix.shape == (tokenizer.vocab_size, 50) and matrix.dtype == np.float32
-    texts = token_texts(tokenizer)
+    texts = vocabulary_texts(tokenizer)
     hits = 0
     for row, text in zip(matrix, texts, strict=True):
         word = text if text in known else text.lower()
@@ -59,7 +59,7 @@ def test_initial_embedding(tokenizer):
 def test_its_own_text_goes_before_lower_case(tokenizer):
     table = VectorTable(["file", "File"], np.array([[1.0], [2.0]], np.float32))
     matrix, _ = initial_embedding(tokenizer, table, seed=0)
-    texts = token_texts(tokenizer)
+    texts = vocabulary_texts(tokenizer)
     assert matrix[texts.index("File")] == 2.0 and matrix[texts.index("file")] == 1.0
 
 

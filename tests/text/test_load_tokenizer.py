@@ -17,6 +17,18 @@ def test_save_and_load(tokenizers, name, tmp_path, texts):
     assert loaded.tokenize(texts).to_list() == tokenizers[name].tokenize(texts).to_list()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_vocabulary_saved_by_another_editor(tmp_path, encoding):
+    (tmp_path / "vocab.txt").write_bytes("\n".join([*BERT, ""]).encode(encoding))
+    tokenizer = load_bert_vocabulary(tmp_path / "vocab.txt", case_fold=True)
+    assert tokenizer.tokenize(["你好， hellos"]).to_list() == [[104, 105, 106, 108, 109]]
+    (tmp_path / "vocab.txt").write_bytes("\n".join(BERT).encode("utf-16-le"))
+    with pytest.raises(
+        UserError, match=r"the vocabulary '.*vocab\.txt' looks like UTF-16-LE.*save the file as UTF-8"
+    ):
+        load_bert_vocabulary(tmp_path / "vocab.txt", case_fold=True)
+
+
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_published_bert_vocabulary(tmp_path, newline):
     (tmp_path / "vocab.txt").write_bytes(newline.join([*BERT, ""]).encode())
@@ -41,11 +53,11 @@ def test_missing_files(tokenizers, tmp_path):
     tokenizers["unigram"].save(tmp_path)
     (tmp_path / "sentencepiece.model").unlink()
     with pytest.raises(
-        UserError, match=r"cannot read the vocabulary .*sentencepiece\.model.* beside tokenizer"
+        UserError, match=r"cannot read the vocabulary .*sentencepiece\.model.* next to tokenizer"
     ):
         load_tokenizer(tmp_path)
     with pytest.raises(UserError, match=r"cannot read the vocabulary .*vocab\.txt"):
         load_bert_vocabulary(tmp_path / "vocab.txt", case_fold=False)
-    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\na\nb\nc\nd\ne\n")
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\na\nb\nc\nd\ne\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"has no \[START\] or \[CLS\], the start token"):
         load_bert_vocabulary(tmp_path / "vocab.txt", case_fold=False)

@@ -16,7 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 TEXTS = ["Hello 你好，世界！", "", " a  b▁\n", "龘 👩‍👧 [SEP] </s>"]
 CORE = ("byte", "character")
-OTHERS = ("unigram", "wordpiece")
+OTHERS = ("unigram", "wordpiece", "byte_pair")
 
 LOADER = """
 import json, sys
@@ -72,7 +72,7 @@ def answers(tokenizers, tmp_path_factory):
     process = subprocess.run(
         [sys.executable, "-c", LOADER, json.dumps([folder, CORE, OTHERS, TEXTS, libraries])],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         cwd=folder,
         env=environment,
         check=False,

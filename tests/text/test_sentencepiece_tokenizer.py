@@ -48,7 +48,9 @@ def test_wrong_sizes(algorithm, texts):
     def train(vocab_size):
         return train_tokenizer(TokenizerConfig(algorithm=algorithm, vocab_size=vocab_size), texts)
 
-    with pytest.raises(UserError, match=r"vocab_size=8192 is more .* largest possible is \d+\. Set") as most:
+    with pytest.raises(
+        UserError, match=r"vocab_size=8192 is too large .* largest possible is \d+\. Set"
+    ) as most:
         train(8192)
     assert train(int(str(most.value).split("Set vocab_size to ")[1].split()[0])).vocab_size > 300
     with pytest.raises(
@@ -61,7 +63,7 @@ def test_wrong_sizes(algorithm, texts):
 def test_no_text_and_no_model():
     with pytest.raises(UserError, match="no text to train a tokenizer on"):
         train_tokenizer(TokenizerConfig(), [])
-    with pytest.raises(UserError, match=r"sentencepiece\.model is no SentencePiece model"):
+    with pytest.raises(UserError, match=r"sentencepiece\.model is not a SentencePiece model"):
         SentencePieceTokenizer(TokenizerConfig(), b"garbage")
 
 

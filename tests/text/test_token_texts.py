@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tflm.text.token_texts import piece_texts, special_ids, suffix_pieces, token_texts
+from tflm.text.token_texts import special_ids, token_texts
 
 
 def test_joined_they_are_the_text(name, tokenizers, texts):
@@ -18,8 +18,8 @@ def test_joined_they_are_the_text(name, tokenizers, texts):
 
 def test_special_tokens_write_nothing(name, tokenizers):
     tokenizer = tokenizers[name]
-    texts = piece_texts(tokenizer)
-    assert len(texts) == tokenizer.vocab_size == len(suffix_pieces(tokenizer))
+    texts = tokenizer.piece_texts()
+    assert len(texts) == tokenizer.vocab_size == len(tokenizer.suffix_pieces())
     for index in special_ids(tokenizer):
         assert texts[index] == ("\ufffd".encode() if index == tokenizer.unk_id else b"")
     assert all(text for index, text in enumerate(texts) if index not in special_ids(tokenizer))
@@ -28,10 +28,10 @@ def test_special_tokens_write_nothing(name, tokenizers):
 def test_pieces_say_where_a_word_begins(tokenizers):
     tokenizer = tokenizers["wordpiece"]
     row = tokenizer.tokenize(["quickly 你好"])
-    suffixes = suffix_pieces(tokenizer)[row.flat_values.numpy()]
+    suffixes = tokenizer.suffix_pieces()[row.flat_values.numpy()]
     texts = token_texts(tokenizer, row).to_list()[0]
     assert suffixes[0] == False and suffixes[-2:].tolist() == [False, False] and suffixes[1:-2].all()  # noqa: E712
     assert b"".join(texts).decode() == "quickly 你好" and texts[-2] == " 你".encode()
     unigram = tokenizers["unigram"]
     texts = token_texts(unigram, unigram.tokenize(["the dog"])).to_list()[0]
-    assert any(text.startswith(b" ") for text in texts) and not suffix_pieces(unigram).any()
+    assert any(text.startswith(b" ") for text in texts) and not unigram.suffix_pieces().any()

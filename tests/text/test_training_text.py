@@ -38,7 +38,7 @@ def test_lone_surrogate_is_replaced():
         ([1], r"texts is an iterable of str; got int: 1"),
         ([b"bytes"], r"got bytes: b'bytes'"),
         ([], r"no text to train a tokenizer on"),
-        (["", " \n\t "], r"nothing but spaces and empty lines"),
+        (["", " \n\t "], r"found only spaces and empty lines"),
     ],
 )
 def test_bad_texts(texts, words):

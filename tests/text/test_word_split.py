@@ -4,7 +4,7 @@ import tensorflow as tf
 from keras_hub.src.tokenizers.word_piece_tokenizer import pretokenize
 
 from tflm.text import TokenizerConfig
-from tflm.text.word_split import clean_words, lone_characters, split_words
+from tflm.text.word_split import clean_words, lone_characters, rules_of, split_bert_words
 
 CASED = TokenizerConfig(kind="wordpiece", vocab_size=300)
 UNCASED = TokenizerConfig(kind="wordpiece", vocab_size=300, case_fold=True)
@@ -12,7 +12,10 @@ UNCASED = TokenizerConfig(kind="wordpiece", vocab_size=300, case_fold=True)
 
 def words(text, config):
     return [
-        word.decode() for word in split_words(clean_words(tf.constant([text]), config)).flat_values.numpy()
+        word.decode()
+        for word in split_bert_words(
+            clean_words(tf.constant([text]), config), rules_of(config)
+        ).flat_values.numpy()
     ]
 
 
@@ -34,5 +37,10 @@ def test_all_unicode_spaces_and_invisible_characters():
 
 
 def test_lone_characters():
-    assert lone_characters(["a", "中", "，", "$", "の", "𠀀", "é"]) == {"中", "，", "$", "𠀀"}
-    assert lone_characters([]) == set()
+    assert lone_characters(["a", "中", "，", "$", "の", "𠀀", "é"], rules_of(CASED)) == {
+        "中",
+        "，",
+        "$",
+        "𠀀",
+    }
+    assert lone_characters([], rules_of(CASED)) == set()

@@ -96,6 +96,8 @@ def test_words_that_are_no_utf8_are_counted(write):
         table = read_word_vectors(write(content))
         assert table.words == ["a", "b"] and table.num_skipped == 2
         assert table.vectors.tolist() == [[1, 2], [7, 8]]
+    with pytest.raises(UserError, match=r"2 of 3 words are not UTF-8.*gb18030"):
+        read_word_vectors(write("a 1 2\n质量 3 4\n文件 5 6\n".encode("gb18030")))
     raw = b"2 2\n\xff " + struct.pack("<2f", 1, 2) + b"b " + struct.pack("<2f", 3, 4)
     table = read_word_vectors(write(raw))
     assert (table.words, table.num_skipped, table.vectors.tolist()) == (["b"], 1, [[3, 4]])
@@ -120,20 +122,20 @@ def test_gloves_words_with_spaces_in_them(write):
 @pytest.mark.parametrize(
     "content,message",
     [
-        (b"2 3\na 1 2 3\nb 1 2\n", r"vectors:3: 2 numbers in place of 3\. Mend or remove the line"),
-        (b"a 1 2 3\nb 1 2 3 4\n", r"vectors:2: 4 numbers in place of 3"),
-        (b"a 1 2 3\n\nb\n", r"vectors:3: 0 numbers in place of 3"),
-        (b"a 1 2\nb 1 x\n", r"vectors:2: after the word 'b' stands something that is no number"),
-        (b"Once upon a time\n", "is not a file of word vectors. Known are word2vec's text or binary"),
-        (b"word\n", "is not a file of word vectors"),
-        (b"", "is not a file of word vectors"),
-        (b"\x80\x02\x8a\nl\xfc", "is not a file of word vectors"),
+        (b"2 3\na 1 2 3\nb 1 2\n", r"vectors:3: expected 3 numbers, found 2\. Fix or remove the line"),
+        (b"a 1 2 3\nb 1 2 3 4\n", r"vectors:2: expected 3 numbers, found 4"),
+        (b"a 1 2 3\n\nb\n", r"vectors:3: expected 3 numbers, found 0"),
+        (b"a 1 2\nb 1 x\n", r"vectors:2: the vector of 'b' contains something that is not a number"),
+        (b"Once upon a time\n", "is not a word vector file. Supported formats: word2vec's text or binary"),
+        (b"word\n", "is not a word vector file"),
+        (b"", "is not a word vector file"),
+        (b"\x80\x02\x8a\nl\xfc", "is not a word vector file"),
         (b"0 5\n", "holds no vectors: its first line says 0 words of 5 dimensions"),
-        (b"3 2\na 1 2\nb 3 4\n", r"says in its first line that it has 3 words; it has 2\. It was cut off"),
-        (b"1 2\na 1 2\nb 3 4\n", "it has 1 words; it has 2"),
+        (b"3 2\na 1 2\nb 3 4\n", r"has 2 words; its first line says 3\. The file is truncated"),
+        (b"1 2\na 1 2\nb 3 4\n", "has 2 words; its first line says 1"),
         (
             binary(b"\n")[:-4],
-            r"is cut off: its first line says 3 words of 2 dimensions, and it ends in word 3",
+            r"is truncated: its first line says 3 words of 2 dimensions, and it ends in word 3",
         ),
         (binary(b"")[:17], "and it ends in word 2"),
         (
@@ -148,6 +150,20 @@ def test_what_is_broken_is_named(write, content, message):
         read_word_vectors(write(content))
 
 
+@pytest.mark.parametrize("text", [LINES, "3 2\n" + LINES, "质量 1 0\n"])
+def test_utf16_is_refused_by_name(write, text):
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        with pytest.raises(
+            UserError, match=rf"vectors' (is|looks like) {encoding.upper()}.*[Ss]ave .* UTF-8"
+        ):
+            read_word_vectors(write(text.encode(encoding)))
+
+
+@pytest.mark.parametrize("text", [LINES, "3 2\n" + LINES])
+def test_a_byte_order_mark_is_no_part_of_the_first_word(write, text):
+    assert read_word_vectors(write(text.encode("utf-8-sig"))).words == WORDS
+
+
 def test_no_such_file():
     with pytest.raises(UserError, match=r"cannot read the word vectors '/nowhere/a\.vec': No such file"):
         read_word_vectors("/nowhere/a.vec")
@@ -158,10 +174,10 @@ def test_no_such_file():
 @pytest.mark.parametrize(
     "words,message",
     [
-        (["a", "b"], r"2 words go with vectors of the shape \[2, D\]; got \[3, 2\]"),
-        (["a", "b c", "d"], "is not empty and has no space in it; got 'b c'"),
+        (["a", "b"], r"2 words need vectors of shape \[2, D\]; got \[3, 2\]"),
+        (["a", "b c", "d"], "must not be empty or contain spaces; got 'b c'"),
         (["a", "", "d"], "got ''"),
-        (["a", "b", "a"], "are all different; got 2 of 3"),
+        (["a", "b", "a"], "must be distinct; got 3 words, 2 distinct"),
     ],
 )
 def test_what_cannot_be_written(tmp_path, words, message):

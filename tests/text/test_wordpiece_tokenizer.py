@@ -52,7 +52,7 @@ def test_broken_vocabularies():
     pieces = ["[PAD]", "[START]", "[END]", "[UNK]", "[SEPARATOR]", "a"]
     with pytest.raises(UserError, match=r"6 pieces has no \[SEPARATOR\] or \[SEP\], the separator token"):
         WordPieceTokenizer(config, "\n".join([*pieces[:4], "b", "a"]).encode())
-    with pytest.raises(UserError, match="'a' stands there twice"):
+    with pytest.raises(UserError, match="'a' is duplicated"):
         WordPieceTokenizer(config, "\n".join([*pieces, "a"]).encode())
-    with pytest.raises(UserError, match="UTF-8 text, one piece a line"):
+    with pytest.raises(UserError, match="UTF-8 text with one piece per line"):
         WordPieceTokenizer(config, b"\xff\xfe")

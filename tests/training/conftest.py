@@ -39,6 +39,6 @@ def start():
     def run(*arguments):
         command = [sys.executable, str(SCRIPT), *map(str, arguments)]
         environment = {**os.environ, "PYTHONPATH": paths}
-        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, encoding="utf-8")
 
     return run

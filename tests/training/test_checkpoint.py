@@ -14,6 +14,7 @@ from absl import logging as absl_logging
 
 from tflm.errors import UserError
 from tflm.training import Checkpoints
+from tflm.training.checkpoint import stored_weights
 
 SHAPES = {
     "model/a/kernel": [3, 4],
@@ -85,9 +86,9 @@ def test_the_newest_is_loaded_or_the_one_asked_for(folder):
     checkpoints = Checkpoints(folder, variables)
     assert checkpoints.restore() == 100 and values_of(variables) == values_of(make_variables(100))
     assert checkpoints.restore(9) == 9 and values_of(variables) == values_of(make_variables(9))
-    with pytest.raises(UserError, match=r"no checkpoint of step 10 in .*; there are: 9, 100"):
+    with pytest.raises(UserError, match=r"no checkpoint of step 10 in .*; available steps: 9, 100"):
         checkpoints.restore(10)
-    with pytest.raises(UserError, match="there are: none"):
+    with pytest.raises(UserError, match="available steps: none"):
         Checkpoints(f"{folder}/other", variables).restore(10)
 
 
@@ -120,7 +121,7 @@ def test_a_damaged_file_is_passed_over(folder, warnings, name, harm):
     variables = make_variables(0)
     assert Checkpoints(folder, variables).restore() == 5
     assert values_of(variables) == values_of(make_variables(5))
-    assert "step_00000009 is damaged, passed over" in warnings()
+    assert "step_00000009 is damaged and skipped" in warnings()
 
 
 def test_a_changed_byte_anywhere_never_gives_wrong_numbers(folder):
@@ -139,7 +140,7 @@ def test_a_changed_byte_anywhere_never_gives_wrong_numbers(folder):
                 step = Checkpoints(folder, variables).restore()
                 assert values_of(variables) == (good if step == 9 else older), (path.name, place)
             except UserError as error:
-                assert path.name == "shapes.json" and "is of another model" in str(error)
+                assert path.name == "shapes.json" and "belongs to another model" in str(error)
                 assert values_of(variables) == untouched
                 step = None
             outcomes[step] += 1
@@ -160,16 +161,20 @@ def test_all_damaged(folder):
 @pytest.mark.parametrize(
     "shapes,words",
     [
-        ({**SHAPES, "model/a/kernel": [3, 5]}, r"model/a/kernel is \[3, 4\] there and \[3, 5\] here"),
-        ({**SHAPES, "model/z": [2]}, r"model/z is absent there and \[2\] here"),
-        ({"model/a/kernel": [3, 4]}, r"model/a/b_kernel is \[2\] there and absent here"),
+        (
+            {**SHAPES, "model/a/kernel": [3, 5]},
+            r"model/a/kernel is \[3, 4\] in the checkpoint and \[3, 5\] in",
+        ),
+        ({**SHAPES, "model/z": [2]}, r"model/z is absent in the checkpoint and \[2\] in the model"),
+        ({"model/a/kernel": [3, 4]}, r"model/a/b_kernel is \[2\] in the checkpoint and absent in the model"),
     ],
 )
 def test_the_checkpoint_of_another_model(folder, shapes, words):
     save_steps(folder, 5)
     variables = make_variables(0, shapes)
     with pytest.raises(
-        UserError, match=f"is of another model: {words}.*Give its own config, or another workdir"
+        UserError,
+        match=f"belongs to another model: the shape of {words}.*Use the config of the checkpoint, or another workdir",
     ):
         Checkpoints(folder, variables).restore()
     assert values_of(variables) == values_of(make_variables(0, shapes))
@@ -180,8 +185,22 @@ def test_a_part_of_the_variables(folder):
     part = {"model/a_b/kernel": tf.Variable(tf.zeros([4]))}
     assert Checkpoints(folder, part).restore(partial=True) == 5
     np.testing.assert_array_equal(part["model/a_b/kernel"], [6.0] * 4)
-    with pytest.raises(UserError, match="model/q is absent there"):
+    with pytest.raises(UserError, match="model/q is absent in the checkpoint"):
         Checkpoints(folder, {"model/q": tf.Variable(0.0)}).restore(partial=True)
+
+
+def test_weights_are_read_one_at_a_time(folder):
+    variables = make_variables(5)
+    path = Checkpoints(folder, variables).save(7)
+    weights = stored_weights(path)
+    assert sorted(weights) == ["a/b_kernel", "a/kernel", "a_b/kernel"]
+    for name, weight in weights.items():
+        assert weight.shape == tuple(SHAPES[f"model/{name}"])
+        np.testing.assert_array_equal(np.asarray(weight), variables[f"model/{name}"].numpy())
+    state = next(pathlib.Path(path).glob("state.data*"))
+    state.write_bytes(state.read_bytes()[:-4])
+    with pytest.raises(UserError, match=r"the checkpoint '.*step_00000007' is damaged: "):
+        stored_weights(path)
 
 
 def test_names_that_look_alike_stay_apart(folder):
@@ -195,5 +214,40 @@ def test_names_that_look_alike_stay_apart(folder):
 
 def test_the_file_of_shapes(folder):
     save_steps(folder, 5)
-    record = json.loads(pathlib.Path(folder, "step_00000005", "shapes.json").read_text())
+    record = json.loads(pathlib.Path(folder, "step_00000005", "shapes.json").read_text(encoding="utf-8"))
     assert record == {"step": 5, "shapes": SHAPES}
+
+
+def test_a_disk_without_space_keeps_the_last_checkpoint_and_no_half(folder, largest_file):
+    variables = {"model/kernel": tf.Variable(tf.ones([4000])), "step": tf.Variable(5)}
+    checkpoints = Checkpoints(folder, variables)
+    words = r"cannot write the checkpoint .*step_00000009': File too large\. "
+    with pytest.raises(UserError, match=words + "There is no earlier checkpoint"), largest_file(8000):
+        checkpoints.save(9)
+    checkpoints.save(1500)
+    with pytest.raises(UserError, match=r"The checkpoint of step 1,500 was kept\."), largest_file(8000):
+        checkpoints.save(2000)
+    assert os.listdir(folder) == ["step_00001500"] and checkpoints.restore() == 1500
+    checkpoints.save(2000)
+    assert checkpoints.steps() == [1500, 2000]
+
+
+def test_tensorflow_s_own_message_of_a_full_disk(folder, monkeypatch):
+    save_steps(folder, 7)
+    checkpoints = Checkpoints(folder, make_variables(8))
+
+    def write(prefix):
+        raise tf.errors.ResourceExhaustedError(
+            None,
+            None,
+            f"{{{{function_node __wrapped__SaveV2}}}} {prefix}; No space left on device [Op:SaveV2]",
+        )
+
+    monkeypatch.setattr(checkpoints._checkpoint, "write", write)
+    with pytest.raises(UserError) as caught:
+        checkpoints.save(8)
+    assert str(caught.value) == (
+        f"cannot write the checkpoint '{folder}/step_00000008': No space left on device. The checkpoint of step 7 was "
+        "kept. Free disk space and run the same command again."
+    )
+    assert os.listdir(folder) == ["step_00000007"]

@@ -1,4 +1,4 @@
-"""log.jsonl: each record at once, later ones dropped when a run is taken up again, and TensorBoard beside it."""
+"""log.jsonl: each record at once, later ones dropped when a run is resumed, and the same in TensorBoard."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tflm.training import read_log
-from tflm.training.logs import RunLog
+from tflm.training.logs import RunLog, evaluation_note
 
 
 def write_records(workdir, steps, first_step=0):
@@ -19,7 +19,7 @@ def write_records(workdir, steps, first_step=0):
 def test_a_record_is_a_line_with_step_and_time(tmp_path):
     log = RunLog(str(tmp_path / "new"), 10, 0)
     log.write(4, {"loss": 1.23456789012, "learning_rate": 1e-5})
-    line = (tmp_path / "new" / "log.jsonl").read_text()  # before the log is closed
+    line = (tmp_path / "new" / "log.jsonl").read_text(encoding="utf-8")  # before the log is closed
     log.close()
     record = json.loads(line)
     assert line.endswith("\n") and record.pop("time") > 1e9
@@ -41,7 +41,7 @@ def test_records_after_the_checkpoint_are_dropped(tmp_path):
 def test_a_last_line_that_was_cut_off(tmp_path):
     write_records(tmp_path, [2, 4])
     path = tmp_path / "log.jsonl"
-    path.write_text(path.read_text()[:-8])
+    path.write_text(path.read_text(encoding="utf-8")[:-8], encoding="utf-8")
     assert [record["step"] for record in read_log(str(tmp_path))] == [2]
     write_records(tmp_path, [4, 6], first_step=3)
     assert [record["step"] for record in read_log(str(tmp_path))] == [2, 4, 6]
@@ -68,8 +68,14 @@ def test_tensorboard_has_the_same_numbers(tmp_path):
 
 def test_the_bar_begins_where_the_run_does(tmp_path, capsys):
     log = RunLog(str(tmp_path), 10, 4)
-    assert (log.bar.n, log.bar.total) == (4, 10)
+    assert (log.bar.num_done, log.bar.total) == (4, 10)
     log.advance(7, 2.5, 1234.0)
-    assert log.bar.n == 7
+    assert (log.bar.num_done, log.bar.values) == (7, ("loss 2.500", "1,234 tokens/s"))
     log.close()
-    assert "loss 2.500, 1,234 tokens/s" in capsys.readouterr().err
+    assert capsys.readouterr().err == "", "nothing in a pipe"
+
+
+def test_a_line_about_an_evaluation():
+    metrics = {"loss": 2.5, "perplexity": 12.1825, "num_tokens": 640.0, "macro_f1": 0.5}
+    line = "step 1,000: loss 2.310, held-out loss 2.5, perplexity 12.18, macro f1 0.5"
+    assert evaluation_note(1000, 2.31, metrics) == line

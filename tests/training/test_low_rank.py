@@ -69,7 +69,7 @@ def test_the_formula_of_the_paper():
     assert a.shape == (8, 2) and b.shape == (2, 8)
     kernel = dict((v.path, np.array(v)) for v in model.weights)[f"{query.path}/kernel"]
     expected = x @ kernel + 6.0 / 2 * (x @ a @ b) + np.array(query.bias)
-    np.testing.assert_allclose(query(x), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(query(x), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("head", [False, True])
@@ -93,7 +93,7 @@ def test_merged_into_a_plain_model_the_answers_are_the_same(head):
 def test_an_lstm_has_none():
     model = build_model(LSTMConfig(vocab_size=17, hidden_dim=8, num_layers=1))
     with pytest.raises(
-        UserError, match=r"lora_rank=2 is for Transformers; this model is a lstm_language_model"
+        UserError, match=r"lora_rank=2 needs a Transformer; this model is a lstm_language_model"
     ):
         choose_trainable(model, FineTuningConfig(lora_rank=2))
 

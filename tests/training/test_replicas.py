@@ -12,7 +12,7 @@ def differences(start, tmp_path_factory):
     process = start("replicas", output)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors[-3000:]
-    return json.loads(output.read_text())
+    return json.loads(output.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", ["adamw_1", "adamw_2", "muon_1", "muon_2"])

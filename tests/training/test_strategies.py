@@ -12,7 +12,7 @@ from tflm.training.strategies import STRATEGIES
 
 @pytest.fixture
 def mirrored_devices(monkeypatch):
-    """`mirrored_devices(NUM_GPUS, NAME)`: the devices that a machine with so many GPUs would train on."""
+    """`mirrored_devices(NUM_GPUS, NAME)`: the devices that a machine with this number of GPUs would train on."""
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda devices: devices)
 
     def devices_of(num_gpus, name):

@@ -1,6 +1,6 @@
 """The peak is a number of this machine, so only its order can be tested; the count of operations is exact."""
 
-from tflm.training.throughput import peak_flops, training_flops_per_token
+from tflm.training.logs import peak_flops, training_flops_per_token
 
 
 def test_the_peak_is_that_of_a_machine():

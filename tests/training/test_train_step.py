@@ -76,6 +76,7 @@ def test_steps_are_those_by_hand(bigram, num_micro_batches, clip_norm, jit_compi
         num_micro_batches=num_micro_batches,
         clip_norm=clip_norm,
         jit_compile=jit_compile,
+        pad_id=0,
     )
     values = train_steps(iter(dataset_of(batches)), tf.constant(3))
     found = np.stack([values["loss"], values["gradient_norm"], values["tokens"]], axis=1)
@@ -90,7 +91,7 @@ def test_any_number_of_steps_is_one_trace(bigram):
     variables, loss_fn, batches, _ = bigram
     optimizer = keras.optimizers.SGD(RATE)
     optimizer.build(variables)
-    options = {"num_micro_batches": 1, "clip_norm": 0.0, "jit_compile": False}
+    options = {"num_micro_batches": 1, "clip_norm": 0.0, "jit_compile": False, "pad_id": 0}
     train_steps = make_train_steps(tf.distribute.get_strategy(), loss_fn, variables, optimizer, **options)
     iterator = iter(dataset_of(batches))
     assert train_steps(iterator, tf.constant(2))["loss"].shape == (2,)
@@ -104,7 +105,7 @@ def test_a_batch_without_targets_changes_nothing(bigram):
     before = [np.array(v) for v in variables]
     optimizer = keras.optimizers.SGD(RATE)
     optimizer.build(variables)
-    options = {"num_micro_batches": 2, "clip_norm": 1.0, "jit_compile": False}
+    options = {"num_micro_batches": 2, "clip_norm": 1.0, "jit_compile": False, "pad_id": 0}
     train_steps = make_train_steps(tf.distribute.get_strategy(), loss_fn, variables, optimizer, **options)
     values = train_steps(iter(dataset_of([empty])), tf.constant(1))
     assert float(values["loss"][0]) == float(values["gradient_norm"][0]) == 0.0
@@ -119,4 +120,4 @@ def test_eval_step_gives_the_sums(bigram):
     )
     batch = {name: tf.constant(value) for name, value in batches[0].items()}
     for found, expected in zip(eval_step(batch).values(), loss_fn(batch), strict=True):
-        assert float(found) == pytest.approx(float(expected), rel=1e-6)
+        assert float(found) == pytest.approx(float(expected), rel=1e-5)

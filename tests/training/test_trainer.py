@@ -1,9 +1,12 @@
 """The loop: what it computes, logs and keeps, when it stops, and that a resumed run is the uninterrupted one."""
 
 import dataclasses
+import functools
 import json
 import math
+import os
 import pathlib
+import threading
 import time
 
 import keras
@@ -13,7 +16,7 @@ import tensorflow as tf
 
 from tflm.errors import UserError
 from tflm.models import build_model
-from tflm.training import Trainer, read_log
+from tflm.training import TRAINING_LOCK, Trainer, read_log
 
 SPEED = {"time", "seconds", "tokens_per_second", "share_of_peak"}  # what may differ between two equal runs
 
@@ -36,6 +39,14 @@ def trained(small_run, tmp_path):
     return trainer, tmp_path, metrics
 
 
+def test_a_line_after_each_evaluation(small_run, tmp_path):
+    lines = []
+    trainer = small_run.make_trainer(tmp_path, "plain_lstm", num_steps=10, peak_learning_rate=0.05)
+    trainer.train(small_run.Numbers(), small_run.Numbers(3), note_fn=lines.append)
+    assert [line.partition(": loss ")[0] for line in lines] == ["step 4", "step 8", "step 10"]
+    assert all(", held-out loss " in line for line in lines)
+
+
 def test_it_learns_and_logs(small_run, trained):
     trainer, workdir, metrics = trained
     records = read_log(str(workdir))
@@ -53,7 +64,7 @@ def test_it_learns_and_logs(small_run, trained):
     assert steps[-1]["learning_rate"] == pytest.approx(0.05 * 0.1)
     evaluations = [record for record in records if "eval_loss" in record]
     assert [record["step"] for record in evaluations] == [4, 8, 10]
-    assert evaluations[-1]["eval_loss"] == pytest.approx(metrics["loss"], rel=1e-6)
+    assert evaluations[-1]["eval_loss"] == pytest.approx(metrics["loss"], rel=1e-5)
     assert int(trainer.step) == 10 and int(trainer.optimizer.iterations) == 10
 
 
@@ -64,7 +75,7 @@ def test_the_logged_loss_is_the_mean_over_its_steps(small_run, tmp_path):
         trainer.train(small_run.Numbers(), None)
         runs[every] = lines(tmp_path / str(every))
     for name in ("loss", "gradient_norm"):
-        assert runs[4][-1][name] == pytest.approx(np.mean([r[name] for r in runs[1]]), rel=1e-6)
+        assert runs[4][-1][name] == pytest.approx(np.mean([r[name] for r in runs[1]]), rel=1e-5)
 
 
 def test_evaluation_is_a_mean_over_tokens(small_run, trained):
@@ -87,7 +98,9 @@ def test_checkpoints_that_are_kept(small_run, tmp_path):
     )
     trainer.train(small_run.Numbers(), None)
     assert trainer.checkpoints.steps() == [9, 11]
-    names = json.loads(pathlib.Path(trainer.checkpoints.path(11), "shapes.json").read_text())["shapes"]
+    names = json.loads(pathlib.Path(trainer.checkpoints.path(11), "shapes.json").read_text(encoding="utf-8"))[
+        "shapes"
+    ]
     assert {"step", "optimizer/iteration", "model/lstm_language_model/lstm_0/kernel"} <= set(names)
     assert all(np.isfinite(value).all() for value in small_run.all_state(trainer).values())
 
@@ -141,13 +154,15 @@ def test_another_models_checkpoint(small_run, trained):
     _, workdir, _ = trained
     other = small_run.make_trainer(workdir, "plain_transformer", num_steps=20)
     with pytest.raises(
-        UserError, match=r"is of another model: model/lstm_.* is \[48\] there and absent here"
+        UserError,
+        match=r"another model: the shape of model/lstm_.* is \[48\] in the checkpoint and absent in the model",
     ):
         other.train(small_run.Numbers(), None)
     wider = dataclasses.replace(small_run.MODELS["plain_lstm"], hidden_dim=13)
     other = Trainer(lambda: build_model(wider), small_run.NextToken(), small_run.make_config(), str(workdir))
     with pytest.raises(
-        UserError, match=r"model/lstm_language_model/lstm_0/bias is \[48\] there and \[52\] here"
+        UserError,
+        match=r"model/lstm_language_model/lstm_0/bias is \[48\] in the checkpoint and \[52\] in the model",
     ):
         other.train(small_run.Numbers(), None)
 
@@ -170,7 +185,7 @@ def test_a_number_that_is_not_finite_stops_at_its_step(small_run, tmp_path, valu
 
 def test_batches_that_do_not_divide(small_run, tmp_path):
     two = type("TwoReplicas", (), {"num_replicas_in_sync": 2})()
-    words = "global_batch_size=8 does not divide evenly over 2 replicas and 8 micro-batches"
+    words = "global_batch_size=8 is not divisible by 2 replicas times 8 micro-batches"
     with pytest.raises(UserError, match=words):
         small_run.make_trainer(tmp_path, strategy=two, num_micro_batches=8)
 
@@ -244,3 +259,44 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(start, tmp_path):
     assert last.communicate(timeout=300) and last.returncode == 0
     assert_same(dict(np.load(tmp_path / "killed.npz")), dict(np.load(tmp_path / "whole.npz")))
     assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+
+
+def test_a_second_training_in_the_folder_is_refused_and_the_first_goes_on(small_run, tmp_path):
+    """The second one begins while the first evaluates, in a thread of its own, whose lock is another."""
+    make = functools.partial(small_run.make_trainer, tmp_path, "plain_lstm", num_steps=8)
+    first, second, refused = make(), make(), []
+
+    class EvalBatches(small_run.Numbers):
+        def dataset(self, start_batch=0):
+            thread = threading.Thread(target=train_second)
+            thread.start()
+            thread.join()
+            return super().dataset(start_batch)
+
+    def train_second():
+        try:
+            second.train(small_run.Numbers(), None)
+        except UserError as error:
+            refused.append(str(error))
+
+    first.train(small_run.Numbers(), EvalBatches(1))
+    assert len(refused) == 2
+    assert f"{str(tmp_path)!r} is being trained by process {os.getpid()} on host" in refused[0]
+    assert refused[0].endswith("Wait for that process, stop it, or give another --workdir.")
+    assert first.checkpoints.steps() == [4, 8] and not (tmp_path / TRAINING_LOCK).exists()
+    assert second.restore() == 8
+    assert_same(small_run.weights(second), small_run.weights(first))
+
+
+def test_a_disk_without_space_for_the_log(small_run, tmp_path, largest_file):
+    trainer = small_run.make_trainer(tmp_path, "plain_lstm", num_steps=400, log_every=1, checkpoint_every=2)
+    size = 60_000  # more than a checkpoint
+    words = r"cannot write the log in .*: File too large\. The checkpoint of step \d+ was kept\."
+    with pytest.raises(UserError, match=words), largest_file(size):
+        trainer.train(small_run.Numbers(), None)
+    step = trainer.checkpoints.steps()[-1]
+    again = small_run.make_trainer(
+        tmp_path, "plain_lstm", num_steps=step + 2, log_every=1, checkpoint_every=2
+    )
+    again.train(small_run.Numbers(), None)
+    assert [record["step"] for record in read_log(str(tmp_path))] == list(range(1, step + 3))

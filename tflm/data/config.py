@@ -1,4 +1,4 @@
-"""DataConfig: where the text is, which columns hold it, how parts of it are held out."""
+"""DataConfig: sources, columns and splits of a data set."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,9 @@ from tflm.errors import UserError
 _TABLES = ("jsonl", "csv", "tsv", "tfds")
 _WITHOUT_COLUMNS = ("text", "conll", "segmented")
 _QUESTIONS = ("squad", "docstring_parameters")
+_NONE = "none"
 _FILES = (*_WITHOUT_COLUMNS, "squad", "jsonl", "csv", "tsv", "parallel")
-_BUILT_IN = {  # source -> what text_column and what label_column may be
+_BUILT_IN = {  # source -> allowed values of text_column and label_column
     "docstrings": (("docstring",), ("package",)),
     "chatterbot": (("dialogue",), ("topic", "language")),
 }
@@ -31,7 +32,7 @@ _TEXT_COLUMNS = (
     {"text_column", "text_pair_column", "label_column"},
 )
 _CHOICES = {
-    "source": (*_WITHOUT_COLUMNS, *_TABLES, "parallel", *_QUESTIONS, *_BUILT_IN),
+    "source": (*_WITHOUT_COLUMNS, *_TABLES, "parallel", *_QUESTIONS, *_BUILT_IN, _NONE),
     "split": ("hash", "tail"),
     "document": ("line", "paragraph", "file"),
 }
@@ -40,79 +41,79 @@ SPLITS = ("train", "eval", "test")
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Names a data set. The strings that are left empty are not used.
+    """Describes a data set. Empty strings are unset.
 
     Raises:
-        UserError: a field has a value that cannot be meant; the message names the field.
+        UserError: invalid fields; the message names them.
     """
 
     source: str = "text"
-    """"text", "jsonl", "csv", "tsv", "parallel" (two files of lines that belong together:
-    `train.en` and `train.de`), "conll" (a token and its tag a line), "segmented" (words with spaces between), "tfds"
-    (TensorFlow Datasets), "squad" (questions in the JSON of SQuAD, DRCD or CMRC 2018), "docstrings" (the installed
-    Python packages: a docstring's body and its summary), "docstring_parameters" (questions about their parameters) or
-    "chatterbot" (dialogues from its corpus package)."""
+    """"text", "jsonl", "csv", "tsv", "parallel" (two line-aligned files such as `train.en` and `train.de`), "conll"
+    (one token and its tag per line), "segmented" (words separated by spaces), "tfds" (TensorFlow Datasets), "squad"
+    (JSON of SQuAD, DRCD or CMRC 2018), "docstrings" (bodies and summaries of docstrings of the installed Python
+    packages), "docstring_parameters" (questions about their parameters) "chatterbot" (dialogues of its corpus
+    package), or "none" (an imported checkpoint: nothing to train on)."""
     path: str = ""
-    """A file, a glob (`texts/**/*.txt`) or a folder, which stands for the files in it that have the source's
-    ending. Each may be packed with gzip (`.gz`). For "parallel": the files' path without their endings. For
-    "docstrings": a folder of Python sources, by default the site-packages of the running interpreter. For "tfds":
-    the name of a split, by default "train"."""
+    """A file, a glob (`texts/**/*.txt`) or a folder, of which all files with an extension of the source are read. Files
+    may be compressed with gzip (`.gz`). "parallel": the path of the files without extension. "docstrings": a folder of
+    Python sources, by default the site-packages of the running interpreter. "tfds": name of a split, by default
+    "train"."""
     eval_path: str = ""
-    """Evaluation examples, as `path`. Without it, a part of the data at `path` is held out."""
+    """Path of the evaluation split. Without it, a part of the data at `path` is held out."""
     test_path: str = ""
-    """Test examples, as `path`."""
+    """Path of the test split."""
     train_file: str = ""
-    """The name of a file inside the folder `path`, so that the folder alone says where a data set is; `.gz` may
-    be left off. For "parallel", without the ending that names the side."""
+    """Name of the training file in the folder `path`, with or without `.gz`. "parallel": without extension."""
     eval_file: str = ""
-    """The same, in place of `eval_path`."""
+    """Name of the evaluation file in the folder `path`, instead of `eval_path`."""
     test_file: str = ""
-    """The same, in place of `test_path`."""
+    """Name of the test file in the folder `path`, instead of `test_path`."""
     encoding: str = "utf-8"
-    """Of the files, by Python's name: "gb18030" (which reads GBK and GB2312, too), "big5", "utf-16", ..."""
+    """Python name of the text encoding: "gb18030" (a superset of GBK and GB2312), "big5", "utf-16-le", ... With
+    "utf-8", a byte-order mark of UTF-16 or UTF-32 takes precedence."""
     eval_fraction: float = 0.05
-    """How much is held out when evaluation has no files of its own. At 0, there is no evaluation split."""
+    """Fraction held out for evaluation if the split has no files. 0 for no evaluation split."""
     test_fraction: float = 0.0
-    """How much more is held out for a test, by hash, when that has no files of its own."""
+    """Fraction held out for the test split, by hash, if the split has no files."""
     train_fraction: float = 1.0
-    """How much of the training side to train on, by hash, so that less is a part of more: for learning curves. The
-    vocabulary and the labels are still those of all of it."""
+    """Fraction of the training split to train on, by hash, for learning curves; smaller fractions are subsets of larger
+    ones. Vocabulary and labels are those of the whole training split."""
     split: str = "hash"
-    """"hash": a hash of an example's content decides its side, so duplicates never stand on two. "tail": one
-    text is cut at character `int(n * (1 - eval_fraction))` and its end held out."""
+    """"hash": a hash of the content assigns an example to a split, so duplicates are in the same split. "tail": a
+    single text is split at character `int(n * (1 - eval_fraction))`."""
     document: str = "line"
-    """What one example is in plain text: a "line", a "paragraph" (parted by blank lines) or a "file"."""
+    """Unit of a plain text example: "line", "paragraph" (separated by blank lines) or "file"."""
     text_column: str = ""
-    """jsonl, csv, tsv, tfds: the column that holds the text, by name, or by number ("0") in a csv or tsv
-    file without a header. docstrings: "docstring" for the whole of it. chatterbot: "dialogue" for question and
-    answer in two lines."""
+    """Column of the text for jsonl, csv, tsv and tfds, by name, or by index ("0") for csv or tsv without a header.
+    docstrings: "docstring" for summary and body. chatterbot: "dialogue" for question and answer on two lines."""
     text_pair_column: str = ""
-    """For labelled pairs of texts: the column of the second."""
+    """Column of the second text of labelled text pairs."""
     label_column: str = ""
-    """For labelled texts, with `text_column`: the column of the label. docstrings: "package"; chatterbot: "topic"
-    or "language", of the questions."""
+    """Column of the label of labelled texts, with `text_column`. docstrings: "package"; chatterbot: "topic" or
+    "language" of the question."""
     spans_column: str = ""
-    """jsonl: the column with the labelled spans of a text, a list of [start, end, label]."""
+    """jsonl: column of the labelled spans of a text, a list of [start, end, label]."""
     messages_column: str = ""
-    """jsonl: the column with a conversation, a list of {"role": "user" or "assistant" or "system", "content": text}."""
+    """jsonl: column of a conversation, a list of {"role": "user" or "assistant" or "system", "content": text}."""
     question_column: str = ""
-    """jsonl: the column with a question that its context answers."""
+    """jsonl: column of the question."""
     context_column: str = ""
-    """jsonl: the column with the context."""
+    """jsonl: column of the context that contains the answer."""
     answer_column: str = ""
-    """jsonl: the column with the answer, a span of the context: a text, or a list of them; empty for none."""
+    """jsonl: column of the answer, a span of the context: a string or a list of strings; empty for unanswerable."""
     answer_start_column: str = ""
-    """jsonl: the column with the place of the answer in the context, in characters; "" for its first place."""
+    """jsonl: column of the start of the answer in the context, in characters; "" for the first occurrence."""
     source_column: str = ""
-    """For pairs, in place of `text_column`: the column of the source; "parallel": its files' ending ("en")."""
+    """Column of the source of pairs, instead of `text_column`; "parallel": extension of its file ("en")."""
     target_column: str = ""
-    """For pairs: the column, or ending, of the target."""
+    """Column, or extension, of the target of pairs."""
     languages: tuple[str, ...] = ("english", "chinese")
     """chatterbot: folders of the corpus."""
     tfds_name: str = ""
-    """tfds: the data set, such as "imdb_reviews"."""
+    """tfds: name of the data set, such as "imdb_reviews"."""
     max_bad_rows: float = 0.01
-    """How many bad rows to pass over: a count, or below 1 a fraction of all rows. More are refused."""
+    """Maximum number of bad rows to skip, or below 1 the maximum fraction of rows and of lines; more are an error. CSV
+    rows joined by an unbalanced quotation mark count as their lines, a JSON array as its objects."""
 
     def __post_init__(self) -> None:
         for field, choices in _CHOICES.items():
@@ -140,7 +141,7 @@ class DataConfig:
                 "train on; their sum must be below 1"
             )
         if self.test_fraction and (self.test_path or self.test_file):
-            raise UserError("the test has files of its own and a test_fraction; give one of them")
+            raise UserError("the test split has its own files and a test_fraction; give only one of them")
         if self.test_fraction and self.split == "tail":
             raise UserError("test_fraction needs split 'hash'; with split 'tail' give test_path or test_file")
         if self.max_bad_rows < 0:
@@ -151,12 +152,12 @@ class DataConfig:
             "".encode(self.encoding)
         except (LookupError, ValueError) as error:
             raise UserError(
-                f"encoding is {self.encoding!r}, which is no text encoding that Python knows; give a name such "
-                "as utf-8, gb18030, big5, utf-16 or latin-1"
+                f"encoding is {self.encoding!r}, which is not a text encoding of Python; give a name such as utf-8, "
+                "gb18030, big5, utf-16 or latin-1"
             ) from error
 
     def _check_places(self) -> None:
-        """Paths, and names of files inside a path."""
+        """Checks paths, and file names inside a path."""
         for field in ("path", "eval_path", "test_path", "train_file", "eval_file", "test_file"):
             if "," in getattr(self, field):
                 raise UserError(
@@ -172,14 +173,12 @@ class DataConfig:
             if name and getattr(self, f"{split}_path"):
                 raise UserError(f"{split}_file and {split}_path are both given; give one of them")
         if self.source not in _FILES and (self.train_file or self.encoding != "utf-8"):
-            raise UserError(
-                f"source {self.source!r} reads no text files; leave train_file and encoding alone"
-            )
+            raise UserError(f"source {self.source!r} reads no text files; do not set train_file and encoding")
         if self.source == "chatterbot" and (self.path or self.eval_path or self.test_path):
             raise UserError("source 'chatterbot' has no path; leave path, eval_path and test_path empty")
 
     def _check_source(self) -> None:
-        """What each source needs beside its name."""
+        """Checks the required fields of each source."""
         if self.source in _FILES and not self.path:
             raise UserError(f"source {self.source!r} needs path: a file, a folder or a glob")
         if self.source == "tfds" and not self.tfds_name:
@@ -195,12 +194,12 @@ class DataConfig:
         pair = {"source_column", "target_column"}
         if self.source in (*_WITHOUT_COLUMNS, *_QUESTIONS) and given:
             raise UserError(
-                f"source {self.source!r} has no columns; leave the column fields empty; came {came}"
+                f"source {self.source!r} has no columns; leave the column fields empty; got {came}"
             )
         if self.source == "parallel" and given != pair:
             raise UserError(
                 "source 'parallel' needs source_column and target_column, the endings of its files such as "
-                f"'en' and 'de', and no other column; came {came}"
+                f"'en' and 'de', and no other column; got {came}"
             )
         if self.source in _BUILT_IN:
             texts, labels = _BUILT_IN[self.source]
@@ -211,7 +210,7 @@ class DataConfig:
             ):
                 raise UserError(
                     f"source {self.source!r} has the text_column {' or '.join(map(repr, texts))} and the "
-                    f"label_column {' or '.join(map(repr, labels))}; came {came}. Leave all empty for pairs"
+                    f"label_column {' or '.join(map(repr, labels))}; got {came}. Leave all empty for pairs"
                 )
         if self.source == "jsonl" and given in ({"text_column", "spans_column"}, {"messages_column"}):
             return
@@ -221,25 +220,25 @@ class DataConfig:
         if self.source in _TABLES and given not in (pair, *_TEXT_COLUMNS):
             raise UserError(
                 f"source {self.source!r} needs text_column, or source_column and target_column, or for labelled "
-                f"texts text_column, label_column and perhaps text_pair_column; came {came}"
+                f"texts text_column, label_column and optionally text_pair_column; got {came}"
             )
 
     @property
     def columns(self) -> dict[str, str]:
-        """Example key -> column: {"text"}, {"text", "label"}, {"text", "text_pair", "label"}, {"text", "spans"},
-        {"messages"}, {"question", "context", "answer"} with perhaps "answer_start", or {"source", "target"}."""
+        """Example key to column: {"text"}, {"text", "label"}, {"text", "text_pair", "label"}, {"text", "spans"},
+        {"messages"}, {"question", "context", "answer"} with optional "answer_start", or {"source", "target"}."""
         return {name.removesuffix("_column"): getattr(self, name) for name in _COLUMNS if getattr(self, name)}
 
     def has_own_files(self, split: str) -> bool:
-        """Whether a split is read from a place of its own, and not cut from the training data."""
+        """Whether a split has its own path or file, rather than being held out from the training data."""
         return bool(split == "train" or getattr(self, f"{split}_path") or getattr(self, f"{split}_file"))
 
     @property
     def has_eval(self) -> bool:
         """Whether there is a split "eval"."""
-        return self.has_own_files("eval") or self.eval_fraction > 0
+        return self.source != _NONE and (self.has_own_files("eval") or self.eval_fraction > 0)
 
     @property
     def has_test(self) -> bool:
         """Whether there is a split "test"."""
-        return self.has_own_files("test") or self.test_fraction > 0
+        return self.source != _NONE and (self.has_own_files("test") or self.test_fraction > 0)

@@ -1,4 +1,4 @@
-"""read_examples: any source as a stream of examples, split, cleaned, with its bad rows counted."""
+"""read_examples: a stream of cleaned examples of one split from any source, with a report of bad rows."""
 
 import hashlib
 import os
@@ -8,20 +8,22 @@ from dataclasses import dataclass, field
 
 from absl import logging
 
-from tflm.data.chatterbot import read_chatterbot
 from tflm.data.config import SPLITS, DataConfig
-from tflm.data.docstring_questions import read_docstring_questions
-from tflm.data.docstrings import read_docstrings
 from tflm.data.files import find_bad_character, find_files, find_in_folder
-from tflm.data.messages import read_messages
-from tflm.data.parallel import read_parallel
-from tflm.data.plain_text import read_part, read_text
-from tflm.data.rows import Row
-from tflm.data.squad import read_question_lines, read_squad
-from tflm.data.tables import read_jsonl, read_table
-from tflm.data.tagged_text import read_conll, read_segmented, read_tagged_jsonl
-from tflm.data.tfds import read_tfds
+from tflm.data.sources.chatterbot import read_chatterbot
+from tflm.data.sources.docstring_questions import read_docstring_questions
+from tflm.data.sources.docstrings import read_docstrings
+from tflm.data.sources.messages import read_messages
+from tflm.data.sources.parallel import read_parallel
+from tflm.data.sources.plain_text import read_documents, read_part
+from tflm.data.sources.rows import Row
+from tflm.data.sources.squad import read_question_lines, read_squad
+from tflm.data.sources.tables import read_jsonl, read_table
+from tflm.data.sources.tagged_text import read_conll, read_segmented, read_tagged_jsonl
+from tflm.data.sources.tfds import read_tfds
 from tflm.errors import UserError
+from tflm.files.formats import JOINED, source_of
+from tflm.text.words import same_text_key
 
 Example = dict[str, str]
 _NUM_PLACES = 5
@@ -29,47 +31,65 @@ _NUM_PLACES = 5
 
 @dataclass
 class Report:
-    """What one pass over the data met. It counts on while the examples are read."""
+    """Counts of one pass over the data, updated while the examples are read."""
 
     num_rows: int = 0
-    """Rows read, of all splits, bad ones included."""
+    """Rows read, of all splits, including bad rows."""
     num_examples: int = 0
-    """Rows of this split that were given out."""
+    """Examples of this split."""
     bad_rows: Counter[str] = field(default_factory=Counter)
-    """Reason -> number of rows."""
+    """Number of bad rows by reason."""
+    num_lines: int = 0
+    """Lines of all rows."""
+    num_bad_lines: int = 0
+    """Lines of the bad rows."""
     first_bad: list[str] = field(default_factory=list)
-    """The first few bad rows: "file:line: reason"."""
+    """The first bad rows: "file:line: reason"."""
 
     @property
     def num_bad(self) -> int:
-        """Bad rows, for all reasons."""
+        """Number of bad rows."""
         return sum(self.bad_rows.values())
 
-    def add_bad(self, file: str, line: int, problem: str) -> None:
-        """Counts one bad row."""
-        self.bad_rows[problem] += 1
+    def add_row(self, row: Row) -> None:
+        """Counts a row, good or bad, and the rows lost with it."""
+        self.num_rows += row.num_rows
+        self.num_lines += row.num_lines
+
+    def add_bad(self, row: Row, line: int, problem: str) -> None:
+        """Counts a bad row and the rows lost with it; `line` is the line of the problem."""
+        self.bad_rows[problem] += row.num_rows
+        self.num_bad_lines += row.num_lines
         if len(self.first_bad) < _NUM_PLACES:
-            self.first_bad.append(f"{file}:{line}: {problem}" if line else f"{file}: {problem}")
+            place = f"{row.file}:{line}" if line else row.file
+            if row.num_lines > 1 and row.num_rows == row.num_lines:
+                place = f"{row.file}:{row.line}-{row.line + row.num_lines - 1}"
+            self.first_bad.append(f"{place}: {problem}")
+
+    def exceeds(self, limit: float) -> bool:
+        """Whether the fraction of bad rows or of bad lines is above the limit; one row may be most of a file."""
+        return self.num_bad > limit * self.num_rows or self.num_bad_lines > limit * self.num_lines
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.bad_rows.most_common())
-        return (
-            f"{self.num_bad} of {self.num_rows} rows are bad ({reasons}); first {'; '.join(self.first_bad)}"
-        )
+        lines = ""
+        if self.num_bad_lines > self.num_bad:
+            lines = f", {self.num_bad_lines} of {self.num_lines} lines,"
+        return f"{self.num_bad} of {self.num_rows} rows{lines} are bad ({reasons}); first {'; '.join(self.first_bad)}"
 
 
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 class Examples(Iterable[Example]):
-    """The examples of one split; a stream, read anew by each `iter`.
+    """The examples of one split; a stream that each `iter` reads from the start.
 
-    `report` tells of the last pass. A pass that meets bad rows logs a warning at its end, unless the same one was
-    logged before: data is read more than once, for the vocabulary and for each side.
+    `report` describes the last pass. A pass with bad rows logs a warning at its end, once per message, since data is
+    read several times: for the vocabulary and for each split.
 
-    Raises, while it is read:
-        UserError: a file cannot be read, a column is missing, there are no examples, or more rows are bad
-            than `max_bad_rows` allows. The message names file and line.
+    Raises:
+        UserError: while reading: a file cannot be read, a column is missing, there are no examples, or there are more
+            bad rows than `max_bad_rows`. The message names file and line.
     """
 
     def __init__(self, config: DataConfig, split: str) -> None:
@@ -78,26 +98,30 @@ class Examples(Iterable[Example]):
         self.report = Report()
 
     def __iter__(self) -> Iterator[Example]:
+        return (example for _, example in self.with_places())
+
+    def with_places(self) -> Iterator[tuple[str, Example]]:
+        """Each example with the file and the line where it begins, "data.tsv:17"."""
         report = self.report = Report()
         limit = self.config.max_bad_rows
         for row in read_rows(self.config, self.split):
-            report.num_rows += 1
+            report.add_row(row)
             example, line, problem = clean(row, self.config.encoding)
             if problem:
-                report.add_bad(row.file, line, problem)
+                report.add_bad(row, line, problem)
                 if 1 <= limit < report.num_bad or limit == 0:
                     self._refuse()
-            elif self._is_mine(example, row.key):
+            elif self._in_split(example, row.key):
                 report.num_examples += 1
-                yield example
-        if limit < 1 and report.num_bad > limit * report.num_rows:
+                yield f"{row.file}:{row.line}" if row.line else row.file, example
+        if limit < 1 and report.exceeds(limit):
             self._refuse()
-        if report.num_bad and str(report) not in _told:
-            _told.add(str(report))
+        if report.num_bad and str(report) not in _warned:
+            _warned.add(str(report))
             logging.warning("%s", report)
         self._check_empty()
 
-    def _is_mine(self, example: Example, key: str) -> bool:
+    def _in_split(self, example: Example, key: str) -> bool:
         config = self.config
         if config.split == "tail" or (self.split != "train" and config.has_own_files(self.split)):
             return True
@@ -108,10 +132,15 @@ class Examples(Iterable[Example]):
     def _refuse(self) -> None:
         report = self.report
         undecoded = report.bad_rows[_not_encoded(self.config.encoding)]
-        hint = "; if the text is in another encoding, set data.encoding (Chinese text is often gb18030)"
+        joined = sum(count for problem, count in report.bad_rows.items() if problem.startswith(JOINED))
+        hint = ""
+        if 2 * undecoded > report.num_bad:
+            hint = "; if the text is in another encoding, set data.encoding (Chinese text is often gb18030)"
+        elif 2 * joined > report.num_bad:
+            hint = '; close every cell that begins with a quotation mark, and write quotation marks inside it as ""'
         raise UserError(
             f"{report}. That is more than max_bad_rows={self.config.max_bad_rows} allows; "
-            f"mend them or raise max_bad_rows{hint if 2 * undecoded > report.num_bad else ''}"
+            f"fix them or raise max_bad_rows{hint}"
         )
 
     def _check_empty(self) -> None:
@@ -125,20 +154,19 @@ class Examples(Iterable[Example]):
         if config.test_fraction:
             fractions += f" or test_fraction ({config.test_fraction})"
         raise UserError(
-            f"split {self.split!r} of {where} is empty: none of {self.report.num_rows} rows fell to it; "
-            f"change {fractions}, or give files of its own"
+            f"split {self.split!r} of {where} is empty: none of {self.report.num_rows} rows is in it; "
+            f"change {fractions}, or give the split its own file"
         )
 
 
 def read_examples(config: DataConfig, split: str) -> Examples:
-    """The examples of a split, "train", "eval" or "test": dicts {"text"}, {"text", "label"}, {"text", "text_pair",
-    "label"} or {"source", "target"}.
+    """The examples of a split, "train", "eval" or "test": dicts with the keys of `DataConfig.columns`.
 
     >>> [e["text"] for e in read_examples(DataConfig(path="poem.txt", eval_fraction=0.0), "train")]
     ['床前明月光', '疑是地上霜']
 
     Raises:
-        UserError: there is no such split; and see `Examples`.
+        UserError: unknown split, or the data set does not have it; and see `Examples`.
     """
     if split not in SPLITS:
         raise UserError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
@@ -151,7 +179,7 @@ def read_examples(config: DataConfig, split: str) -> Examples:
 
 
 def find_place(config: DataConfig, split: str) -> str:
-    """The path that a split is read from: its own, or that of the training data."""
+    """The path that a split is read from: its own path, or that of the training data."""
     if not config.has_own_files(split):
         split = "train"
     name = getattr(config, f"{split}_file")
@@ -163,7 +191,12 @@ def find_place(config: DataConfig, split: str) -> str:
 
 
 def read_rows(config: DataConfig, split: str) -> Iterator[Row]:
-    """The rows of the place where a split's examples lie; the hash split is not made yet."""
+    """All rows at the path of a split, before the hash split."""
+    if config.source == "none":
+        raise UserError(
+            "there is no data: this run is an imported checkpoint. To train from it: tflm train --init_from=RUN "
+            "--data=FILE --task=TASK --workdir=ANOTHER."
+        )
     path, encoding = find_place(config, split), config.encoding
     if config.source == "docstrings":
         return read_docstrings(path, config.text_column, config.label_column)
@@ -191,19 +224,36 @@ def read_rows(config: DataConfig, split: str) -> Iterator[Row]:
     if config.source == "jsonl":
         return read_jsonl(files, config.columns, encoding)
     if config.source in ("csv", "tsv"):
-        return read_table(files, config.columns, "," if config.source == "csv" else "\t", encoding)
+        return read_table(files, config.columns, config.source, encoding)
+    _warn_of_tables(files)
     if config.split == "tail" and split != "test" and not config.has_own_files("eval"):
         return read_part(files, config.document, config.eval_fraction, split, encoding)
-    return read_text(files, config.document, encoding)
+    return read_documents(files, config.document, encoding)
+
+
+def _warn_of_tables(files: list[str]) -> None:
+    """Warns, once per file, of files with a table extension that are read as plain text."""
+    for file in files:
+        source = source_of(file)
+        if source != "text" and file not in _warned:
+            _warned.add(file)
+            logging.warning(
+                "%s is read as plain text, line by line; to read its columns set data.source=%s",
+                file,
+                source,
+            )
 
 
 def clean(row: Row, encoding: str = "utf-8") -> tuple[Example, int, str]:
-    """(example, line, problem) of a row: byte-order marks off, cells stripped, bad text found.
+    """Cleans a row: removes byte-order marks, strips cells, detects decoding errors and empty cells.
 
-    A text alone keeps its spaces, since they may matter there; pairs and labelled texts lose the outer ones.
+    Examples with a single text keep leading and trailing spaces, which may be significant.
 
     Args:
-        encoding: what the text was read with, for the message.
+        row: a row of a reader.
+        encoding: encoding of the file, for the message.
+    Returns:
+        The example, the line of the problem, and the problem, "" for a good row.
     """
     example = {key: text.replace("\ufeff", "") for key, text in row.example.items()}
     for key, text in example.items():
@@ -222,15 +272,13 @@ def _not_encoded(encoding: str) -> str:
 
 
 def hash_split(key: str, eval_fraction: float, test_fraction: float, train_fraction: float = 1.0) -> str:
-    """The split that the content `key` falls to: "eval", "test" or "train"; "" for what a `train_fraction` leaves out.
-    Case and spaces do not change it.
+    """The split of an example with the content `key`: "eval", "test" or "train"; "" if excluded by `train_fraction`.
+    Case, spaces and Unicode normalization do not matter.
 
-    The hash is a number in [0, 1): below eval_fraction is "eval", the next test_fraction is "test", and "train" begins
-    at the other end. So a larger fraction of either has everything that a smaller one does, and more. (BLAKE2, RFC
-    7693.)
+    The hash (BLAKE2, RFC 7693) is a number in [0, 1): values below eval_fraction are "eval", the next test_fraction is
+    "test", and "train" extends down from 1. So the split of a smaller fraction is a subset of that of a larger one.
     """
-    normal = " ".join(key.split()).casefold()
-    digest = hashlib.blake2b(normal.encode("utf-8"), digest_size=8).digest()
+    digest = hashlib.blake2b(same_text_key(key).encode("utf-8"), digest_size=8).digest()
     number = int.from_bytes(digest, "big")
     if number < eval_fraction * 2**64:
         return "eval"

@@ -1,47 +1,40 @@
-"""Finding the files of a data set and reading their lines: globs, folders, gzip, encodings, byte-order marks."""
+"""Data files: resolving paths, globs and folders; reading lines with gzip, encodings and byte-order marks."""
 
 import glob
-import gzip
+import io
 import os
 import zlib
-from collections.abc import Callable, Iterator
-from typing import TextIO
+from collections.abc import Iterator
 
 from tflm.errors import UserError
+from tflm.files.encodings import HEAD_BYTES, detect_encoding
+from tflm.files.formats import ENDINGS, has_ending, open_unpacked
 
-_NUM_LISTED = 12  # files named in a message
-_ENDINGS = {
-    "text": (".txt",),
-    "jsonl": (".jsonl", ".ndjson"),
-    "squad": (".json",),
-    "csv": (".csv",),
-    "tsv": (".tsv",),
-    "conll": (".conll", ".bio", ".bioes", ".txt", ".tsv"),
-    "segmented": (".txt", ".utf8"),
-}
+_NUM_LISTED = 12  # file names per message
 
 
 def find_files(path: str, source: str) -> list[str]:
-    """The files that `path` (a file, a folder or a glob) stands for, sorted by name.
+    """The files of `path`, a file, a folder or a glob, sorted by name.
 
     Args:
-        source: "text", "jsonl", "csv", "tsv", "conll" or "segmented"; says which files of a folder are meant.
+        path: see `DataConfig.path`.
+        source: "text", "jsonl", "csv", "tsv", "conll" or "segmented"; selects the files of a folder by extension.
 
     Raises:
-        UserError: nothing is there, or a folder has no file with the source's ending.
+        UserError: no file matches, or a folder has no file with an extension of the source.
     """
     if os.path.isfile(path):
         return [path]
     if os.path.isdir(path):
-        endings = tuple(ending + packed for ending in _ENDINGS[source] for packed in ("", ".gz"))
         found = [
             name for name in glob.glob(os.path.join(path, "**", "*"), recursive=True) if os.path.isfile(name)
         ]
-        files = sorted(name for name in found if name.lower().endswith(endings))
+        files = sorted(name for name in found if has_ending(name, source))
         if not files:
             raise UserError(
-                f"folder {path!r} has no file ending in {', '.join(endings)} (of {len(found)} files); "
-                f"give a glob such as {os.path.join(path, '*')!r} to read files with another ending"
+                f"folder {path!r} has no file ending in {', '.join(ENDINGS[source])}, or these with .gz (of "
+                f"{len(found)} files); give a glob such as {os.path.join(path, '*')!r} to read files with another "
+                "ending"
             )
         return files
     files = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
@@ -51,17 +44,20 @@ def find_files(path: str, source: str) -> list[str]:
 
 
 def find_in_folder(folder: str, name: str, field: str) -> str:
-    """The file `name` of a folder, or `name.gz`.
+    """The file `name` or `name.gz` of a folder.
 
     Args:
-        field: the setting that names it, for the message.
+        folder: the folder.
+        name: the file name.
+        field: name of the setting, for the message.
 
     Raises:
-        UserError: there is no such folder, or no such file in it; lists the files there are.
+        UserError: the folder or the file is missing; the message lists the files of the folder.
     """
     if not os.path.isdir(folder):
-        raise UserError(f"{folder!r} is no folder; {field} names the file {name!r} inside it")
-    for file in (os.path.join(folder, name), os.path.join(folder, name + ".gz")):
+        raise UserError(f"{folder!r} is not a folder; {field} names the file {name!r} inside it")
+    for ending in ("", ".gz", ".GZ"):
+        file = os.path.join(folder, name + ending)
         if os.path.isfile(file):
             return file
     raise UserError(
@@ -71,30 +67,34 @@ def find_in_folder(folder: str, name: str, field: str) -> str:
 
 
 def list_files(folder: str) -> str:
-    """The first names of a folder's files, for a message."""
+    """The first file names of a folder, for a message."""
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     return ", ".join(names[:_NUM_LISTED] + ["..."] * (len(names) > _NUM_LISTED)) or "none"
 
 
 def read_lines(file: str, encoding: str = "utf-8", newline: str | None = None) -> Iterator[str]:
-    """The lines of a text file, `.gz` or plain; a stream.
+    """Streams the lines of a text file, plain or `.gz`.
 
-    A byte-order mark is taken off. A byte that does not belong to the encoding becomes a lone surrogate, so that
-    one bad row does not end the reading; `find_bad_character` finds it later.
+    A byte-order mark is removed, and that of UTF-16 or UTF-32 overrides the encoding UTF-8. Undecodable bytes and NULs
+    become lone surrogates, so that one bad row does not stop the reader; see `find_bad_character`.
 
     Args:
-        newline: what ends a line; None for each of "\\n", "\\r\\n" and "\\r", which become newlines.
+        file: path.
+        encoding: Python name of the encoding.
+        newline: line terminator; None for "\\n", "\\r\\n" and "\\r", all read as "\\n".
 
     Raises:
-        UserError: the file cannot be opened, its gzip stream is broken, or an encoding such as UTF-16 meets bytes
-            that it cannot go on from; names file and line.
+        UserError: the file cannot be opened, its gzip stream is damaged, its byte-order mark or its NULs contradict
+            `encoding`, or the decoder cannot recover, such as from truncated UTF-16. The message has file and line.
     """
     number = 0
     try:
-        open_fn: Callable[..., TextIO] = gzip.open if file.endswith(".gz") else open
-        with open_fn(file, "rt", encoding=encoding, errors="surrogateescape", newline=newline) as lines:
-            for line in lines:
+        with open_unpacked(file) as content:
+            found = detect_encoding(content.read(HEAD_BYTES), file, encoding, "data.encoding")
+            content.seek(0)
+            for line in io.TextIOWrapper(content, found, "surrogateescape", newline):
                 number += 1
+                line = line.replace("\0", "\udc00")
                 yield line.removeprefix("\ufeff") if number == 1 else line
     except UnicodeError as error:
         raise UserError(
@@ -105,7 +105,7 @@ def read_lines(file: str, encoding: str = "utf-8", newline: str | None = None) -
 
 
 def find_bad_character(text: str) -> int:
-    """The place of the first character that UTF-8 cannot write (a lone surrogate), or -1.
+    """Index of the first character that UTF-8 cannot encode (a lone surrogate), or -1.
 
     >>> find_bad_character("中文")
     -1

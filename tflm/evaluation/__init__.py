@@ -1,39 +1,49 @@
-"""How good a model is: its task's measures, baselines to stand beside it, intervals, comparisons and plots."""
+"""Evaluation: metrics, baselines, confidence intervals, run comparison, reports and plots."""
 
-from tflm.evaluation.answers import AnswerFn, BatchedAnswers, signature_fn
-from tflm.evaluation.baseline import first_sentence
-from tflm.evaluation.bleu import CorpusScore, bleu
-from tflm.evaluation.classification import classification, expected_calibration_error
-from tflm.evaluation.compare_reports import compare_reports
-from tflm.evaluation.comparison import (
+from tflm.evaluation.baselines.logistic_regression import text_regression
+from tflm.evaluation.baselines.ngram import NgramModel
+from tflm.evaluation.evaluate import evaluate
+from tflm.evaluation.metrics.bleu import CorpusScore, bleu
+from tflm.evaluation.metrics.classification import classification, expected_calibration_error
+from tflm.evaluation.metrics.intervals import Interval, bootstrap, paired_bootstrap, seeds_interval
+from tflm.evaluation.metrics.rouge import rouge
+from tflm.evaluation.metrics.spans import report_spans, span_scores
+from tflm.evaluation.metrics.text_losses import document_losses, report_losses, token_losses
+from tflm.evaluation.registry import (
+    METRICS,
+    REPORT_FNS,
+    TextScores,
+    averaged,
+    register_metric,
+    register_report,
+)
+from tflm.evaluation.reports.answers import AnswerFn, BatchedAnswers, Signatures, signature_fn
+from tflm.evaluation.reports.comparison import (
     ComparedRun,
+    compare_reports,
+    comparison_cells,
     comparison_notes,
     comparison_record,
     comparison_table,
+    interval_note,
     language_measures,
     logged_measures,
     loss_difference,
     reported_measures,
     training_cost,
 )
-from tflm.evaluation.document_losses import document_losses, report_losses
-from tflm.evaluation.evaluate import evaluate
-from tflm.evaluation.held_out_text import HeldOutText, held_out_text
-from tflm.evaluation.intervals import Interval, bootstrap, paired_bootstrap, seeds_interval
-from tflm.evaluation.label_report import regression_beside, report_labels
-from tflm.evaluation.ngram import NgramModel
-from tflm.evaluation.plots import plot_comparison, plot_losses
-from tflm.evaluation.report import REPORTS, Signatures, TaskReport
-from tflm.evaluation.report_page import report_page
-from tflm.evaluation.retrieval_report import report_retrieval
-from tflm.evaluation.rouge import rouge
-from tflm.evaluation.spans import report_spans, span_scores
-from tflm.evaluation.text_regression import text_regression
-from tflm.evaluation.text_report import report_texts
-from tflm.evaluation.token_losses import token_losses
+from tflm.evaluation.reports.files import ReportFiles, read_report, write_report
+from tflm.evaluation.reports.held_out_text import HeldOutText, held_out_text
+from tflm.evaluation.reports.label_report import regression_baseline, report_labels
+from tflm.evaluation.reports.plots import check_axis, plot_comparison, plot_losses
+from tflm.evaluation.reports.report_page import report_page
+from tflm.evaluation.reports.retrieval_report import report_retrieval
+from tflm.evaluation.reports.text_report import report_texts
+from tflm.text.sentences import first_sentence
 
 __all__ = [
-    "REPORTS",
+    "METRICS",
+    "REPORT_FNS",
     "AnswerFn",
     "BatchedAnswers",
     "ComparedRun",
@@ -41,12 +51,16 @@ __all__ = [
     "HeldOutText",
     "Interval",
     "NgramModel",
+    "ReportFiles",
     "Signatures",
-    "TaskReport",
+    "TextScores",
+    "averaged",
     "bleu",
     "bootstrap",
+    "check_axis",
     "classification",
     "compare_reports",
+    "comparison_cells",
     "comparison_notes",
     "comparison_record",
     "comparison_table",
@@ -55,13 +69,17 @@ __all__ = [
     "expected_calibration_error",
     "first_sentence",
     "held_out_text",
+    "interval_note",
     "language_measures",
     "logged_measures",
     "loss_difference",
     "paired_bootstrap",
     "plot_comparison",
     "plot_losses",
-    "regression_beside",
+    "read_report",
+    "register_metric",
+    "register_report",
+    "regression_baseline",
     "report_labels",
     "report_losses",
     "report_page",
@@ -76,4 +94,5 @@ __all__ = [
     "text_regression",
     "token_losses",
     "training_cost",
+    "write_report",
 ]

@@ -1,29 +1,26 @@
-"""A task's measures over one pass of batches."""
+"""Metrics of a task over one pass of evaluation batches."""
 
-import itertools
 from typing import Any
 
 import tensorflow as tf
+
+from tflm.data.batching.eval_loop import sum_over_batches
 
 
 def evaluate(task: Any, model: Any, batches: Any, max_batches: int = 0) -> dict[str, float]:
     """`task.metrics` over one pass.
 
     Args:
-        task: gives `sums` and `metrics`; see `tflm.tasks`.
-        model: the model of that task.
-        batches: evaluation batches of that task.
-        max_batches: the first so many alone; 0 for all.
+        task: with `sums` and `metrics`; see `tflm.tasks`.
+        model: the model of the task.
+        batches: evaluation batches of the task.
+        max_batches: evaluate only the first `max_batches` batches; 0 for all.
     Returns:
-        `loss`, and whatever else the task is measured by: of a language model `perplexity` and `num_tokens`.
+        `loss` and the other metrics of the task; for a language model `perplexity` and `num_tokens`.
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return task.sums(model, batch)
 
-    sums: dict[str, float] = {}
-    for batch in itertools.islice(batches.dataset(), max_batches or None):
-        for name, value in step(batch).items():
-            sums[name] = sums.get(name, 0.0) + float(value)
-    return task.metrics(sums)
+    return task.metrics(sum_over_batches(step, batches.dataset(), max_batches))

@@ -1,4 +1,4 @@
-"""SHA-256 of every file of an export, so that a copy can be checked wherever it went."""
+"""SHA-256 checksums of the files of an export, to verify copies."""
 
 import hashlib
 import json
@@ -10,18 +10,17 @@ CHECKSUMS_FILE = "checksums.json"
 
 
 def write_checksums(path: str) -> None:
-    """Writes `checksums.json` into the folder: relative path to SHA-256, for all files under it."""
+    """Writes `checksums.json` to the folder: relative path to SHA-256 for all files below it."""
     with open(os.path.join(path, CHECKSUMS_FILE), "w", encoding="utf-8") as file:
         json.dump({"sha256": _checksums(path)}, file, indent=2)
         file.write("\n")
 
 
 def verify_checksums(path: str) -> None:
-    """Checks an export against its `checksums.json`.
+    """Verifies an export against its `checksums.json`.
 
     Raises:
-        UserError: no such list, or files that are missing, changed or not in the list; the message names
-            them.
+        UserError: `checksums.json` is missing, or files are missing, changed or not listed; the message names them.
     """
     try:
         with open(os.path.join(path, CHECKSUMS_FILE), encoding="utf-8") as file:

@@ -1,5 +1,6 @@
-"""`model_card.md`: what a person wants to know who finds an export and nothing else."""
+"""`model_card.md`: the documentation inside an export, with a request for each signature as JSON."""
 
+import base64
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,13 +9,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tflm.export.deployment.settings import IMAGE
-from tflm.export.request_body import first_row, request_body
-from tflm.export.signatures import Signature, is_compiled
+from tflm.export.deploy.settings import IMAGE
+from tflm.export.signatures import SignatureDtypes, is_compiled
 from tflm.export.state_size import STATE_PREFIX, state_size
 
 CARD_FILE = "model_card.md"
-_LONGEST_BODY = 4000  # characters; a state can have millions
+_LONGEST_BODY = 4000  # characters; a generation state can have millions
 
 Batches = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 
@@ -22,21 +22,21 @@ Batches = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 def model_card(
     name: str,
     sections: Mapping[str, str | Mapping[str, Any]],
-    signatures: Mapping[str, Signature],
+    signatures: Mapping[str, SignatureDtypes],
     custom_ops: Mapping[str, Sequence[str]],
     requests: Batches,
     answers: Batches,
     variables: Sequence[tf.Variable],
 ) -> str:
-    """The card as Markdown.
+    """The model card as Markdown.
 
     Args:
         name: the name under which the model is served.
-        sections: heading to text, or heading to a table of settings, in the order wanted.
-        signatures: as read from the SavedModel.
-        custom_ops: signature name to the ops beyond TensorFlow's core.
-        requests: those the export was checked with; the first of each signature becomes the example.
-        answers: to those requests.
+        sections: heading to text or to a table of settings, in order.
+        signatures: signatures of the SavedModel, see `read_signatures`.
+        custom_ops: ops of each signature that are not in core TensorFlow, see `audit_ops`.
+        requests: the verified requests of each signature; the first one is the example.
+        answers: the outputs for these requests.
         variables: the weights.
     """
     parts = [f"# {name}"]
@@ -67,7 +67,7 @@ def _cell(value: Any) -> str:
     return text.replace("|", "\\|").replace("\n", "<br>")
 
 
-def _signatures(signatures: Mapping[str, Signature]) -> str:
+def _signatures(signatures: Mapping[str, SignatureDtypes]) -> str:
     rows = [
         f"| `{name}` | {_fields(signature.inputs)} | {_fields(signature.outputs)} |"
         for name, signature in signatures.items()
@@ -83,8 +83,8 @@ def _fields(fields: Mapping[str, str]) -> str:
 def _compiled(names: Sequence[str]) -> str:
     listed = ", ".join(f"`{name}`" for name in names)
     return (
-        f"{listed}: TensorFlow Serving answers them only if it was started with `--xla_cpu_compilation_enabled`, or "
-        "`--xla_gpu_compilation_enabled` on a GPU. So it is not warmed up with them. The others need no flag."
+        f"{listed}: TensorFlow Serving runs them only if started with `--xla_cpu_compilation_enabled`, or "
+        "`--xla_gpu_compilation_enabled` on a GPU, so they have no warm-up requests. The others need no flag."
     )
 
 
@@ -106,8 +106,8 @@ def _size(variables: Sequence[tf.Variable]) -> str:
 def _state(request: Mapping[str, np.ndarray], answer: Mapping[str, np.ndarray]) -> str:
     size, growth = state_size(request, answer)
     return (
-        f"What goes from `prefill` to `decode` and back: {size:,} bytes a row at the prompt of the first example "
-        f"request, and {growth:,} bytes for each further token."
+        f"The state passed between `prefill` and `decode`: {size:,} bytes per row for the prompt of the first example "
+        f"request, and {growth:,} bytes per additional token."
     )
 
 
@@ -134,9 +134,9 @@ def _usage(name: str, requests: Batches, needs_text: bool) -> str:
     return f"""\
 A command-line app:
 
-    python -m apps.generate --model=saved_models/{name} --text='...'
+    tflm generate --model=saved_models/{name} --text='...'
 
-TensorFlow Serving, from the folder that holds `{name}` (`{name}/deploy/`, if it is there, has all files and flags):
+TensorFlow Serving, from the folder that contains `{name}` (`{name}/deploy/`, if present, has all files and flags):
 
     docker run -p 8501:8501 -v "$PWD:/models" -e MODEL_NAME={name} {IMAGE}
     curl -d {shlex.quote(body)} localhost:8501/v1/models/{name}:predict
@@ -148,8 +148,8 @@ TensorFlow's own tool, from the folder of this card:
 
 def _bodies(name: str, requests: Batches) -> str:
     head = (
-        f"One row for each signature, whole, as the body of a POST to `/v1/models/{name}:predict`: over REST every "
-        "input has to be there."
+        f"One row for each signature, as the body of a POST to `/v1/models/{name}:predict`. The REST API requires "
+        "every input."
     )
     parts = [head]
     for signature, batches in requests.items():
@@ -159,7 +159,38 @@ def _bodies(name: str, requests: Batches) -> str:
             parts.append(f"`{signature}`:\n\n```json\n{body}\n```")
         else:
             parts.append(
-                f"`{signature}`: {', '.join(others)} and the `{STATE_PREFIX}...` outputs of the call before, as they "
-                f"came; {len(body):,} characters for the first example."
+                f"`{signature}`: {', '.join(others)} and the `{STATE_PREFIX}...` outputs of the previous call, "
+                f"unchanged; {len(body):,} characters for the first example."
             )
     return "\n\n".join(parts)
+
+
+def request_body(signature: str, request: Mapping[str, np.ndarray]) -> str:
+    """The first row of a request as the body of a POST to `/v1/models/NAME:predict`.
+
+    >>> request_body("generate", {"text": np.array([b"Hi"], object), "top_p": np.array([0.9], np.float32)})
+    '{"signature_name": "generate", "instances": [{"text": "Hi", "top_p": 0.9}]}'
+
+    Args:
+        signature: name of the signature.
+        request: input name to array, batch axis first.
+    """
+    return json.dumps({"signature_name": signature, "instances": [first_row(request)]}, ensure_ascii=False)
+
+
+def first_row(request: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The first row of a request as JSON values by input name; bytes that are not UTF-8 become `{"b64": ...}`."""
+    return {name: _plain(array[0]) for name, array in request.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return {"b64": base64.b64encode(value).decode("ascii")}
+    if np.issubdtype(value.dtype, np.floating):
+        return float(str(value))  # 0.9, not the digits that float32 0.9 has in float64
+    return value.item()

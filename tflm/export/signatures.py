@@ -1,4 +1,4 @@
-"""What a signature takes and gives: checked on a function, read back from a SavedModel's file."""
+"""Inputs and outputs of signatures: validation of functions, and reading from a SavedModel."""
 
 import dataclasses
 import os
@@ -10,25 +10,25 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from tflm.errors import UserError
 
-_INTERNAL_PREFIX = "__saved_model_"  # TensorFlow keeps its initialiser among the signatures
+_INTERNAL_PREFIX = "__saved_model_"  # TensorFlow stores its initializer as a signature
 _COMPILED_SUFFIX = "_xla"
 
 
 @dataclasses.dataclass(frozen=True)
-class Signature:
-    """Names and dtypes, such as `Signature({"text": "string"}, {"text": "string", "lengths": "int32"})`."""
+class SignatureDtypes:
+    """Names and dtypes, such as `SignatureDtypes({"text": "string"}, {"text": "string", "lengths": "int32"})`."""
 
     inputs: dict[str, str]
-    """Input name to dtype name; every input is `[B]`."""
+    """Input name to dtype name; the batch is the first axis of each input."""
     outputs: dict[str, str]
-    """Output name to dtype name; the batch is the first axis of each."""
+    """Output name to dtype name; the batch is the first axis of each output."""
 
 
 def read_meta_graph(path: str) -> meta_graph_pb2.MetaGraphDef:
-    """The graph with its signatures, without the weights.
+    """Reads the graph and the signatures of a SavedModel, without the weights.
 
     Raises:
-        UserError: no `saved_model.pb` in the folder, or it cannot be parsed.
+        UserError: the folder has no `saved_model.pb`, or it cannot be parsed.
     """
     file_path = os.path.join(path, "saved_model.pb")
     saved_model = saved_model_pb2.SavedModel()
@@ -48,28 +48,28 @@ def read_meta_graph(path: str) -> meta_graph_pb2.MetaGraphDef:
 
 
 def user_signatures(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
-    """Names of the signatures that a client may call, sorted."""
+    """Sorted names of the signatures for clients, without internal ones."""
     return sorted(name for name in meta_graph.signature_def if not name.startswith(_INTERNAL_PREFIX))
 
 
 def compiled_twin(name: str) -> str:
-    """The name of the signature that does what `name` does, compiled by XLA."""
+    """The name of the XLA-compiled variant of signature `name`."""
     return f"{name}{_COMPILED_SUFFIX}"
 
 
 def is_compiled(name: str) -> bool:
-    """Whether a signature has functions that XLA compiles, as the name alone says: `generate_xla`.
+    """Whether a signature is compiled by XLA, by the suffix of its name: `generate_xla`.
 
-    A stock server answers it only if it was started with XLA compilation; see `audit_ops`.
+    A stock server runs it only if started with XLA compilation enabled; see `audit_ops`.
     """
     return name.endswith(_COMPILED_SUFFIX)
 
 
-def read_signatures(path: str) -> dict[str, Signature]:
-    """The signatures of a SavedModel folder, without loading the graph."""
+def read_signatures(path: str) -> dict[str, SignatureDtypes]:
+    """Reads the signatures of a SavedModel folder, without loading the graph."""
     meta_graph = read_meta_graph(path)
     return {
-        name: Signature(
+        name: SignatureDtypes(
             _dtype_names(meta_graph.signature_def[name].inputs),
             _dtype_names(meta_graph.signature_def[name].outputs),
         )
@@ -78,15 +78,14 @@ def read_signatures(path: str) -> dict[str, Signature]:
 
 
 def input_specs(name: str, function: Any) -> dict[str, tf.TensorSpec]:
-    """The inputs of a `tf.function`, in the order in which it takes them, after checking the contract.
+    """Validates a signature function and returns the specs of its inputs by name, in order.
 
     Args:
-        name: the signature's name, for messages.
-        function: a `tf.function` with an `input_signature` of `tf.TensorSpec([None, ...], dtype, name)`, that
-            returns a dict of tensors, batch first.
+        name: name of the signature, for messages.
+        function: a `tf.function` with an `input_signature` of `tf.TensorSpec([None, ...], dtype, name)` that returns a
+            dict of tensors, batch axis first.
     Raises:
-        UserError: anything else. A ragged output would be saved without a name under which servers could
-            fetch it, a nested one not at all.
+        UserError: any other function. SavedModel has no output names for ragged outputs, and no nested outputs.
     """
     if getattr(function, "input_signature", None) is None:
         raise UserError(
@@ -103,7 +102,7 @@ def input_specs(name: str, function: Any) -> dict[str, tf.TensorSpec]:
                 "first."
             )
     _check_outputs(name, concrete.structured_outputs)
-    names = concrete._arg_keywords  # what tf.saved_model.save will call them
+    names = concrete._arg_keywords  # the names that tf.saved_model.save uses
     return dict(zip(names, specs))
 
 

@@ -1,4 +1,4 @@
-"""How large the state is that a client carries from `prefill` to `decode`, a row and a token."""
+"""Size of the generation state that a client passes from `prefill` to `decode`, per row and per token."""
 
 import math
 from collections.abc import Mapping
@@ -6,22 +6,22 @@ from collections.abc import Mapping
 import numpy as np
 
 STATE_PREFIX = "state_"
-"""How the names of its tensors begin."""
+"""Prefix of the names of the state tensors."""
 
 
 def state_size(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> tuple[int, int]:
-    """Bytes of the first row's state, and how many more each further token takes.
+    """Bytes of the state of the first row, and bytes per additional token.
 
-    A tensor that has grown along one axis takes, for each place there, what the rest of its axes hold. So it does not
-    matter how many tokens lie between the two, or whether there is room for some more.
+    A tensor that grows along one axis takes the size of its other axes per token. So neither the number of tokens
+    between the two states nor spare capacity matters.
 
     >>> before = {"state_cache": np.zeros([2, 5, 8], np.float32), "state_seed": np.zeros([2], np.int64)}
     >>> state_size(before, before | {"state_cache": np.zeros([2, 9, 8], np.float32)})
     (168, 32)
 
     Args:
-        before: a state, `[B, ...]` each; what does not begin with `state_` is passed over.
-        after: a later one of the same rows.
+        before: state tensors `[B, ...]` by name; names without the prefix `state_` are ignored.
+        after: a later state of the same rows.
     """
     size = growth = 0
     for name, array in before.items():

@@ -1,8 +1,8 @@
-"""The tensorflow-text ops that stock servers link, and the libraries that register them.
+"""The tensorflow-text ops in stock servers, and the libraries that register them.
 
-TensorFlow Serving links the whole of tensorflow-text (`model_servers/BUILD`, target
-`//tensorflow_text:ops_lib`), so a graph may use any op below that its version of tensorflow-text has. Python
-programs register the ops by loading the wheel's shared libraries; importing the package itself would need Keras too.
+TensorFlow Serving links all of tensorflow-text (`model_servers/BUILD`, target `//tensorflow_text:ops_lib`), so a graph
+may use any of these ops that its version of tensorflow-text has. In Python, ops are registered by loading the shared
+libraries of the wheel; importing the package would also need Keras.
 """
 
 import functools
@@ -66,11 +66,11 @@ LACKING_TEXT_OPS = {
     "TFText>RoundRobinTrim": _NEWER_THAN_2_12,
     "TFText>Utf8Binarize": _NEWER_THAN_2_12,
 }
-"""Op to which stock server lacks it. The wheels of both versions were searched for each of `TEXT_OPS`."""
+"""Ops that a stock server lacks, with the reason. The wheels of both versions were searched for all `TEXT_OPS`."""
 
 
 def text_op_libraries() -> list[str]:
-    """Paths of the shared libraries in the installed tensorflow-text; the package is found, not imported.
+    """Paths of the shared libraries of the installed tensorflow-text, without importing the package.
 
     Raises:
         UserError: tensorflow-text is not installed.

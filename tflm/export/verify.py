@@ -1,4 +1,4 @@
-"""Checks in a fresh process that a written SavedModel answers as the functions in memory did."""
+"""Verification of an export: its outputs in a fresh process equal those of the functions in memory."""
 
 import contextlib
 import json
@@ -21,30 +21,31 @@ from tflm.export.text_ops import text_op_libraries
 Arrays = Mapping[str, np.ndarray]
 Batches = Mapping[str, Sequence[Arrays]]
 
-RELATIVE_TOLERANCE = 1e-4  # another process may share the work out otherwise: other sums, other rounding
+RELATIVE_TOLERANCE = 1e-4  # another process may partition reductions differently, which changes rounding
 ABSOLUTE_TOLERANCE = 1e-6
-ROW_TOLERANCE = 1e-5  # of the largest value in a row
+ROW_TOLERANCE = 1e-5  # relative to the largest value in a row
 _BLOCKED = ("tflm", "apps", "keras", "keras_nlp", "keras_hub", "tf_keras", "tensorflow_text")
 
 
 class ExportError(UserError):
-    """The written model does not load, or does not answer as the one in memory."""
+    """The exported model does not load, or its outputs differ from those in memory."""
 
 
 def verify_export(path: str, requests: Batches, expected: Batches) -> None:
-    """Loads an export in a fresh process and compares its answers.
+    """Loads an export in a fresh process and compares its outputs.
 
-    The process cannot import tflm, Keras, keras-nlp, keras-hub or the tensorflow-text package. The ops of
-    tensorflow-text are registered only if the graph has any, so passing here also proves that a core-only
-    export loads without them. Strings, integers and booleans must be equal; floats may differ by 1e-4 of
-    their size, or 1e-5 of the largest in their row.
+    The process cannot import tflm, Keras, keras-nlp, keras-hub or tensorflow-text. The ops of tensorflow-text are
+    registered only if the graph uses them, so this also verifies that a core-only export loads without them. Strings,
+    integers and booleans must be equal; floats may differ by a relative 1e-4, or by 1e-5 of the largest value in the
+    row.
 
     Args:
         path: a SavedModel folder.
-        requests: signature name to requests, each a dict of input name to array `[B]`.
+        requests: requests of each signature, each a dict of input name to array `[B, ...]`.
         expected: for each request, a dict of output name to array.
     Raises:
-        ExportError: it does not load, or an answer differs; the message shows signature, row and both values.
+        ExportError: the export does not load, or outputs differ; the message has the signature, the row and both
+            values.
     """
     answers = _answers_of_fresh_process(path, requests)
     for signature, batches in expected.items():
@@ -66,11 +67,11 @@ def verify_export(path: str, requests: Batches, expected: Batches) -> None:
 def arrays_of_requests(
     signatures: Mapping[str, Any], requests: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, list[dict[str, np.ndarray]]]:
-    """Requests of Python lists as arrays of the dtypes that the signatures take.
+    """Converts requests of Python lists to arrays with the dtypes of the signatures.
 
     Raises:
-        UserError: a signature without a request (it would go out unchecked), a request without a signature,
-            or inputs whose names, values or lengths do not fit.
+        UserError: a signature without requests (which would not be verified), a request without a signature, or inputs
+            with wrong names, values or lengths.
     """
     if sorted(signatures) != sorted(name for name in requests if requests[name]):
         raise UserError(
@@ -101,10 +102,7 @@ def arrays_of_requests(
 
 @contextlib.contextmanager
 def as_written() -> Iterator[None]:
-    """Inside, functions run without TensorFlow's graph optimizer.
-
-    Optimising a graph takes longer than the few tokens of a request.
-    """
+    """A context without TensorFlow's graph optimizer, which takes longer than the few tokens of a request."""
     before = tf.config.optimizer.get_experimental_options()
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:
@@ -117,10 +115,10 @@ def as_written() -> Iterator[None]:
 def answers_in_memory(
     signatures: Mapping[str, Any], requests: Batches
 ) -> dict[str, list[dict[str, np.ndarray]]]:
-    """What the functions themselves answer, run as they are written.
+    """Outputs of the signature functions in memory.
 
     Raises:
-        UserError: an output has not as many rows as the request.
+        UserError: an output has a different number of rows than the request.
     """
     answers: dict[str, list[dict[str, np.ndarray]]] = {}
     for signature, function in signatures.items():
@@ -141,14 +139,14 @@ def answers_in_memory(
 
 
 def describe_difference(expected: np.ndarray, got: np.ndarray) -> str:
-    """The first row that differs, in words; empty if none does."""
+    """A description of the first row that differs; "" if all are equal within tolerance."""
     if expected.dtype != got.dtype or expected.shape != got.shape:
         return f"expected {expected.dtype} of shape {expected.shape}, got {got.dtype} of shape {got.shape}."
     if expected.dtype.kind in "OSUbiu":
         same = expected == got
     else:
         floats = expected.astype(np.float64)
-        # Sums of many terms are as exact as their largest ones; a state has many such values in a row.
+        # The rounding error of a sum is relative to its largest terms; a generation state has many such values.
         finite = np.where(np.isfinite(floats), np.abs(floats), 0.0)
         size = finite.max(axis=tuple(range(1, floats.ndim)), keepdims=True, initial=0.0)
         tolerance = np.maximum(ABSOLUTE_TOLERANCE, ROW_TOLERANCE * size)
@@ -164,7 +162,7 @@ def _shown(value: Any) -> str:
 
 
 def child_task(path: str, requests: Batches) -> dict[str, Any]:
-    """What `verify_child.py` is told to do, as JSON values."""
+    """The task of `verify_child.py`, as JSON values."""
     return {
         "path": path,
         "sys_path": sys.path,
@@ -180,17 +178,11 @@ def child_task(path: str, requests: Batches) -> dict[str, Any]:
 
 
 def _answers_of_fresh_process(path: str, requests: Batches) -> dict[str, list[dict[str, np.ndarray]]]:
-    # The graph is checked on the CPU, where stock servers run it; this process may hold all of a GPU's
-    # memory.
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     with tempfile.TemporaryDirectory() as folder:
         task_path, answers_path = os.path.join(folder, "task.json"), os.path.join(folder, "answers.json")
         with open(task_path, "w", encoding="utf-8") as file:
             json.dump(child_task(path, requests), file)
-        command = [sys.executable, "-I", verify_child.__file__, task_path, answers_path]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, errors="replace", check=False
-        )
+        done = _run_child(task_path, answers_path)
         if done.returncode:
             last_lines = "\n".join(done.stderr.strip().splitlines()[-8:])
             raise ExportError(
@@ -205,3 +197,12 @@ def _answers_of_fresh_process(path: str, requests: Batches) -> dict[str, list[di
         ]
         for signature in answers
     }
+
+
+def _run_child(task_path: str, answers_path: str) -> subprocess.CompletedProcess[str]:
+    # On the CPU, where stock servers run: this process may have allocated all GPU memory.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-I", verify_child.__file__, task_path, answers_path]
+    return subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )

@@ -1,12 +1,10 @@
-"""Run by path in a fresh process: loads a SavedModel, answers requests, writes the answers. Imports nothing
-of tflm.
+"""Script for a fresh process: loads a SavedModel, runs requests and writes the outputs. Does not import tflm.
 
     python -I verify_child.py TASK.json ANSWERS.json
 
-TASK.json holds `path` (the SavedModel), `sys_path`, `blocked` (packages that must not be importable),
-`op_libraries` (shared libraries to load first) and `requests` (signature to list of encoded inputs).
-ANSWERS.json receives signature to list of encoded outputs. An encoded array is `{"dtype", "shape",
-"values"}`, bytes in base64.
+TASK.json has `path` (the SavedModel), `sys_path`, `blocked` (packages that must not be importable), `op_libraries`
+(shared libraries to load first) and `requests` (signature to list of encoded inputs). ANSWERS.json is a map of
+signature to list of encoded outputs. An encoded array is `{"dtype", "shape", "values"}`, with bytes in base64.
 """
 
 import base64
@@ -29,8 +27,8 @@ def encode(array: Any) -> dict[str, Any]:
 
 
 def decode(encoded: dict[str, Any]) -> Any:
-    """The array that `encode` was given."""
-    import numpy as np  # not at the top: `main` says first where packages are
+    """The inverse of `encode`."""
+    import numpy as np  # not at module level: `main` sets sys.path first
 
     if encoded["dtype"] != "string":
         return np.array(encoded["values"], encoded["dtype"]).reshape(encoded["shape"])
@@ -40,15 +38,15 @@ def decode(encoded: dict[str, Any]) -> Any:
 
 
 def main(task_path: str, answers_path: str) -> None:
-    """Carries out the task in one process."""
+    """Runs the task in this process."""
     with open(task_path, encoding="utf-8") as file:
         task = json.load(file)
     sys.path[:] = task["sys_path"]
     for name in task["blocked"]:
-        sys.modules[name] = None  # type: ignore[assignment]  # `import name` now fails
+        sys.modules[name] = None  # type: ignore[assignment]  # makes `import name` fail
     import tensorflow as tf
 
-    # The graph as it was written. To optimise each signature's anew takes longer than all else; a server does it once.
+    # Without graph optimization, which would take most of the time here.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     for library in task["op_libraries"]:
         tf.load_op_library(library)

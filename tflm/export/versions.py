@@ -1,18 +1,19 @@
-"""Version folders: NAME/1, NAME/2, ... Each is written under another name and renamed when it is whole.
+"""Version folders NAME/1, NAME/2, ..., written to a temporary folder and renamed when complete.
 
-TensorFlow Serving takes any folder whose name is a number for a version, complete or not, so an export is
-built in `NAME/VERSION.tmp`. A lock on that folder tells an export at work from the remains of one that
-crashed: the operating system lets go of the lock when the process ends, however it ends.
+TensorFlow Serving treats any folder with a numeric name as a version, complete or not, so an export is built in
+`NAME/VERSION.tmp`. The lock `NAME/VERSION.lock` distinguishes a running export from a crashed one, see
+`tflm.files.locks`.
 """
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 
 from tflm.errors import UserError
+from tflm.files.locks import Lock, acquire, owner
+from tflm.files.writing import writing
 
 
 @dataclasses.dataclass
@@ -20,20 +21,20 @@ class Reservation:
     """A version that is being written."""
 
     path: str
-    """The folder to write into, `NAME/VERSION.tmp`."""
+    """The folder to write to, `NAME/VERSION.tmp`."""
     folder: str
     """`NAME`."""
     version: int
     fixed: bool
-    """True if the caller asked for this version and no other."""
+    """Whether the caller requested this version."""
 
     def publish(self) -> str:
-        """Renames the folder to its version, or to the next free one if another program has taken that.
+        """Renames the folder to its version, or to the next free version if another program has created it.
 
         Returns:
             The path of the published version.
         Raises:
-            UserError: the version was asked for and is taken.
+            UserError: the requested version exists.
         """
         while True:
             final = os.path.join(self.folder, str(self.version))
@@ -50,7 +51,7 @@ class Reservation:
 
 
 def version_numbers(folder: str) -> list[int]:
-    """Numbers of the version folders in `NAME`, ascending. Whatever else is there is passed over."""
+    """Ascending numbers of the version folders in `NAME`; other files are ignored."""
     if not os.path.isdir(folder):
         return []
     names = [entry.name for entry in os.scandir(folder) if _is_version(entry.name) and entry.is_dir()]
@@ -58,7 +59,7 @@ def version_numbers(folder: str) -> list[int]:
 
 
 def split_output(output: str) -> tuple[str, int | None]:
-    """`NAME` and the version, or None where the path ends in no number.
+    """`NAME` and the version, None if the path does not end in a number.
 
     >>> split_output("saved_models/lstm"), split_output("saved_models/lstm/7")
     (('saved_models/lstm', None), ('saved_models/lstm', 7))
@@ -69,12 +70,12 @@ def split_output(output: str) -> tuple[str, int | None]:
 
 @contextlib.contextmanager
 def reserve(output: str) -> Iterator[Reservation]:
-    """An empty, locked `NAME/VERSION.tmp`. It is removed if anything fails inside the block.
+    """A context with an empty, locked folder `NAME/VERSION.tmp`, which is removed on an exception.
 
     Args:
         output: `NAME` for the next free version, or `NAME/VERSION`.
     Raises:
-        UserError: the version exists or is being written, or the folder cannot be made.
+        UserError: the version exists or is being written, or the folder cannot be created.
     """
     folder, asked = split_output(output)
     try:
@@ -83,54 +84,42 @@ def reserve(output: str) -> Iterator[Reservation]:
         raise UserError(f"cannot make the folder {folder!r} for the export: {error.strerror}.") from error
     if asked is not None and os.path.lexists(os.path.join(folder, str(asked))):
         raise UserError(_taken(os.path.join(folder, str(asked))))
-    version = max(version_numbers(folder), default=0) + 1 if asked is None else asked
-    while (lock := _lock(os.path.join(folder, f"{version}.tmp"))) is None:
-        if asked is not None:
-            raise UserError(
-                f"{folder}/{version} is being written by another export. Leave out the version number."
-            )
-        version += 1
-    reservation = Reservation(
-        os.path.join(folder, f"{version}.tmp"), folder, version, fixed=asked is not None
-    )
+    version, lock = _lock_version(folder, asked)
+    path = os.path.join(folder, f"{version}.tmp")
     try:
-        _empty(reservation.path)
-        yield reservation
+        with writing(f"the export {path!r}", "Earlier versions were kept."):
+            os.makedirs(path, exist_ok=True)
+            _empty(path)
+        yield Reservation(path, folder, version, fixed=asked is not None)
     except BaseException:
-        shutil.rmtree(reservation.path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
         raise
     finally:
-        os.close(lock)
+        lock.release()
 
 
-def _lock(path: str) -> int | None:
-    """Makes the folder if need be and locks it. None if another export holds it."""
+def _lock_version(folder: str, asked: int | None) -> tuple[int, Lock]:
+    """The requested version, or the next free one, and its lock."""
+    version = max(version_numbers(folder), default=0) + 1 if asked is None else asked
     while True:
-        try:
-            os.makedirs(path, exist_ok=True)
-            lock = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:  # its owner has renamed it
-            continue
-        except FileExistsError:  # the same, between the two looks that makedirs takes
-            if os.path.isfile(path):
-                raise
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between opening and locking, its owner may have renamed or removed it: then this is another
-            # folder.
-            if os.stat(path).st_ino == os.fstat(lock).st_ino:
-                return lock
-        except BlockingIOError:
-            os.close(lock)
-            return None
-        except FileNotFoundError:
-            pass
-        os.close(lock)
+        path = os.path.join(folder, f"{version}.lock")
+        with writing(f"the lock {path!r}"):
+            lock = acquire(path)
+        if lock is not None:
+            if not os.path.lexists(os.path.join(folder, str(version))):
+                return version, lock
+            lock.release()  # another export has published this version in the meantime
+            if asked is not None:
+                raise UserError(_taken(os.path.join(folder, str(asked))))
+        elif asked is not None:
+            raise UserError(
+                f"{folder}/{version} is being written by another export, {owner(path)}. Leave out the version number."
+            )
+        version += 1
 
 
 def _empty(folder: str) -> None:
-    """Removes what a crashed export left."""
+    """Removes the files of a crashed export."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)

@@ -1,8 +1,8 @@
-"""Warm-up requests: a server sends them to a new version before it takes traffic, so that the first user
-waits no more than the second. TensorFlow Serving reads them from `assets.extra/tf_serving_warmup_requests`.
+"""Warm-up requests, which a server runs on a new version before it receives traffic. TensorFlow Serving reads them from
+`assets.extra/tf_serving_warmup_requests`.
 
-The file is a TFRecord of `PredictionLog` messages. Those are defined in tensorflow-serving-api, which is no
-requirement of tflm, so the three small messages around the tensors are encoded here
+The file is a TFRecord of `PredictionLog` messages, defined in tensorflow-serving-api. Exporting does not require that
+package, so the small messages around the tensors are encoded here
 (protobuf wire format, https://protobuf.dev/programming-guides/encoding/; all fields are length-delimited):
 
     PredictionLog  { PredictLog predict_log = 6 }
@@ -20,19 +20,19 @@ import tensorflow as tf
 from tflm.export.signatures import is_compiled
 
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
-_MAX_RECORDS = 1000  # a server refuses to load a model with more
+_MAX_RECORDS = 1000  # servers reject a model with more
 
 
 def write_warmup(
     path: str, model_name: str, requests: Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 ) -> None:
-    """Writes the requests of all signatures into an export, but for those that XLA compiles: a stock server refuses
-    them, and a request that fails while it loads a version makes it drop the version.
+    """Writes the warm-up requests of all signatures to an export, except signatures compiled by XLA: a stock server
+    rejects these, and a failing warm-up request makes it unload the version.
 
     Args:
         path: the SavedModel folder.
-        model_name: the name under which it is served.
-        requests: signature name to requests, each a dict of input name to array `[B]`.
+        model_name: the name under which the model is served.
+        requests: requests of each signature, each a dict of input name to array `[B, ...]`.
     """
     os.makedirs(os.path.join(path, os.path.dirname(WARMUP_FILE)), exist_ok=True)
     records = [
@@ -47,7 +47,7 @@ def write_warmup(
 
 
 def prediction_log(model_name: str, signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
-    """One serialised `PredictionLog` that holds a predict request."""
+    """A serialized `PredictionLog` with a predict request."""
     model_spec = _field(1, model_name.encode()) + _field(3, signature.encode())
     request = _field(1, model_spec)
     for name, array in inputs.items():
@@ -68,7 +68,7 @@ def _field(number: int, payload: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, lowest first; the eighth bit says that more follow.
+    """A varint: seven bits per byte, least significant first, with a continuation bit.
 
     >>> _varint(150)
     b'\\x96\\x01'

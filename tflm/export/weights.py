@@ -1,7 +1,7 @@
-"""The weights of an export under the names that they had in the model, so that another run can begin with them.
+"""The weights of an export by variable path, to initialize another run from an export.
 
-`assets.extra/weights.json` maps a variable's path in the Keras model to its name in the SavedModel's own variables
-checkpoint, which holds the values: there is no second copy.
+`assets.extra/weights.json` maps the path of a variable in the Keras model to its key in the variables checkpoint of the
+SavedModel, so that the values are stored once.
 """
 
 import json
@@ -18,14 +18,14 @@ WEIGHTS_FILE = os.path.join("assets.extra", "weights.json")
 
 
 def write_weight_names(path: str, module: tf.Module, tracked: Iterable[Any]) -> None:
-    """Writes `assets.extra/weights.json` into an export.
+    """Writes `assets.extra/weights.json` to an export.
 
         {"lstm_language_model/lstm_0/kernel": "weights/1/.ATTRIBUTES/VARIABLE_VALUE", ...}
 
     Args:
         path: the SavedModel folder.
-        module: what was saved, from `module_to_save`.
-        tracked: the objects that own the variables; those of Keras have paths.
+        module: the saved module, from `module_to_save`.
+        tracked: the objects that own the variables; Keras variables have paths.
     """
     places = {id(variable): index for index, variable in enumerate(module.weights)}
     names = {
@@ -40,10 +40,10 @@ def write_weight_names(path: str, module: tf.Module, tracked: Iterable[Any]) -> 
 
 
 def read_weights(path: str) -> dict[str, np.ndarray]:
-    """Path in the Keras model to value, for the weights of an export.
+    """Reads the weights of an export by their path in the Keras model.
 
     Raises:
-        UserError: there is no list of names, or it does not fit the variables.
+        UserError: `weights.json` is missing, or does not match the variables.
     """
     try:
         with open(os.path.join(path, WEIGHTS_FILE), encoding="utf-8") as file:

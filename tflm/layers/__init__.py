@@ -1,12 +1,12 @@
-"""Keras layers that the models are wired from. Only `keras` and `keras.ops`: they run on every Keras backend."""
+"""Keras layers of the models. They use `keras` and `keras.ops` only, so they run on every Keras backend."""
 
-from tflm.layers.attention import Attention
+from tflm.layers.attention import Attention, soft_cap
 from tflm.layers.bidirectional_lstm import BidirectionalLSTM
 from tflm.layers.feed_forward import FeedForward
 from tflm.layers.heads import EmbeddingHead, PooledHead, SpanHead, TokenHead, pool
 from tflm.layers.lstm import LSTM, run_layers, zero_state
 from tflm.layers.lstm_attention import AttentiveLSTM, BahdanauAttention, LuongAttention, SourceAttention
-from tflm.layers.masks import cache_mask, causal_mask, document_mask, padding_mask
+from tflm.layers.masks import cache_mask, causal_mask, document_mask, padding_mask, window_mask
 from tflm.layers.norms import make_norm
 from tflm.layers.positions import rotate, sinusoidal_positions
 from tflm.layers.relative_positions import RelativePositionBias
@@ -36,5 +36,7 @@ __all__ = [
     "rotate",
     "run_layers",
     "sinusoidal_positions",
+    "soft_cap",
+    "window_mask",
     "zero_state",
 ]

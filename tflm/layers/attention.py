@@ -1,4 +1,4 @@
-"""Multi-head attention (Vaswani et al., 2017, section 3.2): within a sequence, over a cache, or over a memory."""
+"""Multi-head self-attention, cached self-attention and cross-attention (Vaswani et al., 2017, section 3.2)."""
 
 import warnings
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from tflm.layers.linear import Linear, known_sizes
+from tflm.layers.linear import Linear, static_sizes
+from tflm.layers.norms import make_norm
 from tflm.layers.positions import rotate
 
-# A text of one token attends to itself alone; Keras thinks that a mistake.
+# A sequence of one token attends only to itself, and Keras warns about a softmax over an axis of size 1.
 warnings.filterwarnings("ignore", message="You are using a softmax over axis -1 of a tensor of shape")
 
 Tensor = Any
@@ -17,21 +18,24 @@ Cache = tuple[Tensor, Tensor]
 
 
 class Attention(keras.layers.Layer):
-    """Self-attention over a whole sequence, over a cache of the keys and values that came before, or
-    cross-attention over those of another sequence, the memory.
+    """Multi-head attention over the sequence itself, over a key/value cache, or over the encoder output ("memory").
 
     Args:
-        num_heads: int, H.
-        num_kv_heads: int, G, divides H: each key/value head serves H / G query heads
-            (Ainslie et al., 2023). H is the ordinary kind.
+        num_heads: int, H, number of query heads.
+        num_kv_heads: int, G, number of key/value heads; divides H. G < H is grouped-query attention (Ainslie et
+            al., 2023), G = H is multi-head attention.
         head_dim: int, D.
-        rotary: bool, rotate queries and keys by their positions.
+        rotary: bool, apply rotary position embeddings to queries and keys.
         rotary_base: float, see `rotate`.
-        qk_norm: bool, normalise queries and keys per head (Henry et al., 2020).
-        use_bias: bool, biases on the four projections.
-        initializer: for the query, key and value kernels.
-        output_initializer: for the output kernel.
-        dropout: float, on the attention weights.
+        qk_norm: bool, normalize queries and keys per head (Henry et al., 2020).
+        qk_norm_epsilon: float, epsilon of these norms.
+        use_bias: bool, biases in the four projections.
+        qkv_bias: bool, biases in the projections of queries, keys and values alone.
+        scale: float, factor of the scores; 0 for 1 / sqrt(D).
+        cap: float, soft cap of the scores: cap tanh(score / cap) (Gemma Team, 2024, section 2); 0 for none.
+        initializer: initializer of the query, key and value kernels.
+        output_initializer: initializer of the output kernel.
+        dropout: float, dropout rate of the attention weights.
     """
 
     def __init__(
@@ -43,7 +47,11 @@ class Attention(keras.layers.Layer):
         rotary: bool = False,
         rotary_base: float = 10000.0,
         qk_norm: bool = False,
+        qk_norm_epsilon: float = 1e-6,
         use_bias: bool = False,
+        qkv_bias: bool = False,
+        scale: float = 0.0,
+        cap: float = 0.0,
         initializer: Any = "glorot_uniform",
         output_initializer: Any = "glorot_uniform",
         dropout: float = 0.0,
@@ -52,16 +60,17 @@ class Attention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, head_dim
         self.rotary, self.rotary_base, self.use_bias = rotary, rotary_base, use_bias
+        self.qkv_bias, self.scale, self.cap = use_bias or qkv_bias, scale or head_dim**-0.5, cap
         self.initializer, self.output_initializer = initializer, output_initializer
         self.query = self._projection(num_heads * head_dim, "query")
         self.key = self._projection(num_kv_heads * head_dim, "key")
         self.value = self._projection(num_kv_heads * head_dim, "value")
-        self.query_norm = keras.layers.RMSNormalization(name="query_norm") if qk_norm else None
-        self.key_norm = keras.layers.RMSNormalization(name="key_norm") if qk_norm else None
+        self.query_norm = make_norm("rms_norm", qk_norm_epsilon, "query_norm") if qk_norm else None
+        self.key_norm = make_norm("rms_norm", qk_norm_epsilon, "key_norm") if qk_norm else None
         self.weights_dropout = keras.layers.Dropout(dropout, name="weights_dropout") if dropout else None
 
     def build(self, input_shape: Any) -> None:
-        """The output projection gives back the width that came in."""
+        """Builds the projections; the output has the width of the input."""
         self.output_projection = Linear(
             input_shape[-1],
             use_bias=self.use_bias,
@@ -88,20 +97,19 @@ class Attention(keras.layers.Layer):
         attention_bias: Tensor = None,
         training: bool = False,
     ) -> tuple[Tensor, Cache]:
-        """Attends.
+        """Computes attention.
 
         Args:
             hidden_states: float [B, K, hidden_dim].
-            attention_mask: bool [B or 1, K or 1, S], True attends. S is K, or the capacity of the cache, or the
-                length of the memory.
-            positions: int32 [B or 1, K], for rotary positions, or their `rotation`.
-            cache: keys and values float [B, G, S, D], or None to attend within the sequence.
-            cache_index: int scalar, where in the cache the K new positions go; or what `cache_places` made of it.
-            memory: keys and values of another sequence, from `keys_and_values`; nothing of `hidden_states` is
-                then added to them.
+            attention_mask: bool [B or 1, K or 1, S], True attends. S is K, the capacity of the cache, or the length
+                of the memory.
+            positions: int32 [B or 1, K] for rotary positions, or their precomputed `rotation`.
+            cache: keys and values float [B, G, S, D], or None for attention within the sequence.
+            cache_index: int32 scalar, first cache position to write; or the indices from `cache_indices`.
+            memory: keys and values of another sequence from `keys_and_values`, for cross-attention.
             attention_bias: float [1, H, K, S], added to the scores, or None.
         Returns:
-            float [B, K, hidden_dim], and the keys and values that were attended to (the new cache).
+            float [B, K, hidden_dim], and the attended keys and values: the updated cache.
         """
         query = self._heads(self.query(hidden_states), self.num_heads)
         if self.query_norm is not None:
@@ -114,16 +122,22 @@ class Attention(keras.layers.Layer):
             key, value = self.keys_and_values(hidden_states, positions)
         if cache is not None:
             if len(cache_index.shape) == 0:
-                cache_index = cache_places(hidden_states, self.num_kv_heads, cache_index)
+                cache_index = cache_indices(hidden_states, self.num_kv_heads, cache_index)
             key, value = (_write(old, new, cache_index) for old, new in zip(cache, (key, value), strict=True))
         attended = self._attend(query, key, value, attention_mask, attention_bias, training)
         return self.output_projection(attended), (key, value)
 
     def keys_and_values(self, hidden_states: Tensor, positions: Tensor = None) -> Cache:
-        """Keys and values float [B, G, S, D] of hidden states float [B, S, hidden_dim]. Those of a memory are
-        computed once for all the queries to come, and carry no position.
+        """Projects hidden states to keys and values.
 
-        Heads stand before places, as the products over a cache want them: no step has to turn the cache over.
+        Axes are ordered heads before positions, the order of the attention products, so that no decoding step
+        transposes the cache.
+
+        Args:
+            hidden_states: float [B, S, hidden_dim].
+            positions: as in `call`; None for a memory, whose keys are not rotated.
+        Returns:
+            Keys and values, float [B, G, S, D] each.
         """
         key = self._heads(self.key(hidden_states), self.num_kv_heads)
         value = self._heads(self.value(hidden_states), self.num_kv_heads)
@@ -136,14 +150,14 @@ class Attention(keras.layers.Layer):
     def _projection(self, width: int, name: str) -> keras.layers.Layer:
         return Linear(
             width,
-            use_bias=self.use_bias,
+            use_bias=self.qkv_bias,
             kernel_initializer=self.initializer,
             dtype=self.dtype_policy,
             name=name,
         )
 
     def _heads(self, states: Tensor, num_heads: int) -> Tensor:
-        return ops.reshape(states, (*known_sizes(states)[:2], num_heads, self.head_dim))
+        return ops.reshape(states, (*static_sizes(states)[:2], num_heads, self.head_dim))
 
     def _attend(
         self,
@@ -154,22 +168,27 @@ class Attention(keras.layers.Layer):
         attention_bias: Tensor,
         training: bool,
     ) -> Tensor:
-        """Softmax in float32; the scale goes onto the query, which is smaller than the scores.
+        """Scaled dot-product attention with the softmax in float32. The query is scaled rather than the scores, since
+        it is smaller.
 
-        The H / G query heads of a key/value head stand in its product as rows, so that keys and values are not
-        repeated.
+        The H / G query heads of a key/value head become rows of one product, so keys and values are not repeated.
         """
-        query = ops.transpose(query * self.head_dim**-0.5, (0, 2, 1, 3))
+        if self.scale != 1.0:
+            query = query * self.scale
+        query = ops.transpose(query, (0, 2, 1, 3))
         scores = self._split_heads(_products(self._join_heads(query), key, query.shape[2]), query)
+        scores = ops.cast(scores, "float32")
+        if self.cap:
+            scores = soft_cap(scores, self.cap)
         blocked = ops.where(attention_mask, 0.0, -1e9)[:, None]
         if attention_bias is not None:
             blocked = blocked + ops.cast(attention_bias, "float32")
-        weights = ops.cast(ops.softmax(ops.cast(scores, "float32") + blocked), value.dtype)
+        weights = ops.cast(ops.softmax(scores + blocked), value.dtype)
         if self.weights_dropout is not None:
             weights = self.weights_dropout(weights, training=training)
         attended = self._split_heads(ops.matmul(self._join_heads(weights), value), query)
         attended = ops.transpose(attended, (0, 2, 1, 3))
-        return ops.reshape(attended, (*known_sizes(attended)[:2], self.num_heads * self.head_dim))
+        return ops.reshape(attended, (*static_sizes(attended)[:2], self.num_heads * self.head_dim))
 
     def _join_heads(self, states: Tensor) -> Tensor:
         """[B, H, K, N] to [B, G, H / G * K, N]."""
@@ -185,31 +204,44 @@ class Attention(keras.layers.Layer):
         return ops.reshape(states, (batch, self.num_heads, count, ops.shape(states)[3]))
 
 
+def soft_cap(scores: Tensor, cap: float) -> Tensor:
+    """cap tanh(scores / cap): between -cap and cap, and close to `scores` where they are small (Gemma Team, 2024)."""
+    return cap * ops.tanh(scores / cap)
+
+
 def _products(queries: Tensor, keys: Tensor, num_positions: int | None) -> Tensor:
-    """float [B, G, N, S] of queries [B, G, N, D] and keys [B, G, S, D]. For one position it is the queries that are
-    turned over, and not all the keys that there are."""
+    """float [B, G, N, S] of queries [B, G, N, D] and keys [B, G, S, D]. With one query position, the queries are
+    transposed instead of the keys of the whole cache."""
     if num_positions == 1:
-        return _turned(ops.matmul(keys, _turned(queries)))
-    return ops.matmul(queries, _turned(keys))
+        return _transpose(ops.matmul(keys, _transpose(queries)))
+    return ops.matmul(queries, _transpose(keys))
 
 
-def _turned(states: Tensor) -> Tensor:
+def _transpose(states: Tensor) -> Tensor:
     return ops.transpose(states, (0, 1, 3, 2))
 
 
-def cache_places(states: Tensor, num_kv_heads: int, index: Tensor) -> Tensor:
-    """Where keys and values of states [B, K, ...] go in a cache, from `index` of axis 2 on: int32 [B, G, K, 3], for all
-    layers of a model."""
-    batch, count = ops.shape(states)[:2]
-    places = ops.meshgrid(
-        ops.arange(batch), ops.arange(num_kv_heads), index + ops.arange(count), indexing="ij"
-    )
-    return ops.stack(places, axis=-1)
+def cache_indices(states: Tensor, num_kv_heads: int, cache_index: Tensor) -> Tensor:
+    """Scatter indices into a cache for the keys and values of K new positions; the same for all layers of a model.
 
-
-def _write(cache: Tensor, new: Tensor, places: Tensor) -> Tensor:
-    """`cache` [B, G, S, D] with `new` [B, G, K, D] at `places`.
-
-    A scatter and not `slice_update`, whose TensorFlow op belongs to XLA and need not be in a server.
+    Args:
+        states: [B, K, ...], read for B and K only.
+        num_kv_heads: int, G.
+        cache_index: int32 scalar, first cache position to write.
+    Returns:
+        int32 [B, G, K, 3].
     """
-    return ops.scatter_update(cache, places, ops.cast(new, cache.dtype))
+    batch, count = ops.shape(states)[:2]
+    indices = ops.meshgrid(
+        ops.arange(batch), ops.arange(num_kv_heads), cache_index + ops.arange(count), indexing="ij"
+    )
+    return ops.stack(indices, axis=-1)
+
+
+def _write(cache: Tensor, new: Tensor, indices: Tensor) -> Tensor:
+    """`cache` [B, G, S, D] with `new` [B, G, K, D] written at `indices`.
+
+    A scatter rather than `slice_update`: the TensorFlow op of `slice_update` belongs to XLA, and a serving binary may
+    lack it.
+    """
+    return ops.scatter_update(cache, indices, ops.cast(new, cache.dtype))

@@ -1,4 +1,4 @@
-"""Two LSTMs over the same text, one from each end (Schuster and Paliwal, 1997; Graves and Schmidhuber, 2005)."""
+"""A bidirectional LSTM layer (Schuster and Paliwal, 1997; Graves and Schmidhuber, 2005)."""
 
 from typing import Any
 
@@ -11,24 +11,25 @@ Tensor = Any
 
 
 class BidirectionalLSTM(keras.layers.Layer):
-    """Called as `LSTM` is; each place sees the whole text.
+    """A forward and a backward LSTM with concatenated outputs; same call signature as `LSTM`.
 
-    Half of every vector belongs to the forward direction, half to the backward one, so that layers can stand on
-    each other and the width is that of an ordinary layer.
+    Each direction has half the width, so layers stack and the output width is that of a unidirectional layer.
 
     Args:
-        hidden_dim: int, even, W: W / 2 for each direction.
+        hidden_dim: int, W, even: W / 2 for each direction.
+    Raises:
+        ValueError: hidden_dim is odd.
     """
 
     def __init__(self, hidden_dim: int, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)  # as in `LSTM`: cell vectors stay in float32
+        super().__init__(autocast=False, **kwargs)  # as in `LSTM`: cell states stay in float32
         if hidden_dim % 2:
             raise ValueError(f"hidden_dim is even, half for each direction; got {hidden_dim}.")
         self.forward = LSTM(hidden_dim // 2, dtype=self.dtype_policy, name="forward")
         self.backward = LSTM(hidden_dim // 2, dtype=self.dtype_policy, name="backward")
 
     def build(self, input_shape: Any) -> None:
-        """Both directions read the same input."""
+        """Builds both directions on the same input."""
         self.forward.build(input_shape)
         self.backward.build(input_shape)
         self.built = True
@@ -36,27 +37,27 @@ class BidirectionalLSTM(keras.layers.Layer):
     def call(
         self, inputs: Tensor, hidden: Tensor, cell: Tensor, mask: Tensor, training: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Runs over time, both ways.
+        """Runs both directions over time.
 
-        Of padding on the right the backward direction reads nothing, since a masked step leaves its vectors as
-        they were: it sets out at a row's last real token, whatever stands beside the row.
+        Masked steps leave the state unchanged, so with right padding the backward direction starts at the last real
+        token of each row.
 
         Args:
             inputs: float [B, T, D].
-            hidden: float [B, W], before each direction's first step.
-            cell: float [B, W], likewise.
+            hidden: float [B, W], initial hidden states of both directions.
+            cell: float [B, W], initial cell states of both directions.
             mask: bool [B, T], True is real. None for all True.
-            training: bool, as of `LSTM.call`.
+            training: bool, see `LSTM.call`.
         Returns:
-            The hidden vectors float [B, T, W], and the hidden and cell vectors after each direction's last step:
-            the last token forward, the first token backward.
+            Hidden states float [B, T, W], and the final hidden and cell states [B, W] of each direction: after the
+            last token forward, after the first token backward.
         """
         hidden_forward, hidden_backward = ops.split(hidden, 2, axis=-1)
         cell_forward, cell_backward = ops.split(cell, 2, axis=-1)
-        turned = None if mask is None else ops.flip(mask, axis=1)
+        reversed_mask = None if mask is None else ops.flip(mask, axis=1)
         forward = self.forward(inputs, hidden_forward, cell_forward, mask, training=training)
         outputs, *last = self.backward(
-            ops.flip(inputs, axis=1), hidden_backward, cell_backward, turned, training=training
+            ops.flip(inputs, axis=1), hidden_backward, cell_backward, reversed_mask, training=training
         )
         backward = ops.flip(outputs, axis=1), *last
         outputs, hidden, cell = (

@@ -1,4 +1,4 @@
-"""The feed-forward half of a Transformer block."""
+"""The position-wise feed-forward network of a Transformer block (Vaswani et al., 2017, section 3.3)."""
 
 from typing import Any
 
@@ -9,22 +9,25 @@ from tflm.layers.linear import Linear
 
 Tensor = Any
 
-ACTIVATIONS = ("gelu", "relu", "relu_squared", "swiglu", "geglu")
+ACTIVATIONS = ("gelu", "gelu_exact", "relu", "relu_squared", "swiglu", "geglu")
 GATED = ("swiglu", "geglu")
 
 
 class FeedForward(keras.layers.Layer):
-    """Two projections with a nonlinearity between, or the gated kind with three.
+    """Two projections with an activation in between, or three for a gated linear unit.
 
-    gelu: W2 gelu(W1 x), the tanh form (Hendrycks and Gimpel, 2016). relu: Vaswani et al., 2017. relu_squared: W2
-    relu(W1 x)^2 (So et al., 2021). swiglu, geglu: W2 (silu(Wg x) * W1 x), and with gelu (Shazeer, 2020).
+    gelu: W2 gelu(W1 x), tanh approximation (Hendrycks and Gimpel, 2016); gelu_exact: the same with the error function,
+    as in BERT. relu: W2 relu(W1 x) (Vaswani et al., 2017). relu_squared: W2 relu(W1 x)^2 (So et al., 2021). swiglu:
+    W2 (silu(Wg x) * W1 x); geglu: the same with gelu (Shazeer, 2020).
 
     Args:
-        intermediate_dim: int, the width between.
+        intermediate_dim: int, width of the inner layer.
         activation: one of ACTIVATIONS.
-        use_bias: bool.
-        initializer: for the kernels into the intermediate width.
-        output_initializer: for the kernel out of it.
+        use_bias: bool, biases in every projection.
+        initializer: initializer of the kernels W1 and Wg.
+        output_initializer: initializer of the kernel W2.
+    Raises:
+        ValueError: unknown activation.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class FeedForward(keras.layers.Layer):
         self.initializer, self.output_initializer = initializer, output_initializer
 
     def build(self, input_shape: Any) -> None:
-        """The output has the width of the input."""
+        """Builds the projections; the output has the width of the input."""
         self.inner = self._projection(self.intermediate_dim, self.initializer, "inner")
         self.inner.build(input_shape)
         self.gate = None
@@ -56,7 +59,7 @@ class FeedForward(keras.layers.Layer):
         self.built = True
 
     def call(self, hidden_states: Tensor) -> Tensor:
-        """float [B, T, hidden_dim] to the same."""
+        """float [B, T, hidden_dim] to float [B, T, hidden_dim]."""
         inner = self.inner(hidden_states)
         if self.gate is not None:
             gate = self.gate(hidden_states)
@@ -66,7 +69,7 @@ class FeedForward(keras.layers.Layer):
             return self.outer(ops.relu(inner))
         if self.activation == "relu_squared":
             return self.outer(ops.square(ops.relu(inner)))
-        return self.outer(ops.gelu(inner, approximate=True))
+        return self.outer(ops.gelu(inner, approximate=self.activation != "gelu_exact"))
 
     def _projection(self, width: int, initializer: Any, name: str) -> keras.layers.Layer:
         return Linear(

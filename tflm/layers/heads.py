@@ -1,4 +1,4 @@
-"""Small heads on a body's hidden states: one answer a text, one a token, a span of the text, a vector."""
+"""Output heads on hidden states: sequence classification, token classification, span prediction, embedding."""
 
 from typing import Any
 
@@ -11,17 +11,18 @@ POOLINGS = ("first", "last", "mean", "max")
 
 
 def pool(hidden_states: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """One vector for each text.
+    """Pools hidden states over time to one vector per sequence.
 
     >>> pool([[[1.0], [3.0], [9.0]]], [[True, True, False]], "mean")
     [[2.0]]
 
     Args:
         hidden_states: float [B, T, D].
-        mask: bool [B, T], True is real; real tokens stand on the left.
-        pooling: one of POOLINGS: the first token, the last real one, the mean or the greatest of the real ones.
+        mask: bool [B, T], True is real; padding is on the right.
+        pooling: one of POOLINGS: the first token, the last real token, or the mean or maximum over the real tokens.
     Returns:
-        float [B, D]; of a text without tokens zeros, but for `first` and `last`, which give the first place.
+        float [B, D]. For a sequence without real tokens: zeros for `mean` and `max`, position 0 for `first` and
+        `last`.
     """
     if pooling == "first":
         return hidden_states[:, 0]
@@ -39,13 +40,15 @@ def pool(hidden_states: Tensor, mask: Tensor, pooling: str) -> Tensor:
 
 
 class PooledHead(keras.layers.Layer):
-    """Logits for a text: pool, dropout, one hidden layer with tanh where asked for (Devlin et al., 2019), output.
+    """Logits per sequence: pooling, dropout, an optional hidden layer with tanh (Devlin et al., 2019), output layer.
 
     Args:
-        num_outputs: int, C.
+        num_outputs: int, C, number of classes.
         pooling: one of POOLINGS.
-        dropout: float, before each product.
-        hidden_layer: bool.
+        dropout: float, dropout rate before each dense layer.
+        hidden_layer: bool, add the hidden layer.
+    Raises:
+        ValueError: unknown pooling.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class PooledHead(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(dropout, name="dropout")
 
     def build(self, input_shape: Any) -> None:
-        """The hidden layer is as wide as the hidden states."""
+        """Builds the dense layers; the hidden layer has the width of the hidden states."""
         if self.hidden_layer:
             self.hidden = keras.layers.Dense(input_shape[-1], activation="tanh", name="hidden")
             self.hidden.build((None, input_shape[-1]))
@@ -71,7 +74,7 @@ class PooledHead(keras.layers.Layer):
         self.built = True
 
     def call(self, hidden_states: Tensor, mask: Tensor, training: bool = False) -> Tensor:
-        """float32 [B, C] of hidden states float [B, T, D] and mask bool [B, T]."""
+        """float32 [B, C] from hidden states float [B, T, D] and mask bool [B, T]."""
         x = self.dropout(pool(hidden_states, mask, self.pooling), training=training)
         if self.hidden_layer:
             x = self.dropout(self.hidden(x), training=training)
@@ -79,11 +82,11 @@ class PooledHead(keras.layers.Layer):
 
 
 class TokenHead(keras.layers.Layer):
-    """Logits for each token; with two outputs, the start and the end of a span (Devlin et al., 2019, section 4.2).
+    """Logits per token (Devlin et al., 2019, section 5.3).
 
     Args:
-        num_outputs: int, C.
-        dropout: float.
+        num_outputs: int, C, number of classes.
+        dropout: float, dropout rate before the output layer.
     """
 
     def __init__(self, num_outputs: int, dropout: float = 0.0, **kwargs: Any) -> None:
@@ -92,41 +95,50 @@ class TokenHead(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(dropout, name="dropout")
 
     def build(self, input_shape: Any) -> None:
-        """One product."""
+        """Builds the output layer."""
         self.output_layer = _output(self.num_outputs, input_shape[-1])
         self.built = True
 
     def call(self, hidden_states: Tensor, mask: Tensor, training: bool = False) -> Tensor:
-        """float32 [B, T, C]; `mask` is not needed, the loss leaves padding out."""
+        """float32 [B, T, C] from float [B, T, D]. `mask` is ignored: the loss weights exclude padding."""
         del mask
         return ops.cast(self.output_layer(self.dropout(hidden_states, training=training)), "float32")
 
 
 class SpanHead(TokenHead):
-    """Logits [B, T, 2] for the start and the end of a span, very low where there is no token."""
+    """Start and end logits of a span (Devlin et al., 2019, section 4.2); -1e9 at padding."""
 
     def __init__(self, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(2, dropout, **kwargs)
 
     def call(self, hidden_states: Tensor, mask: Tensor, training: bool = False) -> Tensor:
-        """float32 [B, T, 2] of hidden states float [B, T, D] and mask bool [B, T]."""
+        """float32 [B, T, 2] from hidden states float [B, T, D] and mask bool [B, T]."""
         logits = super().call(hidden_states, mask, training=training)
         return ops.where(mask[:, :, None], logits, -1e9)
 
 
 class EmbeddingHead(keras.layers.Layer):
-    """A unit vector for a text: the mean of its hidden states (Reimers and Gurevych, 2019), normalised.
+    """A sentence embedding: pooling, by default mean pooling (Reimers and Gurevych, 2019), optional projection, L2
+    normalization.
 
     Args:
-        embedding_dim: int, a projection to this width; 0 for the width of the hidden states.
+        embedding_dim: int, E, width of the projection; 0 for no projection.
+        pooling: one of POOLINGS.
+        normalize: bool, divide each vector by its length.
+    Raises:
+        ValueError: unknown pooling.
     """
 
-    def __init__(self, embedding_dim: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, embedding_dim: int = 0, pooling: str = "mean", normalize: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.embedding_dim = embedding_dim
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}.")
+        self.embedding_dim, self.pooling, self.normalize = embedding_dim, pooling, normalize
 
     def build(self, input_shape: Any) -> None:
-        """The projection has no bias."""
+        """Builds the projection, which has no bias."""
         self.projection = None
         if self.embedding_dim:
             self.projection = keras.layers.Dense(self.embedding_dim, use_bias=False, name="projection")
@@ -134,15 +146,17 @@ class EmbeddingHead(keras.layers.Layer):
         self.built = True
 
     def call(self, hidden_states: Tensor, mask: Tensor, training: bool = False) -> Tensor:
-        """float32 [B, E] of length 1 each, of hidden states float [B, T, D] and mask bool [B, T]."""
+        """Unit vectors, if `normalize`, float32 [B, E] from hidden states float [B, T, D] and mask bool [B, T]."""
         del training
-        x = pool(hidden_states, mask, "mean")
+        x = pool(hidden_states, mask, self.pooling)
         x = ops.cast(x if self.projection is None else self.projection(x), "float32")
+        if not self.normalize:
+            return x
         return x / ops.sqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12))
 
 
 def _output(num_outputs: int, width: int) -> keras.layers.Dense:
-    """Small at first, so that all answers begin about equally likely."""
+    """A dense layer with small initial weights, so that initial predictions are close to uniform."""
     layer = keras.layers.Dense(
         num_outputs, kernel_initializer=keras.initializers.RandomNormal(stddev=0.02), name="output"
     )

@@ -1,4 +1,4 @@
-"""A product with a matrix whose graph stays small where sizes are unknown until it runs."""
+"""A dense layer whose graph stays small when the batch size or the length is unknown at trace time."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ Tensor = Any
 
 
 class Linear(keras.layers.Dense):
-    """A Dense layer by `product`: where the batch or the length is unknown when it is traced, Keras's own makes twenty
-    operations of each, and a graph that writes text has hundreds of them."""
+    """`keras.layers.Dense` on top of `product`. With unknown sizes, `keras.layers.Dense` traces to about twenty
+    operations, and a generation graph has hundreds of dense layers."""
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """float [..., D] to [..., E]."""
@@ -22,18 +22,18 @@ class Linear(keras.layers.Dense):
 
 
 def product(states: Tensor, kernel: Tensor) -> Tensor:
-    """float [..., E] of [..., D] and [D, E], as one product of two matrices."""
+    """float [..., E] from [..., D] and [D, E], as one product of two matrices."""
     if len(states.shape) == 2:
         return ops.matmul(states, kernel)
     flat = ops.matmul(ops.reshape(states, (-1, states.shape[-1])), kernel)
-    return ops.reshape(flat, (*known_sizes(states)[:-1], kernel.shape[-1]))
+    return ops.reshape(flat, (*static_sizes(states)[:-1], kernel.shape[-1]))
 
 
-def known_sizes(tensor: Tensor) -> tuple[Any, ...]:
-    """The sizes of a tensor for `reshape`: numbers where they are known, one -1 for the first that is not, and what a
-    graph finds out for the others.
+def static_sizes(tensor: Tensor) -> tuple[Any, ...]:
+    """The shape of a tensor as an argument of `reshape`: static sizes where known, -1 for the first unknown size,
+    scalar tensors for the other unknown sizes.
 
-    >>> known_sizes(of shape [None, 1, 8]), known_sizes(of shape [None, None, 8])
+    >>> static_sizes(of shape [None, 1, 8]), static_sizes(of shape [None, None, 8])
     (-1, 1, 8), (-1, a scalar tensor, 8)
     """
     unknown = [axis for axis, size in enumerate(tensor.shape) if size is None]

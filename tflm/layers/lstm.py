@@ -1,7 +1,7 @@
 """A long short-term memory layer (Hochreiter and Schmidhuber, 1997; forget gate of Gers et al., 2000).
 
-Ours and not `keras.layers.LSTM`: that one may put a cuDNN operation into a graph, which a server on a CPU cannot
-run, and it projects the inputs inside the time loop.
+Used instead of `keras.layers.LSTM`, which may add a cuDNN operation that a CPU server cannot run and which projects
+the inputs inside the time loop.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,27 +13,27 @@ from keras import ops
 Tensor = Any
 Tensors = tuple[Tensor, ...]
 
-# A loop of at most this many steps is written out: faster on a CPU, and the graph stays small.
+# Loops of at most this many steps are unrolled: faster on a CPU, and the graph is still small.
 UNROLL_LIMIT = 128
 
 
 class LSTM(keras.layers.Layer):
-    """One direction, one layer. The inputs of all steps are projected in one product; only the cell is stepped.
+    """One unidirectional layer. The inputs of all steps are projected in one product outside the time loop.
 
-    Gates are in the order input, forget, candidate, output. The forget gate's bias starts at 1 (Jozefowicz et
-    al., 2015).
+    Gates are in the order input, forget, candidate, output. The bias of the forget gate is initialized to 1
+    (Jozefowicz et al., 2015).
 
     Args:
-        hidden_dim: int, W, the width of the hidden and of the cell vector.
+        hidden_dim: int, W, width of the hidden and cell states.
     """
 
     def __init__(self, hidden_dim: int, **kwargs: Any) -> None:
-        # Keras would cast every argument to the compute dtype, the cell vector of an earlier step too.
+        # Autocasting would cast every argument to the compute dtype, including the float32 cell state.
         super().__init__(autocast=False, **kwargs)
         self.hidden_dim = hidden_dim
 
     def build(self, input_shape: Any) -> None:
-        """Kernels [D, 4 W] and [W, 4 W], bias [4 W]."""
+        """Creates the kernels [D, 4 W] and [W, 4 W] and the bias [4 W]."""
         width = self.hidden_dim
         self.kernel = self.add_weight(
             shape=(input_shape[-1], 4 * width), initializer="glorot_uniform", name="kernel"
@@ -51,19 +51,20 @@ class LSTM(keras.layers.Layer):
 
         Args:
             inputs: float [B, T, D].
-            hidden: float [B, W], before the first step.
-            cell: float [B, W], likewise.
-            mask: bool [B, T]; where False, the row's hidden and cell vectors stay as they were. None for all True.
-            training: bool, with a gradient of its own, see `_trained`. The values are the same.
+            hidden: float [B, W], initial hidden state.
+            cell: float [B, W], initial cell state.
+            mask: bool [B, T]; False keeps the row's hidden and cell states unchanged. None for all True.
+            training: bool, use the custom gradient of `_run_with_custom_gradient`. Outputs are the same.
         Returns:
-            The hidden vectors float [B, T, W], and the last hidden and cell vectors; cells are float32.
+            Hidden states float [B, T, W], and the final hidden state [B, W] and cell state float32 [B, W].
         """
-        run = _trained if training else _run
+        run = _run_with_custom_gradient if training else _run
         return run(*self.prepare(inputs, hidden, cell, mask))
 
     def prepare(self, inputs: Tensor, hidden: Tensor, cell: Tensor, mask: Tensor) -> Tensors:
-        """What a loop over time takes: gates float [B, T, 4 W] as far as the inputs decide them, the recurrent
-        kernel, `hidden`, `cell`, and the mask as numbers [B, T, 1] or None; the cell alone in float32."""
+        """Inputs of the time loop: the input projection of the gates float [B, T, 4 W], the recurrent kernel [W, 4 W],
+        `hidden`, `cell`, and the mask as float [B, T, 1] or None. The cell state is float32, the rest has the compute
+        dtype."""
         dtype = self.compute_dtype
         kernel, recurrent_kernel, bias = (
             ops.convert_to_tensor(ops.cast(weight, dtype))
@@ -75,63 +76,64 @@ class LSTM(keras.layers.Layer):
 
 
 def step_cell(gates: Tensor, carry: Tensors, keep: Sequence[Tensor]) -> Tensors:
-    """One step. The cell vector stays in float32, since it adds up over the whole sequence.
+    """One LSTM step. The cell state is float32, since it accumulates over the whole sequence.
 
     Args:
-        gates: float [B, 4 W], before their sigmoids and tanh.
-        carry: the hidden vector float [B, W] and the cell vector float32 [B, W]; what follows is not read.
-        keep: nothing, or the mask as numbers [B, 1].
+        gates: float [B, 4 W], pre-activations.
+        carry: hidden state float [B, W] and cell state float32 [B, W]; further elements are ignored.
+        keep: empty, or the mask as float [B, 1].
     Returns:
-        The new hidden and cell vectors, and the gates after their sigmoids and tanh.
+        The new hidden and cell states, and the gate activations float [B, 4 W].
     """
     hidden, cell = carry[:2]
-    enter, forget, candidate, leave = ops.split(ops.cast(gates, "float32"), 4, axis=-1)
-    enter, forget, leave = ops.sigmoid(enter), ops.sigmoid(forget), ops.sigmoid(leave)
+    input_gate, forget_gate, candidate, output_gate = ops.split(ops.cast(gates, "float32"), 4, axis=-1)
+    input_gate, forget_gate, output_gate = (ops.sigmoid(x) for x in (input_gate, forget_gate, output_gate))
     candidate = ops.tanh(candidate)
-    new_cell = forget * cell + enter * candidate
-    new_hidden = ops.cast(leave * ops.tanh(new_cell), hidden.dtype)
-    opened = ops.cast(ops.concatenate([enter, forget, candidate, leave], axis=-1), gates.dtype)
+    new_cell = forget_gate * cell + input_gate * candidate
+    new_hidden = ops.cast(output_gate * ops.tanh(new_cell), hidden.dtype)
+    activations = ops.concatenate([input_gate, forget_gate, candidate, output_gate], axis=-1)
+    activations = ops.cast(activations, gates.dtype)
     for mask in keep:
         new_hidden = ops.where(mask > 0, new_hidden, hidden)
         new_cell = ops.where(mask > 0, new_cell, cell)
-    return new_hidden, new_cell, opened
+    return new_hidden, new_cell, activations
 
 
-def walk(
-    step: Callable[..., Tensors], carry: Tensors, inputs: Sequence[Tensor], reverse: bool = False
+def scan(
+    step_fn: Callable[..., Tensors], carry: Tensors, inputs: Sequence[Tensor], reverse: bool = False
 ) -> tuple[Tensors, Tensors]:
-    """The loop over time.
+    """The loop over time, unrolled up to UNROLL_LIMIT steps.
 
-    >>> walk(lambda carry, x: (carry[0] + x,), (0,), [[[1, 2, 3]]])
+    >>> scan(lambda carry, x: (carry[0] + x,), (0,), [[[1, 2, 3]]])
     (6,), ([[1, 3, 6]],)
 
     Args:
-        step: from a carry and one step's inputs [B, F] each, the next carry.
-        carry: tensors [B, ...].
-        inputs: tensors [B, T, F], F known; None among them is left out.
+        step_fn: maps a carry and the inputs of one step, [B, F] each, to the next carry.
+        carry: initial carry, tensors [B, ...].
+        inputs: tensors [B, T, F] with static F; None is skipped.
         reverse: bool, from the last step to the first.
     Returns:
-        The last carry, and for each of its parts the values after every step, [B, T, ...].
+        The final carry, and the carries after every step, [B, T, ...] each.
     """
     inputs = [x for x in inputs if x is not None]
     length = inputs[0].shape[1]
     if length is None or length > UNROLL_LIMIT:
-        return _scan(step, carry, inputs, reverse)
+        return _scan_in_graph(step_fn, carry, inputs, reverse)
     steps = list(zip(*(ops.unstack(x, length, axis=1) for x in inputs), strict=True))
     carries = []
     for step_inputs in reversed(steps) if reverse else steps:
-        carry = step(carry, *step_inputs)
+        carry = step_fn(carry, *step_inputs)
         carries.append(carry)
     if reverse:
         carries.reverse()
     return carry, tuple(ops.stack(part, axis=1) for part in zip(*carries, strict=True))
 
 
-def _scan(
-    step: Callable[..., Tensors], carry: Tensors, inputs: Sequence[Tensor], reverse: bool
+def _scan_in_graph(
+    step_fn: Callable[..., Tensors], carry: Tensors, inputs: Sequence[Tensor], reverse: bool
 ) -> tuple[Tensors, Tensors]:
-    """`walk` as a loop in the graph. `ops.scan` on TensorFlow goes over one tensor only when the length is unknown,
-    so the inputs ride side by side, in the widest of their dtypes."""
+    """`scan` as a loop in the graph. With an unknown length, `ops.scan` on TensorFlow accepts a single tensor, so the
+    inputs are concatenated in their common dtype."""
     dtype = keras.backend.result_type(*(x.dtype for x in inputs))
     ends = [sum(x.shape[-1] for x in inputs[:count]) for count in range(1, len(inputs))]
     joined = ops.concatenate([ops.cast(x, dtype) for x in inputs], axis=-1)
@@ -139,7 +141,7 @@ def _scan(
     def body(carry: Tensors, step_inputs: Tensor) -> tuple[Tensors, Tensors]:
         parts = ops.split(step_inputs, ends, axis=-1) if ends else [step_inputs]
         parts = [ops.cast(part, x.dtype) for part, x in zip(parts, inputs, strict=True)]
-        carry = step(carry, *parts)
+        carry = step_fn(carry, *parts)
         return carry, carry
 
     carry, parts = ops.scan(body, carry, ops.transpose(joined, (1, 0, 2)), reverse=reverse)
@@ -149,20 +151,20 @@ def _scan(
 def _run(
     gates: Tensor, kernel: Tensor, hidden: Tensor, cell: Tensor, keep: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """All steps; arguments as `LSTM.prepare` gives them, returns as of `LSTM.call`."""
+    """All steps. Arguments are those of `LSTM.prepare`'s result, the result is that of `LSTM.call`."""
 
     def step(carry: Tensors, gates: Tensor, *keep: Tensor) -> Tensors:
         return step_cell(gates + ops.matmul(carry[0], kernel), carry, keep)[:2]
 
-    (hidden, cell), (outputs, _) = walk(step, (hidden, cell), (gates, keep))
+    (hidden, cell), (outputs, _) = scan(step, (hidden, cell), (gates, keep))
     return outputs, hidden, cell
 
 
-def _trained(
+def _run_with_custom_gradient(
     gates: Tensor, kernel: Tensor, hidden: Tensor, cell: Tensor, keep: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`_run` with its gradient written out, for up to a third less work in a training step. What a step adds to
-    the gradient of the recurrent kernel is the size of the kernel; here all steps' is one product at the end."""
+    """`_run` with a custom gradient, which takes up to a third off a training step: the gradient of the recurrent
+    kernel is one product over all steps, not a sum of kernel-sized products, one per step."""
 
     def step(carry: Tensors, gates: Tensor, *keep: Tensor) -> Tensors:
         return step_cell(gates + ops.matmul(carry[0], kernel), carry, keep)
@@ -170,15 +172,15 @@ def _trained(
     @ops.custom_gradient
     def run(gates: Tensor, kernel: Tensor, hidden: Tensor, cell: Tensor) -> Any:
         carry = hidden, cell, ops.zeros_like(gates[:, 0])
-        last, (hiddens, cells, opened) = walk(step, carry, (gates, keep))
+        last, (hiddens, cells, activations) = scan(step, carry, (gates, keep))
 
         def gradient(*upstream: Any) -> Tensors:
             d_hiddens, d_hidden, d_cell = keras.tree.flatten(upstream)
-            inputs = d_hiddens, opened, _shifted(cell, cells), cells, keep
-            carry = d_hidden, d_cell, ops.zeros_like(opened[:, 0])
-            (d_hidden, d_cell, _), (_, _, d_gates) = walk(_step_back(kernel), carry, inputs, reverse=True)
-            before = ops.reshape(_shifted(hidden, hiddens), (-1, kernel.shape[0]))
-            d_kernel = ops.matmul(ops.transpose(before), ops.reshape(d_gates, (-1, kernel.shape[1])))
+            inputs = d_hiddens, activations, _previous(cell, cells), cells, keep
+            carry = d_hidden, d_cell, ops.zeros_like(activations[:, 0])
+            (d_hidden, d_cell, _), (_, _, d_gates) = scan(_gradient_step(kernel), carry, inputs, reverse=True)
+            previous = ops.reshape(_previous(hidden, hiddens), (-1, kernel.shape[0]))
+            d_kernel = ops.matmul(ops.transpose(previous), ops.reshape(d_gates, (-1, kernel.shape[1])))
             return d_gates, d_kernel, d_hidden, d_cell
 
         return (hiddens, last[0], last[1]), gradient
@@ -186,37 +188,46 @@ def _trained(
     return run(gates, kernel, hidden, cell)
 
 
-def _step_back(kernel: Tensor) -> Callable[..., Tensors]:
-    """The step of the gradient: from that of the vectors after a step to that of those before it, and of its gates."""
-    turned_kernel = ops.transpose(kernel)
+def _gradient_step(kernel: Tensor) -> Callable[..., Tensors]:
+    """One step of backpropagation through time: maps the gradients of the states after a step to those of the states
+    before it, and of the gates' pre-activations."""
+    transposed_kernel = ops.transpose(kernel)
 
     def step(
-        carry: Tensors, d_output: Tensor, opened: Tensor, before: Tensor, cell: Tensor, *keep: Tensor
+        carry: Tensors,
+        d_output: Tensor,
+        activations: Tensor,
+        previous_cell: Tensor,
+        cell: Tensor,
+        *keep: Tensor,
     ) -> Tensors:
         d_hidden, d_cell = ops.cast(carry[0], "float32") + ops.cast(d_output, "float32"), carry[1]
-        enter, forget, candidate, leave = ops.split(ops.cast(opened, "float32"), 4, axis=-1)
-        squashed = ops.tanh(cell)
-        d_new_cell = d_cell + d_hidden * leave * (1 - squashed * squashed)
+        gates = ops.split(ops.cast(activations, "float32"), 4, axis=-1)
+        input_gate, forget_gate, candidate, output_gate = gates
+        tanh_cell = ops.tanh(cell)
+        d_new_cell = d_cell + d_hidden * output_gate * (1 - tanh_cell * tanh_cell)
         parts = [
-            d_new_cell * candidate * enter * (1 - enter),
-            d_new_cell * before * forget * (1 - forget),
-            d_new_cell * enter * (1 - candidate * candidate),
-            d_hidden * squashed * leave * (1 - leave),
+            d_new_cell * candidate * input_gate * (1 - input_gate),
+            d_new_cell * previous_cell * forget_gate * (1 - forget_gate),
+            d_new_cell * input_gate * (1 - candidate * candidate),
+            d_hidden * tanh_cell * output_gate * (1 - output_gate),
         ]
-        d_gates = ops.cast(ops.concatenate(parts, axis=-1), opened.dtype)
-        d_hidden_before, d_cell_before = ops.matmul(d_gates, turned_kernel), d_new_cell * forget
+        d_gates = ops.cast(ops.concatenate(parts, axis=-1), activations.dtype)
+        d_previous_hidden = ops.matmul(d_gates, transposed_kernel)
+        d_previous_cell = d_new_cell * forget_gate
         for mask in keep:
             d_gates = d_gates * mask
-            d_hidden_before = ops.where(mask > 0, d_hidden_before, ops.cast(d_hidden, d_hidden_before.dtype))
-            d_cell_before = ops.where(mask > 0, d_cell_before, d_cell)
-        return d_hidden_before, d_cell_before, d_gates
+            kept = ops.cast(d_hidden, d_previous_hidden.dtype)
+            d_previous_hidden = ops.where(mask > 0, d_previous_hidden, kept)
+            d_previous_cell = ops.where(mask > 0, d_previous_cell, d_cell)
+        return d_previous_hidden, d_previous_cell, d_gates
 
     return step
 
 
-def _shifted(first: Tensor, values: Tensor) -> Tensor:
-    """[B, T, W], what stood before each step: `first` [B, W], then all of `values` [B, T, W] but the last."""
-    return ops.concatenate([first[:, None], values[:, :-1]], axis=1)
+def _previous(initial: Tensor, states: Tensor) -> Tensor:
+    """The state before each step, [B, T, W]: `initial` [B, W], then `states` [B, T, W] without the last."""
+    return ops.concatenate([initial[:, None], states[:, :-1]], axis=1)
 
 
 def run_layers(
@@ -227,22 +238,23 @@ def run_layers(
     dropout: keras.layers.Dropout,
     training: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One layer on top of the other.
+    """A stack of layers.
 
     Args:
-        layers: N of them, called as `LSTM` is.
+        layers: N layers with the call signature of `LSTM`.
         inputs: float [B, T, D].
-        state: hidden and cell vectors before the first step, float [B, N, W] each.
-        mask: bool [B, T] or None, as of `LSTM.call`.
-        dropout: over the inputs, and the output of each layer.
+        state: initial hidden and cell states, float [B, N, W] each.
+        mask: bool [B, T] or None, see `LSTM.call`.
+        dropout: applied to the inputs and to the output of each layer (Zaremba et al., 2014).
         training: bool.
     Returns:
-        The last layer's output float [B, T, W], and all layers' last hidden and cell vectors, [B, N, W] each.
+        The output of the last layer float [B, T, W], and the final hidden and cell states of all layers, [B, N, W]
+        each.
     """
     x, hidden, cell = dropout(inputs, training=training), [], []
     for index, layer in enumerate(layers):
-        before = state[0][:, index], state[1][:, index]
-        x, last_hidden, last_cell = layer(x, *before, mask, training=training)
+        initial = state[0][:, index], state[1][:, index]
+        x, last_hidden, last_cell = layer(x, *initial, mask, training=training)
         x = dropout(x, training=training)
         hidden.append(last_hidden)
         cell.append(last_cell)
@@ -250,12 +262,12 @@ def run_layers(
 
 
 def zero_state(batch_size: Tensor, num_layers: int, hidden_dim: int, dtype: str) -> tuple[Tensor, Tensor]:
-    """Hidden vectors of `dtype` and cell vectors float32, zeros [batch_size, num_layers, hidden_dim]."""
+    """Zero hidden states of `dtype` and zero cell states float32, [batch_size, num_layers, hidden_dim] each."""
     shape = (batch_size, num_layers, hidden_dim)
     return ops.zeros(shape, dtype=dtype), ops.zeros(shape, dtype="float32")
 
 
 def _forget_bias(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
-    """Ones for the forget gate, the second quarter; zeros elsewhere."""
+    """Initial bias [4 W]: 1 for the forget gate (the second quarter), 0 elsewhere."""
     quarter = ops.arange(shape[0]) // (shape[0] // 4)
     return ops.cast(quarter == 1, dtype or "float32")

@@ -5,17 +5,17 @@ from typing import Any
 import keras
 from keras import ops
 
-from tflm.layers.lstm import LSTM, Tensors, step_cell, walk
+from tflm.layers.lstm import LSTM, Tensors, scan, step_cell
 
 Tensor = Any
 Memory = tuple[Tensor, Tensor, Tensor]
 
 
 class SourceAttention(keras.layers.Layer):
-    """A weighted mean of the source's values for each query. A subclass scores.
+    """Single-head attention over the source. A subclass defines the score.
 
     Args:
-        hidden_dim: int, W, the width of queries, keys and values.
+        hidden_dim: int, W, width of queries, keys and values.
     """
 
     def __init__(self, hidden_dim: int, **kwargs: Any) -> None:
@@ -24,16 +24,16 @@ class SourceAttention(keras.layers.Layer):
         self.key = keras.layers.Dense(hidden_dim, use_bias=False, dtype=self.dtype_policy, name="key")
 
     def build(self, input_shape: Any) -> None:
-        """Everything has the width of the queries."""
+        """Builds the key projection; keys have the width of the queries."""
         self.key.build(input_shape)
         self.built = True
 
     def keys(self, values: Tensor) -> Tensor:
-        """float [B, S, W] of values float [B, S, W]: made once, scored against by every query."""
+        """Keys float [B, S, W] from values float [B, S, W]; computed once per source."""
         return self.key(values)
 
     def call(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """Attends.
+        """Computes the context vectors.
 
         Args:
             queries: float [B, K, W].
@@ -41,21 +41,21 @@ class SourceAttention(keras.layers.Layer):
             values: float [B, S, W].
             mask: bool [B, S], True attends.
         Returns:
-            float [B, K, W], the contexts.
+            float [B, K, W], context vectors.
         """
         scores = ops.where(mask[:, None], ops.cast(self.scores(queries, keys), "float32"), -1e9)
         return ops.matmul(ops.cast(ops.softmax(scores, axis=-1), values.dtype), values)
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """float [B, K, S], how well each key suits each query."""
-        raise NotImplementedError(f"{type(self).__name__} has no scores.")
+        """Attention scores float [B, K, S] of queries [B, K, W] and keys [B, S, W]."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement scores().")
 
 
 class LuongAttention(SourceAttention):
-    """The general score h W s (Luong et al., 2015, section 3.1); W goes onto the source, once."""
+    """The "general" score h W s (Luong et al., 2015, section 3.1); `keys` applies W to the source once."""
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Products of all queries with all keys at once."""
+        """Dot products float [B, K, S]."""
         return ops.matmul(queries, ops.transpose(keys, (0, 2, 1)))
 
 
@@ -63,7 +63,7 @@ class BahdanauAttention(SourceAttention):
     """The additive score v tanh(W h + U s) (Bahdanau et al., 2015, appendix A.1.2)."""
 
     def build(self, input_shape: Any) -> None:
-        """W with a bias, and v."""
+        """Builds W (with a bias), v, and the key projection U."""
         self.query = keras.layers.Dense(self.hidden_dim, dtype=self.dtype_policy, name="query")
         self.query.build(input_shape)
         self.score = keras.layers.Dense(1, use_bias=False, dtype=self.dtype_policy, name="score")
@@ -71,20 +71,20 @@ class BahdanauAttention(SourceAttention):
         super().build(input_shape)
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """One small network for each pair of query and key."""
+        """Additive scores float [B, K, S]."""
         return self.score(ops.tanh(self.query(queries)[:, :, None] + keys[:, None]))[..., 0]
 
 
 class AttentiveLSTM(LSTM):
-    """An LSTM that looks at the source before each step, from where it stands, and reads what it saw there beside
-    its input (Bahdanau et al., 2015, section 3.1)."""
+    """An LSTM with attention in each step: the previous hidden state is the query, and the context vector is an
+    additional input (Bahdanau et al., 2015, section 3.1)."""
 
     def __init__(self, hidden_dim: int, **kwargs: Any) -> None:
         super().__init__(hidden_dim, **kwargs)
         self.attention = BahdanauAttention(hidden_dim, dtype=self.dtype_policy, name="attention")
 
     def build(self, input_shape: Any) -> None:
-        """One more kernel, [W, 4 W], for the context."""
+        """Creates the kernel [W, 4 W] of the context vector and the weights of `LSTM`."""
         self.context_kernel = self.add_weight(
             shape=(self.hidden_dim, 4 * self.hidden_dim), initializer="glorot_uniform", name="context_kernel"
         )
@@ -100,15 +100,15 @@ class AttentiveLSTM(LSTM):
         memory: Memory,
         training: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `LSTM.call`; `memory` is what `SourceAttention.call` takes beside the queries: keys, values, mask."""
+        """See `LSTM.call`. `memory` is the keys, values and mask of `SourceAttention.call`."""
         del training
         gates, kernel, hidden, cell, keep = self.prepare(inputs, hidden, cell, mask)
         kernels = ops.concatenate([kernel, ops.cast(self.context_kernel, kernel.dtype)], axis=0)
 
         def step(carry: Tensors, gates: Tensor, *keep: Tensor) -> Tensors:
             context = self.attention(carry[0][:, None], *memory)[:, 0]
-            known = ops.concatenate([carry[0], context], axis=-1)
-            return step_cell(gates + ops.matmul(known, kernels), carry, keep)[:2]
+            recurrent_inputs = ops.concatenate([carry[0], context], axis=-1)
+            return step_cell(gates + ops.matmul(recurrent_inputs, kernels), carry, keep)[:2]
 
-        (hidden, cell), (outputs, _) = walk(step, (hidden, cell), (gates, keep))
+        (hidden, cell), (outputs, _) = scan(step, (hidden, cell), (gates, keep))
         return outputs, hidden, cell

@@ -1,4 +1,4 @@
-"""Normalisation by name: LayerNorm (Ba et al., 2016) or RMSNorm (Zhang and Sennrich, 2019)."""
+"""Normalization layers by name: LayerNorm (Ba et al., 2016) or RMSNorm (Zhang and Sennrich, 2019)."""
 
 import keras
 
@@ -6,7 +6,7 @@ NORMS = ("layer_norm", "rms_norm")
 
 
 def make_norm(kind: str, epsilon: float, name: str) -> keras.layers.Layer:
-    """A norm over the last axis; statistics in float32 under every dtype policy.
+    """A normalization layer over the last axis, with float32 statistics under every dtype policy.
 
     Raises:
         ValueError: `kind` is not one of NORMS.

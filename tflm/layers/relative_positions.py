@@ -1,4 +1,4 @@
-"""A learned bias on the attention scores for each distance (Raffel et al., 2020, section 2.1)."""
+"""Relative position bias on the attention scores (Raffel et al., 2020, section 2.1)."""
 
 import math
 from typing import Any
@@ -8,19 +8,22 @@ from keras import ops
 
 Tensor = Any
 
-# The bias is this multiple of the table. To make one distance stand out takes a bias of 5 or 10; Adam moves a number by
-# no more than the learning rate a step, and would need thousands of steps.
-_SCALE = 10.0
+# The bias is this multiple of the embedding, unless another is given. A sharp preference for one distance needs a bias
+# of 5 to 10, and Adam changes a parameter by at most about the learning rate per step: without the factor, thousands of
+# steps.
+SCALE = 10.0
 
 
 class RelativePositionBias(keras.layers.Layer):
-    """One number for each head and each bucket of distances; all layers of a stack share it, as in T5.
+    """A learned scalar for each head and distance bucket, shared by all layers of a stack, as in T5.
 
     Args:
         num_heads: int, H.
-        bidirectional: bool, tell what lies ahead from what lies behind; otherwise all ahead is distance 0.
-        num_buckets: int. Half of those of a direction are one distance each, the rest grow with its logarithm.
-        max_distance: int; all from here on share the last bucket.
+        bidirectional: bool, use separate buckets for keys before and after the query; otherwise keys after the query
+            have distance 0.
+        num_buckets: int. Half of the buckets of a direction hold one distance each, the rest are logarithmic.
+        max_distance: int; larger distances share the last bucket.
+        scale: float, factor of the embedding; 1 in T5.
     """
 
     def __init__(
@@ -30,15 +33,16 @@ class RelativePositionBias(keras.layers.Layer):
         bidirectional: bool,
         num_buckets: int = 32,
         max_distance: int = 128,
+        scale: float = SCALE,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.num_heads, self.bidirectional = num_heads, bidirectional
-        self.num_buckets, self.max_distance = num_buckets, max_distance
+        self.num_buckets, self.max_distance, self.scale = num_buckets, max_distance, scale
 
     def build(self, input_shape: Any = None) -> None:
-        """A table [num_buckets, H] of small random numbers: were all distances alike, a small model would be slow to
-        tell them apart."""
+        """Creates the embedding [num_buckets, H]. The initialization is random: from zeros, a small model learns
+        slowly to distinguish distances."""
         del input_shape
         self.embeddings = self.add_weight(
             shape=(self.num_buckets, self.num_heads),
@@ -47,23 +51,26 @@ class RelativePositionBias(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, query_places: Tensor, key_places: Tensor) -> Tensor:
-        """float [1, H, K, S] for int32 [K] and [S]."""
-        distances = key_places[None, :] - query_places[:, None]
+    def call(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
+        """Bias float [1, H, K, S] from positions int32 [K] and int32 [S]."""
+        distances = key_positions[None, :] - query_positions[:, None]
         buckets = relative_buckets(distances, self.bidirectional, self.num_buckets, self.max_distance)
-        return ops.transpose(_SCALE * ops.take(self.embeddings, buckets, axis=0), (2, 0, 1))[None]
+        return ops.transpose(self.scale * ops.take(self.embeddings, buckets, axis=0), (2, 0, 1))[None]
 
 
 def relative_buckets(distances: Tensor, bidirectional: bool, num_buckets: int, max_distance: int) -> Tensor:
-    """Distances to buckets.
+    """Maps relative distances to bucket ids (Raffel et al., 2020, section 2.1).
 
     >>> relative_buckets([-9, -2, -1, 0, 1], bidirectional=False, num_buckets=8, max_distance=16)
     [5, 2, 1, 0, 0]
 
     Args:
-        distances: int32, the key's place less the query's.
+        distances: int32, key position minus query position.
+        bidirectional: see `RelativePositionBias`.
+        num_buckets: see `RelativePositionBias`.
+        max_distance: see `RelativePositionBias`.
     Returns:
-        int32 of the same shape, 0 to num_buckets - 1.
+        int32 of the same shape, in [0, num_buckets).
     """
     first = ops.zeros_like(distances)
     if bidirectional:

@@ -1,4 +1,4 @@
-"""One Transformer block: attention, attention to another sequence where there is one, a feed-forward network."""
+"""A Transformer block: self-attention, optional cross-attention, feed-forward network."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,16 +12,18 @@ Tensor = Any
 
 
 class TransformerBlock(keras.layers.Layer):
-    """Each part on a residual line. Pre-norm: x + f(norm(x)) (Xiong et al., 2020). Post-norm: norm(x + f(x))
-    (Vaswani et al., 2017).
+    """Sublayers with residual connections. Pre-norm: x + f(norm(x)) (Xiong et al., 2020). Post-norm: norm(x + f(x))
+    (Vaswani et al., 2017). Both: x + norm(f(norm(x))) (Gemma Team, 2024).
 
     Args:
-        attention: the attention layer.
-        feed_forward: the feed-forward layer.
-        make_norm: called with a name, gives a norm layer.
-        cross_attention: attends to the memory, between the two; None in an encoder and in a decoder alone.
+        attention: self-attention layer.
+        feed_forward: feed-forward layer.
+        make_norm: maps a name to a normalization layer.
+        cross_attention: attention to the encoder output, between the two; None in an encoder and in a decoder-only
+            model.
         pre_norm: bool.
-        dropout: float, on the output of each part.
+        output_norm: bool, with `pre_norm`: normalize the output of each sublayer too.
+        dropout: float, dropout rate of the output of each sublayer.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class TransformerBlock(keras.layers.Layer):
         *,
         cross_attention: Attention | None = None,
         pre_norm: bool = True,
+        output_norm: bool = False,
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -40,6 +43,9 @@ class TransformerBlock(keras.layers.Layer):
         self.attention, self.cross_attention, self.feed_forward = attention, cross_attention, feed_forward
         self.attention_norm = make_norm("attention_norm")
         self.feed_forward_norm = make_norm("feed_forward_norm")
+        self.output_norms = []
+        if output_norm:
+            self.output_norms = [make_norm("attention_output_norm"), make_norm("feed_forward_output_norm")]
         self.attention_dropout = keras.layers.Dropout(dropout, name="attention_dropout")
         self.feed_forward_dropout = keras.layers.Dropout(dropout, name="feed_forward_dropout")
         if cross_attention is not None:
@@ -47,8 +53,9 @@ class TransformerBlock(keras.layers.Layer):
             self.cross_attention_dropout = keras.layers.Dropout(dropout, name="cross_attention_dropout")
 
     def build(self, input_shape: Any) -> None:
-        """Every part has the width of the input."""
+        """Builds every sublayer with the width of the input."""
         parts = [self.attention, self.feed_forward, self.attention_norm, self.feed_forward_norm]
+        parts += self.output_norms
         if self.cross_attention is not None:
             parts += [self.cross_attention, self.cross_attention_norm]
         for part in parts:
@@ -67,7 +74,7 @@ class TransformerBlock(keras.layers.Layer):
         attention_bias: Tensor = None,
         training: bool = False,
     ) -> tuple[Tensor, Cache]:
-        """Arguments and returns as of `Attention.call`; `memory` and `memory_mask` bool [B, 1, S] are for the
+        """See `Attention.call` for arguments and result; `memory` and `memory_mask` bool [B, 1, S] go to the
         cross-attention."""
         x = hidden_states
         attended, cache = self.attention(
@@ -79,6 +86,8 @@ class TransformerBlock(keras.layers.Layer):
             attention_bias=attention_bias,
             training=training,
         )
+        if self.output_norms:
+            attended = self.output_norms[0](attended)
         x = self._leave(x, self.attention_dropout(attended, training=training), self.attention_norm)
         if self.cross_attention is not None:
             entered = self._enter(x, self.cross_attention_norm)
@@ -86,6 +95,8 @@ class TransformerBlock(keras.layers.Layer):
             attended = self.cross_attention_dropout(attended, training=training)
             x = self._leave(x, attended, self.cross_attention_norm)
         transformed = self.feed_forward(self._enter(x, self.feed_forward_norm))
+        if self.output_norms:
+            transformed = self.output_norms[1](transformed)
         transformed = self.feed_forward_dropout(transformed, training=training)
         return self._leave(x, transformed, self.feed_forward_norm), cache
 

@@ -5,12 +5,13 @@ from typing import Any
 from tflm.errors import UserError
 from tflm.models.head_model import HeadModel
 from tflm.models.language_model import LanguageModel, State
+from tflm.models.layer_groups import LayerGroup
 from tflm.models.lstm_config import LSTMConfig
 from tflm.models.lstm_encoder import LSTMEncoder, LSTMEncoderConfig
 from tflm.models.lstm_encoder_decoder import LSTMEncoderDecoder, LSTMEncoderDecoderConfig
 from tflm.models.lstm_language_model import LSTMLanguageModel
 from tflm.models.skip_gram import SkipGram, SkipGramConfig
-from tflm.models.text_model import TextModel
+from tflm.models.text_model import MODELS, ModelConfig, TextModel, register_model
 from tflm.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
 from tflm.models.transformer_encoder import TransformerEncoder, TransformerEncoderConfig
 from tflm.models.transformer_encoder_decoder import (
@@ -18,26 +19,8 @@ from tflm.models.transformer_encoder_decoder import (
     TransformerEncoderDecoderConfig,
 )
 
-ModelConfig = (
-    LSTMConfig
-    | LSTMEncoderConfig
-    | LSTMEncoderDecoderConfig
-    | SkipGramConfig
-    | TransformerDecoderConfig
-    | TransformerEncoderConfig
-    | TransformerEncoderDecoderConfig
-)
-_CLASSES: dict[Any, Any] = {
-    LSTMConfig: LSTMLanguageModel,
-    LSTMEncoderConfig: LSTMEncoder,
-    LSTMEncoderDecoderConfig: LSTMEncoderDecoder,
-    SkipGramConfig: SkipGram,
-    TransformerDecoderConfig: TransformerDecoder,
-    TransformerEncoderConfig: TransformerEncoder,
-    TransformerEncoderDecoderConfig: TransformerEncoderDecoder,
-}
-
 __all__ = [
+    "MODELS",
     "HeadModel",
     "LSTMConfig",
     "LSTMEncoder",
@@ -46,6 +29,7 @@ __all__ = [
     "LSTMEncoderDecoderConfig",
     "LSTMLanguageModel",
     "LanguageModel",
+    "LayerGroup",
     "ModelConfig",
     "SkipGram",
     "SkipGramConfig",
@@ -59,6 +43,7 @@ __all__ = [
     "TransformerEncoderDecoderConfig",
     "build_model",
     "model_class",
+    "register_model",
 ]
 
 
@@ -72,11 +57,12 @@ def build_model(config: ModelConfig) -> TextModel:
         raise UserError(
             f"model.vocab_size is {config.vocab_size}. Set it to the vocab_size of the tokenizer."
         )
-    model: TextModel = _CLASSES[type(config)](config)
+    cls: Any = model_class(config)
+    model: TextModel = cls(config)
     model.build_variables()
     return model
 
 
 def model_class(config: ModelConfig) -> type[TextModel]:
-    """The class that a config belongs to."""
-    return _CLASSES[type(config)]
+    """The class that a config belongs to; see `register_model`."""
+    return MODELS.get(config.kind)

@@ -1,4 +1,4 @@
-"""A body with a head of its own: the same bodies that model language, put to another use."""
+"""A language model's body with a task-specific head."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ Tensor = Any
 
 
 class HeadModel(keras.Model):
-    """What `head` makes of the body's hidden states. The body keeps its variables' names, so that it can be loaded
-    from a run that trained it alone.
+    """Applies `head` to the hidden states of `body`. The variables of the body keep their paths, so that its weights
+    can be loaded from a pretraining run.
 
     Args:
-        body: any TextModel with its variables made.
-        head: a layer called as `head(hidden_states, mask, training=...)`; see `tflm.layers.heads`.
+        body: a built `TextModel`. Its output layers are frozen.
+        head: a layer with the call signature `head(hidden_states, mask, training=...)`; see `tflm.layers.heads`.
     """
 
     def __init__(self, body: TextModel, head: keras.layers.Layer, **kwargs: Any) -> None:
@@ -25,15 +25,15 @@ class HeadModel(keras.Model):
         self.body, self.text_head = body, head
         self.config = body.config
         for layer in body.output_layers():
-            layer.trainable = False  # nothing reads it: it is neither trained nor exported
+            layer.trainable = False  # unused by the head: neither trained nor exported
         head.build((None, None, body.config.hidden_dim))
 
     def call(self, token_ids: Tensor, training: bool = False, **features: Tensor) -> Tensor:
-        """The head's output for `token_ids` int32 [B, T], padded with 0 on the right, and what else the body
-        reads (`segment_ids`)."""
+        """Output of the head for `token_ids` int32 [B, T], padded with `pad_id` on the right. `features` are the other
+        inputs of the body, such as `segment_ids`."""
         states = self.body.hidden_states(token_ids, training=training, **features)
-        return self.text_head(states, padding_mask(token_ids), training=training)
+        return self.text_head(states, padding_mask(token_ids, self.config.pad_id), training=training)
 
     def num_parameters(self) -> int:
-        """How many numbers training changes."""
+        """Number of trainable parameters."""
         return int(sum(ops.size(variable) for variable in self.trainable_variables))

@@ -1,4 +1,4 @@
-"""What every language model offers beside its logits: a state to go on from, token by token."""
+"""The interface of generative language models: incremental decoding with a state."""
 
 from typing import Any
 
@@ -11,92 +11,100 @@ State = dict[str, Any]
 
 
 class LanguageModel(TextModel):
-    """The contract of models that write. Hidden states at a place know what came before it and nothing after.
+    """The contract of autoregressive models: the hidden state at a position depends on that position and earlier ones.
 
-    A subclass gives `hidden_states`, `initial_state`, `step_hidden_states` and, if its state grows with the text,
-    `extend_state`. One with an encoder also gives `encode`, and takes `source_ids` int32 [B, S] (padded with 0 on
-    the right) in `hidden_states`.
+    A subclass implements `hidden_states`, `initial_state`, `step_hidden_states` and, if its state grows with the
+    sequence, `extend_state`. A subclass with an encoder also implements `encode`, and its `hidden_states` takes
+    `source_ids` int32 [B, S], padded with 0 on the right.
     """
 
+    architecture = "decoder"
     has_encoder = False
-    """Whether there is a source beside the text."""
+    """Whether the model is an encoder-decoder and reads a source."""
     can_rewind = False
-    """Whether `rewind` works: what was read can be taken back."""
+    """Whether `rewind` is supported."""
 
     def encode(self, source_ids: Tensor, training: bool = False) -> Any:
-        """Reads the source once: the `context` of `initial_state`.
+        """Encodes the source.
 
         Args:
             source_ids: int32 [B, S], padded with 0 on the right.
+            training: bool, with dropout.
+        Returns:
+            The `context` of `initial_state`.
+        Raises:
+            NotImplementedError: the model has no encoder (`has_encoder` is False).
         """
         raise NotImplementedError(f"{type(self).__name__} has no encoder.")
 
     def initial_state(
         self, batch_size: Tensor, max_length: Tensor, num_padding: Tensor = None, context: Tensor = None
     ) -> State:
-        """A state before the first token.
+        """The state before the first token.
 
         Args:
             batch_size: int scalar, B.
-            max_length: int scalar, how many positions it has room for; `extend_state` adds more.
-            num_padding: int32 [B], how many places on the left of each prompt are padding. None for none.
-            context: what `encode` gave; a model without an encoder takes None.
+            max_length: int scalar, capacity in positions; `extend_state` adds more.
+            num_padding: int32 [B], left padding of each prompt. None for no padding.
+            context: the result of `encode`; None for a model without an encoder.
         Returns:
             A dict of tensors with the batch on axis 0, and `cache_index`, an int32 scalar.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no initial_state.")
+        raise NotImplementedError(f"{type(self).__name__} does not implement initial_state().")
 
     def step(self, token_ids: Tensor, state: State, last_only: bool = False) -> tuple[Tensor, State]:
-        """Logits for the next tokens, and the state after them.
+        """Next-token logits for K tokens, and the updated state.
 
         Args:
-            token_ids: int32 [B, K]. K > 1 is prefill, K = 1 decoding.
-            state: from `initial_state` or an earlier step.
-            last_only: give the last position's logits alone; a prompt needs no more.
+            token_ids: int32 [B, K]. K > 1 is prefill, K = 1 is decoding.
+            state: from `initial_state` or a previous step.
+            last_only: return only the logits of the last position, as prefill needs.
         Returns:
-            float32 [B, K, V], or [B, 1, V] with `last_only`; and the new state.
+            Logits float32 [B, K, V], or [B, 1, V] with `last_only`, and the new state.
         """
         hidden_states, state = self.step_hidden_states(token_ids, state)
         return self.last_logits(hidden_states[:, -1:]) if last_only else self.logits(hidden_states), state
 
     def last_logits(self, hidden_states: Tensor) -> Tensor:
-        """float32 [B, 1, V] from hidden states [B, 1, D]: `logits`, sooner. With a tied embedding it is the left one of
-        the product, so that the large matrix is read along its rows: alone, for 8 states of 768 and 50,257 tokens, 0.6
-        of the time on a CPU."""
+        """`logits` for one position: float32 [B, 1, V] from hidden states [B, 1, D].
+
+        With a tied embedding, the embedding is the left operand of the product and is read row by row: 0.6 of the time
+        on a CPU for 8 hidden states of width 768 and 50,257 tokens.
+        """
         if self.head is not None:
             return self.logits(hidden_states)
-        columns = ops.transpose(hidden_states[:, 0])
+        columns = ops.transpose(self.scale_outputs(hidden_states)[:, 0])
         kernel = ops.cast(self.embedding.embeddings, hidden_states.dtype)
-        return ops.cast(ops.transpose(ops.matmul(kernel, columns))[:, None], "float32")
+        return self.finish_logits(ops.transpose(ops.matmul(kernel, columns))[:, None])
 
     def step_hidden_states(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """`step` before the head: float [B, K, D] and the new state."""
-        raise NotImplementedError(f"{type(self).__name__} has no step.")
+        """`step` without the output layer: hidden states float [B, K, D], and the new state."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement step_hidden_states().")
 
     def extend_state(self, state: State, num_positions: Tensor) -> State:
-        """The state with room for `num_positions` more; unchanged where its size does not grow with the text."""
+        """The state with capacity for `num_positions` more positions; unchanged if its size is constant."""
         del num_positions
         return state
 
     def rewind(self, state: State, num_positions: Tensor) -> State:
-        """The state as if the last `num_positions` tokens of each row had not been read.
+        """Removes the last `num_positions` tokens of each row from the state.
 
-        Rows may take back unequal numbers. They end together all the same, so `num_padding` changes; the longest then
-        has none, so `cache_index` is its number of tokens.
+        Rows may remove different numbers of tokens. All rows still end at the same cache index, so `num_padding`
+        changes; the longest row has no padding, and `cache_index` is its number of tokens.
 
         Args:
-            state: from `initial_state` or an earlier step.
-            num_positions: int32 [B], 0 and up, at most as many as the row has read, without padding.
+            state: from `initial_state` or a previous step.
+            num_positions: int32 [B], from 0 to the number of real tokens in the row.
         Raises:
-            NotImplementedError: the model keeps no memory of each token; `can_rewind` tells.
+            NotImplementedError: the model cannot rewind (`can_rewind` is False), such as an LSTM.
         """
         raise NotImplementedError(
-            f"{type(self).__name__} cannot take back what it has read: its state is one memory of all tokens, not one "
-            "of each. Use a Transformer."
+            f"{type(self).__name__} cannot rewind: its state summarizes all tokens and keeps none of them apart. "
+            "Use a Transformer."
         )
 
     def new_state(self, batch_size: Tensor, num_padding: Tensor, parts: State) -> State:
-        """`parts` with what every state remembers."""
+        """`parts` and the entries that every state has: `num_padding` int32 [B] and `cache_index` int32 scalar."""
         if num_padding is None:
             num_padding = ops.zeros((batch_size,), dtype="int32")
         return {**parts, "num_padding": num_padding, "cache_index": ops.zeros((), dtype="int32")}

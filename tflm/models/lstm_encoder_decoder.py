@@ -8,9 +8,11 @@ from keras import ops
 
 from tflm.layers import LSTM, AttentiveLSTM, LuongAttention, SourceAttention, padding_mask, run_layers
 from tflm.models.language_model import LanguageModel, State
+from tflm.models.layer_groups import LayerGroup
 from tflm.models.lstm_config import LSTMConfig, require_even_width
 from tflm.models.lstm_encoder import make_encoder_layers, run_encoder
-from tflm.models.lstm_language_model import real_places, step_on
+from tflm.models.lstm_language_model import advance_state, left_padding_mask
+from tflm.models.text_model import register_model
 
 Tensor = Any
 
@@ -19,13 +21,13 @@ ATTENTIONS = ("luong", "bahdanau")
 
 @dataclasses.dataclass(frozen=True)
 class LSTMEncoderDecoderConfig(LSTMConfig):
-    """Sizes of an `LSTMEncoderDecoder`: `num_layers` on each side; `hidden_dim` is even, since half of the
-    encoder's is for each direction."""
+    """Hyperparameters of an `LSTMEncoderDecoder`: `num_layers` in the encoder and in the decoder each; `hidden_dim`
+    is even, half for each direction of the encoder."""
 
     kind: str = "lstm_encoder_decoder"
     attention: str = "luong"
-    """luong: what the decoder has read is compared with the source, for the whole target at once. bahdanau: the
-    source is looked at before each step, and enters it; slower."""
+    """luong: attention on top of the decoder, computed for the whole target at once. bahdanau: attention inside each
+    decoder step, as an input of the first layer; slower."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -34,10 +36,15 @@ class LSTMEncoderDecoderConfig(LSTMConfig):
             raise ValueError(f"attention is one of {', '.join(ATTENTIONS)}; got {self.attention!r}.")
 
 
+@register_model("lstm_encoder_decoder")
 class LSTMEncoderDecoder(LanguageModel):
-    """One embedding for both sides. The encoder reads the source both ways, once; the decoder sets out from where
-    the encoder ended, and attends to what it saw."""
+    """A bidirectional encoder and a decoder with attention, with a shared embedding. The initial state of the decoder
+    is computed from the final state of the encoder."""
 
+    config_class = LSTMEncoderDecoderConfig
+    architecture = "encoder-decoder"
+    features = ("source_ids",)
+    layer_groups = (LayerGroup("encoder", on_top=("bridge_",)), LayerGroup("decoder"))
     has_encoder = True
 
     def __init__(self, config: LSTMEncoderDecoderConfig, **kwargs: Any) -> None:
@@ -57,7 +64,7 @@ class LSTMEncoderDecoder(LanguageModel):
             self.decoder = [AttentiveLSTM(width, name="decoder_0"), *above]
 
     def build(self, input_shape: Any = None) -> None:
-        """Every part, before one is called: the memory's keys are made by a part of the attention."""
+        """Builds every layer up front: `initial_state` calls the key projection of the attention on its own."""
         del input_shape
         width = self.config.hidden_dim
         self.embedding.build()
@@ -72,19 +79,23 @@ class LSTMEncoderDecoder(LanguageModel):
         self.built = True
 
     def encode(self, source_ids: Tensor, training: bool = False) -> dict[str, Tensor]:
-        """Of int32 [B, S]: `hidden_states` float [B, S, hidden_dim], `mask` bool [B, S], and each layer's last
-        `hidden` and `cell` vectors float [B, num_layers, hidden_dim]."""
-        mask = padding_mask(source_ids)
+        """Encodes int32 [B, S].
+
+        Returns:
+            A dict: `hidden_states` float [B, S, hidden_dim], `mask` bool [B, S], and the final `hidden` and `cell`
+            states of all layers, float [B, num_layers, hidden_dim] each.
+        """
+        mask = padding_mask(source_ids, self.config.pad_id)
         states, hidden, cell = run_encoder(self, self.encoder, source_ids, mask, training)
         return {"hidden_states": states, "mask": mask, "hidden": hidden, "cell": cell}
 
     def hidden_states(self, token_ids: Tensor, training: bool = False, source_ids: Tensor = None) -> Tensor:
-        """The decoder's, float [B, T, hidden_dim].
+        """Hidden states of the decoder, float [B, T, hidden_dim].
 
         Args:
-            token_ids: int32 [B, T], what was written so far, from the start token on.
+            token_ids: int32 [B, T], decoder inputs, beginning with the start token.
             training: bool, with dropout.
-            source_ids: int32 [B, S], padded with 0 on the right.
+            source_ids: int32 [B, S], padded with `pad_id` on the right.
         """
         context = self.encode(source_ids, training=training)
         batch_size, length = ops.shape(token_ids)[0], ops.shape(token_ids)[1]
@@ -94,8 +105,8 @@ class LSTMEncoderDecoder(LanguageModel):
     def initial_state(
         self, batch_size: Tensor, max_length: Tensor, num_padding: Tensor = None, context: Any = None
     ) -> State:
-        """`hidden` and `cell` float [B, num_layers, hidden_dim], from where the encoder ended; and of the source
-        `memory_keys` and `memory_values` float [B, S, hidden_dim] and `memory_mask` bool [B, S]."""
+        """`hidden` and `cell` float [B, num_layers, hidden_dim], computed from the final encoder state; and for the
+        attention `memory_keys` and `memory_values` float [B, S, hidden_dim] and `memory_mask` bool [B, S]."""
         del max_length
         hidden, cell = self._bridge(context["hidden"], context["cell"])
         values = context["hidden_states"]
@@ -104,9 +115,11 @@ class LSTMEncoderDecoder(LanguageModel):
         return self.new_state(batch_size, num_padding, parts)
 
     def step_hidden_states(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Runs over K tokens; a row's padding leaves its vectors as they were."""
-        outputs, hidden, cell = self._run(token_ids, state, real_places(token_ids, state), training=False)
-        return outputs, step_on(state, token_ids, hidden, cell)
+        """Runs over K tokens; padding leaves the hidden and cell states unchanged."""
+        outputs, hidden, cell = self._run(
+            token_ids, state, left_padding_mask(token_ids, state), training=False
+        )
+        return outputs, advance_state(state, token_ids, hidden, cell)
 
     def build_variables(self) -> None:
         """Makes every variable."""
@@ -117,10 +130,10 @@ class LSTMEncoderDecoder(LanguageModel):
         return self.luong_attention if self.config.attention == "luong" else self.decoder[0].attention
 
     def _bridge(self, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """The decoder's first vectors: each layer's are made of those of the encoder's layer beside it."""
-        ends = ops.concatenate([hidden, ops.cast(cell, hidden.dtype)], axis=-1)
-        starts = ops.stack([bridge(ends[:, i]) for i, bridge in enumerate(self.bridges)], axis=1)
-        new_hidden, new_cell = ops.split(starts, 2, axis=-1)
+        """Initial decoder states: one dense layer per LSTM layer, applied to the final encoder states of that layer."""
+        final = ops.concatenate([hidden, ops.cast(cell, hidden.dtype)], axis=-1)
+        initial = ops.stack([bridge(final[:, i]) for i, bridge in enumerate(self.bridges)], axis=1)
+        new_hidden, new_cell = ops.split(initial, 2, axis=-1)
         return ops.tanh(new_hidden), ops.cast(new_cell, "float32")
 
     def _run(
@@ -132,9 +145,9 @@ class LSTMEncoderDecoder(LanguageModel):
             return self.decoder[0](*inputs, memory, training=training)
 
         layers = self.decoder if self.config.attention == "luong" else [first, *self.decoder[1:]]
-        before = state["hidden"], state["cell"]
+        initial = state["hidden"], state["cell"]
         x, hidden, cell = run_layers(
-            layers, self.embed(token_ids, training), before, mask, self.dropout, training
+            layers, self.embed(token_ids, training), initial, mask, self.dropout, training
         )
         if self.config.attention == "luong":
             x = self.attentional(ops.concatenate([self.luong_attention(x, *memory), x], axis=-1))

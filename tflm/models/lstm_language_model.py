@@ -7,13 +7,19 @@ from keras import ops
 
 from tflm.layers import LSTM, run_layers, zero_state
 from tflm.models.language_model import LanguageModel, State
+from tflm.models.layer_groups import LayerGroup
 from tflm.models.lstm_config import LSTMConfig
+from tflm.models.text_model import register_model
 
 Tensor = Any
 
 
+@register_model("lstm")
 class LSTMLanguageModel(LanguageModel):
-    """Embedding, LSTM layers, and the head."""
+    """Embedding, LSTM layers and output layer."""
+
+    config_class = LSTMConfig
+    layer_groups = (LayerGroup("lstm"),)
 
     def __init__(self, config: LSTMConfig, **kwargs: Any) -> None:
         super().__init__(config, name="lstm_language_model", **kwargs)
@@ -29,33 +35,36 @@ class LSTMLanguageModel(LanguageModel):
     def initial_state(
         self, batch_size: Tensor, max_length: Tensor, num_padding: Tensor = None, context: Tensor = None
     ) -> State:
-        """`hidden` and `cell` float [B, num_layers, hidden_dim], zeros; the length does not matter."""
+        """Zero `hidden` and `cell` states, float [B, num_layers, hidden_dim] each; `max_length` is ignored."""
         del max_length, context
         config = self.config
         hidden, cell = zero_state(batch_size, config.num_layers, config.hidden_dim, self.compute_dtype)
         return self.new_state(batch_size, num_padding, {"hidden": hidden, "cell": cell})
 
     def step_hidden_states(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Runs over K tokens; a row's padding leaves its vectors as they were."""
-        outputs, hidden, cell = self._run(token_ids, state, real_places(token_ids, state), training=False)
-        return outputs, step_on(state, token_ids, hidden, cell)
+        """Runs over K tokens; padding leaves the hidden and cell states unchanged."""
+        outputs, hidden, cell = self._run(
+            token_ids, state, left_padding_mask(token_ids, state), training=False
+        )
+        return outputs, advance_state(state, token_ids, hidden, cell)
 
     def _run(
         self, token_ids: Tensor, state: State, mask: Tensor, training: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        before = state["hidden"], state["cell"]
+        initial = state["hidden"], state["cell"]
         return run_layers(
-            self.layers_in_order, self.embed(token_ids, training), before, mask, self.dropout, training
+            self.layers_in_order, self.embed(token_ids, training), initial, mask, self.dropout, training
         )
 
 
-def real_places(token_ids: Tensor, state: State) -> Tensor:
-    """Which of the K tokens int32 [B, K] that are about to be read are not padding on the left: bool [B, K]."""
-    places = state["cache_index"] + ops.arange(ops.shape(token_ids)[1], dtype="int32")
-    return places[None] >= state["num_padding"][:, None]
+def left_padding_mask(token_ids: Tensor, state: State) -> Tensor:
+    """Padding mask of the next K tokens int32 [B, K], given the left padding in the state: bool [B, K], True is
+    real."""
+    positions = state["cache_index"] + ops.arange(ops.shape(token_ids)[1], dtype="int32")
+    return positions[None] >= state["num_padding"][:, None]
 
 
-def step_on(state: State, token_ids: Tensor, hidden: Tensor, cell: Tensor) -> State:
-    """The state after K tokens int32 [B, K] have been read."""
+def advance_state(state: State, token_ids: Tensor, hidden: Tensor, cell: Tensor) -> State:
+    """The state after K tokens int32 [B, K], with the new `hidden` and `cell`."""
     index = state["cache_index"] + ops.shape(token_ids)[1]
     return {**state, "hidden": hidden, "cell": cell, "cache_index": index}

@@ -1,4 +1,4 @@
-"""Skip-gram: two vectors for each word, one as itself and one as a neighbour (Mikolov et al., 2013)."""
+"""Skip-gram word embeddings (Mikolov et al., 2013): a word vector and a context vector for each token."""
 
 import dataclasses
 from typing import Any
@@ -6,24 +6,22 @@ from typing import Any
 import keras
 from keras import ops
 
-from tflm.models.text_model import TextModel
+from tflm.models.text_model import ModelConfig, TextModel, register_model
 
 Tensor = Any
 
 
 @dataclasses.dataclass(frozen=True)
-class SkipGramConfig:
-    """Sizes of a `SkipGram`."""
+class SkipGramConfig(ModelConfig):
+    """Hyperparameters of a `SkipGram`."""
 
     kind: str = "skip_gram"
-    vocab_size: int = 0
-    """Tokens in the vocabulary; 0 until the tokenizer is known."""
     hidden_dim: int = 100
-    """Width of a vector."""
+    """Width of the vectors."""
     max_length: int = 256
-    """The longest text, in words, whose mean vector is asked for; training does not read it."""
+    """Unused: text vectors average over all words, and training uses context windows."""
     initializer_range: float = 0.05
-    """Standard deviation of the initial vectors. Those of the neighbours begin at 0, as in word2vec."""
+    """Standard deviation of the initial word vectors. Context vectors are initialized to 0, as in word2vec."""
 
     def __post_init__(self) -> None:
         for field in ("hidden_dim", "max_length"):
@@ -31,12 +29,17 @@ class SkipGramConfig:
                 raise ValueError(f"{field} is at least 1; got {getattr(self, field)}.")
 
 
+@register_model("skip_gram")
 class SkipGram(TextModel):
-    """Says of a word which words stand near it ("Distributed Representations of Words and Phrases and their
+    """Predicts the context words of a word ("Distributed Representations of Words and Phrases and their
     Compositionality", section 2). The word vectors are `embedding.embeddings`, [V, D].
 
-    Its hidden states are the vectors of the words, so that a head can stand on it as on any other body.
+    Its hidden states are the word vectors, so that it can be the body of a `HeadModel`.
     """
+
+    config_class = SkipGramConfig
+    architecture = "skip-gram model"
+    output_layer_names = ("context_embedding",)
 
     def __init__(self, config: SkipGramConfig, **kwargs: Any) -> None:
         super().__init__(config, name="skip_gram", **kwargs)
@@ -47,24 +50,24 @@ class SkipGram(TextModel):
             self.context_embedding.build()
 
     def hidden_states(self, token_ids: Tensor, training: bool = False) -> Tensor:
-        """float [B, T, hidden_dim] from int32 [B, T]; a word's does not depend on the others."""
+        """Word vectors float [B, T, hidden_dim] of int32 [B, T], independent of the other words."""
         del training
         return self.embed(token_ids)
 
     def output_kernel(self) -> Tensor:
-        """The neighbours' vectors, [D, V]: the softmax over them is equation 2 of the paper."""
+        """The transposed context vectors, [D, V]; the softmax over their logits is equation 2 of the paper."""
         return ops.transpose(self.context_embedding.embeddings)
 
     def output_layers(self) -> list[keras.layers.Layer]:
-        """The neighbours' vectors: nothing else reads them."""
+        """The context vectors, which only `logits` and `scores` use."""
         return [self.context_embedding]
 
     def scores(self, token_ids: Tensor, context_ids: Tensor) -> Tensor:
-        """How well words go together, before the sigmoid (equation 4): products of a vector and a neighbour's.
+        """Logits of word-context pairs for negative sampling (equation 4): dot products of word and context vectors.
 
         Args:
-            token_ids: int32 [B].
-            context_ids: int32 [B, N].
+            token_ids: int32 [B], words.
+            context_ids: int32 [B, N], context words or negative samples.
         Returns:
             float32 [B, N].
         """

@@ -1,12 +1,16 @@
-"""A decoder-only Transformer language model (Radford et al., 2018), with the choices made since."""
+"""A decoder-only Transformer language model (Radford et al., 2018)."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
+import keras
 from keras import ops
 
 from tflm.layers import cache_mask, causal_mask, document_mask
 from tflm.models.language_model import LanguageModel, State
+from tflm.models.layer_groups import LayerGroup
+from tflm.models.text_model import register_model
 from tflm.models.transformer_config import TransformerConfig
 from tflm.models.transformer_stack import TransformerStack
 
@@ -15,19 +19,27 @@ Tensor = Any
 
 @dataclasses.dataclass(frozen=True)
 class TransformerDecoderConfig(TransformerConfig):
-    """Sizes and choices of a `TransformerDecoder`."""
+    """Hyperparameters of a `TransformerDecoder`."""
 
     kind: str = "transformer_decoder"
 
 
+@register_model("transformer_decoder")
 class TransformerDecoder(LanguageModel):
-    """Embedding, blocks, a last norm, and the head."""
+    """Embedding, Transformer blocks, final norm and output layer."""
 
+    config_class = TransformerDecoderConfig
+    features = ("document_ids",)
+    layer_groups = (LayerGroup("decoder/block"),)
     can_rewind = True
 
     def __init__(self, config: TransformerDecoderConfig, **kwargs: Any) -> None:
         super().__init__(config, name="transformer_decoder", **kwargs)
         self.decoder = TransformerStack(config, config.num_layers, causal=True, name="decoder")
+
+    def adapted_layers(self) -> Iterator[keras.layers.Dense]:
+        """The projections of attention and feed-forward."""
+        return self.decoder.projections()
 
     def hidden_states(self, token_ids: Tensor, training: bool = False, document_ids: Tensor = None) -> Tensor:
         """float [B, T, hidden_dim] from int32 [B, T].
@@ -35,25 +47,25 @@ class TransformerDecoder(LanguageModel):
         Args:
             token_ids: int32 [B, T].
             training: bool, with dropout.
-            document_ids: int32 [B, T]. Where several documents stand in one row, each sees itself alone and its
-                positions count from its own beginning; None for one text a row.
+            document_ids: int32 [B, T], document of each token in packed rows: attention is limited to the document,
+                and positions restart in each document. None for one text per row.
         """
         length = ops.shape(token_ids)[1]
         positions = ops.arange(length, dtype="int32")[None]
         attention_mask = causal_mask(length)
         if document_ids is not None:
-            same = document_mask(document_ids)
-            # The first place of a token's own document is the first that it may see.
-            positions = positions - ops.cast(ops.argmax(same, axis=-1), "int32")
-            attention_mask = attention_mask & same
+            same_document = document_mask(document_ids)
+            # argmax gives the first position of the token's document.
+            positions = positions - ops.cast(ops.argmax(same_document, axis=-1), "int32")
+            attention_mask = attention_mask & same_document
         embedded = self.embed(token_ids, training)
         return self.decoder(embedded, attention_mask, positions, training=training)[0]
 
     def initial_state(
         self, batch_size: Tensor, max_length: Tensor, num_padding: Tensor = None, context: Any = None
     ) -> State:
-        """Empty caches: `keys` and `values`, each num_layers tensors float [B, num_kv_heads, max_length,
-        head_dim]."""
+        """Empty key/value caches: `keys` and `values`, num_layers tensors float [B, num_kv_heads, max_length, head_dim]
+        each."""
         del context
         return self.new_state(batch_size, num_padding, empty_caches(self, batch_size, max_length))
 
@@ -62,7 +74,7 @@ class TransformerDecoder(LanguageModel):
         return step_over_caches(self, token_ids, state)
 
     def extend_state(self, state: State, num_positions: Tensor) -> State:
-        """Caches with `num_positions` more places."""
+        """The state with `num_positions` more cache positions."""
         return extend_caches(state, num_positions)
 
     def rewind(self, state: State, num_positions: Tensor) -> State:
@@ -71,28 +83,38 @@ class TransformerDecoder(LanguageModel):
 
 
 def empty_caches(model: Any, batch_size: Tensor, max_length: Tensor) -> State:
-    """`keys` and `values` of a model with a causal `decoder`, zeros."""
-    config, num_layers = model.config, len(model.decoder.blocks)
+    """Zero `keys` and `values` caches of a model with a causal `decoder`."""
+    config, num_layers = model.config, model.decoder.num_layers
     num_kv_heads = config.num_kv_heads or config.num_heads
     empty = ops.zeros((batch_size, num_kv_heads, max_length, config.head_dim), dtype=model.compute_dtype)
     return {"keys": (empty,) * num_layers, "values": (empty,) * num_layers}
 
 
 def extend_caches(state: State, num_positions: Tensor) -> State:
-    """The state with `num_positions` more places in `keys` and `values`."""
-    room = [[0, 0], [0, 0], [0, num_positions], [0, 0]]
-    return {**state, **{name: tuple(ops.pad(x, room) for x in state[name]) for name in ("keys", "values")}}
+    """The state with `num_positions` more positions in `keys` and `values`."""
+    padding = [[0, 0], [0, 0], [0, num_positions], [0, 0]]
+    return {**state, **{name: tuple(ops.pad(x, padding) for x in state[name]) for name in ("keys", "values")}}
 
 
 def step_over_caches(
     model: Any, token_ids: Tensor, state: State, memories: Any = None, memory_mask: Tensor = None
 ) -> tuple[Tensor, State]:
-    """One step of a model with a causal `decoder`: float [B, K, D] and the new state; see `LanguageModel.step`."""
+    """One step of a model with a causal `decoder` over its caches; see `LanguageModel.step_hidden_states`.
+
+    Args:
+        model: with `decoder`, a `TransformerStack`, and `embed`.
+        token_ids: int32 [B, K].
+        state: see `LanguageModel`.
+        memories: from `TransformerStack.memories`, or None without an encoder.
+        memory_mask: bool [B, 1, S], or None.
+    Returns:
+        Hidden states float [B, K, D], and the new state.
+    """
     index, num_padding = state["cache_index"], state["num_padding"]
     count = ops.shape(token_ids)[1]
-    places = (index + ops.arange(count, dtype="int32"))[None] - num_padding[:, None]
-    # Padding stands before 0; a row that has stopped may be stepped past the end with the others.
-    positions = ops.clip(places, 0, model.config.max_length - 1)
+    positions = (index + ops.arange(count, dtype="int32"))[None] - num_padding[:, None]
+    # Left padding has negative positions. Finished rows may be stepped beyond max_length with the other rows.
+    positions = ops.clip(positions, 0, model.config.max_length - 1)
     attention_mask = cache_mask(ops.shape(state["keys"][0])[2], count, index, num_padding)
     x, caches = model.decoder(
         model.embed(token_ids),
@@ -108,21 +130,21 @@ def step_over_caches(
 
 
 def rewind_caches(state: State, num_positions: Tensor) -> State:
-    """The state as if the last `num_positions` tokens of each row had not been read.
+    """Removes the last `num_positions` tokens of each row from the caches.
 
-    All rows are written at one place, so they must end together: each row moves by as many places as it takes, and
-    the padding on its left grows or shrinks by as many. The longest row then begins at 0, so no place is lost to
-    what was taken back. Positions count from a row's first token and do not change.
+    All rows share one write index, so they must end at the same cache position: each row is shifted, and its left
+    padding grows or shrinks by the shift. The longest row then starts at 0, so removed tokens use no capacity.
+    Positions count from the first real token of a row and do not change.
 
-    Keys of three rows, where "." is padding and "?" is of no meaning; the first takes back two tokens, the third one:
+    Keys of three rows, where "." is padding and "?" is undefined; the first removes two tokens, the third one:
 
         a b c d        . a b ?       cache_index 4 to 3
         . . . e   to   . . e ?       num_padding [0, 3, 0] to [1, 2, 0]
         g h i j        g h i ?
 
     Args:
-        state: with `keys` and `values`, each tensors float [B, G, S, D], `num_padding` int32 [B], `cache_index` int32.
-        num_positions: int32 [B], 0 and up, at most as many as the row has read, without padding.
+        state: with `keys` and `values`, tensors float [B, G, S, D] each, `num_padding` int32 [B], `cache_index` int32.
+        num_positions: int32 [B], from 0 to the number of real tokens in the row.
     Returns:
         A state of the same shapes.
     """
@@ -131,25 +153,25 @@ def rewind_caches(state: State, num_positions: Tensor) -> State:
     num_padding = index - num_read
     shift = num_padding - state["num_padding"]
 
-    def moved() -> list[Tensor]:
-        return [_move_right(x, shift) for x in (*state["keys"], *state["values"])]
+    def shifted() -> list[Tensor]:
+        return [_shift_right(x, shift) for x in (*state["keys"], *state["values"])]
 
-    def unmoved() -> list[Tensor]:
+    def unchanged() -> list[Tensor]:
         return [*state["keys"], *state["values"]]
 
-    # A single row, and rows that go on together, only forget.
-    caches = ops.cond(ops.any(shift != 0), moved, unmoved)
+    # Without a shift (a single row, or rows of equal length) the caches stay; only the index moves back.
+    caches = ops.cond(ops.any(shift != 0), shifted, unchanged)
     count = len(state["keys"])
     new = {"keys": tuple(caches[:count]), "values": tuple(caches[count:])}
     return {**state, **new, "num_padding": num_padding, "cache_index": index}
 
 
-def _move_right(cache: Tensor, shift: Tensor) -> Tensor:
-    """Row b of `cache` [B, G, S, D] moved by `shift[b]` places of axis 2, to the left where that is negative. What
-    stands in the places that nothing moves to is of no meaning."""
+def _shift_right(cache: Tensor, shift: Tensor) -> Tensor:
+    """Shifts row b of `cache` [B, G, S, D] by `shift[b]` positions along axis 2, to the left if negative. Vacated
+    positions are undefined."""
     batch_size, num_heads, length, width = ops.shape(cache)
-    places = ops.clip(ops.arange(length, dtype="int32")[None] - shift[:, None], 0, length - 1)
+    sources = ops.clip(ops.arange(length, dtype="int32")[None] - shift[:, None], 0, length - 1)
     heads = ops.reshape(ops.arange(batch_size * num_heads, dtype="int32"), (batch_size, num_heads, 1))
     flat = ops.reshape(cache, (-1, width))
-    found = ops.take(flat, heads * length + places[:, None], axis=0)
-    return ops.reshape(found, ops.shape(cache))
+    gathered = ops.take(flat, heads * length + sources[:, None], axis=0)
+    return ops.reshape(gathered, ops.shape(cache))

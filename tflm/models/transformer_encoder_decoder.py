@@ -1,12 +1,17 @@
-"""A Transformer encoder-decoder: the 2017 model (Vaswani et al., 2017) and T5 (Raffel et al., 2020) by its config."""
+"""A Transformer encoder-decoder: the original Transformer (Vaswani et al., 2017) or T5 (Raffel et al., 2020), depending
+on the config."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
+import keras
 from keras import ops
 
 from tflm.layers import causal_mask, padding_mask
 from tflm.models.language_model import LanguageModel, State
+from tflm.models.layer_groups import LayerGroup
+from tflm.models.text_model import register_model
 from tflm.models.transformer_config import TransformerConfig
 from tflm.models.transformer_decoder import (
     empty_caches,
@@ -21,16 +26,21 @@ Tensor = Any
 
 @dataclasses.dataclass(frozen=True)
 class TransformerEncoderDecoderConfig(TransformerConfig):
-    """Sizes and choices of a `TransformerEncoderDecoder`. `num_layers` are the encoder's."""
+    """Hyperparameters of a `TransformerEncoderDecoder`. `num_layers` is the number of encoder blocks."""
 
     kind: str = "transformer_encoder_decoder"
     num_decoder_layers: int = 0
-    """0 for as many as the encoder has."""
+    """Number of decoder blocks; 0 for num_layers."""
 
 
+@register_model("transformer_encoder_decoder")
 class TransformerEncoderDecoder(LanguageModel):
-    """One embedding for both sides and the output. The encoder reads the source once; the decoder attends to it."""
+    """A bidirectional encoder and a causal decoder with cross-attention; both share one embedding."""
 
+    config_class = TransformerEncoderDecoderConfig
+    architecture = "encoder-decoder"
+    features = ("source_ids",)
+    layer_groups = (LayerGroup("encoder/block", on_top=("encoder/final_norm",)), LayerGroup("decoder/block"))
     has_encoder = True
     can_rewind = True
 
@@ -41,15 +51,20 @@ class TransformerEncoderDecoder(LanguageModel):
         self.decoder = TransformerStack(config, num_decoder_layers, causal=True, cross=True, name="decoder")
 
     def build(self, input_shape: Any = None) -> None:
-        """Both stacks, before either is called: `memories` reads parts of the decoder alone."""
+        """Builds both stacks up front: `memories` calls the key and value projections of the decoder on their own."""
         del input_shape
         for part in (self.embedding, self.encoder, self.decoder):
             part.build((None, None, self.config.hidden_dim))
         self.built = True
 
+    def adapted_layers(self) -> Iterator[keras.layers.Dense]:
+        """The projections of attention and feed-forward, of both sides."""
+        yield from self.encoder.projections()
+        yield from self.decoder.projections()
+
     def encode(self, source_ids: Tensor, training: bool = False) -> dict[str, Tensor]:
-        """`hidden_states` float [B, S, hidden_dim] and `mask` bool [B, S], of int32 [B, S]."""
-        mask = padding_mask(source_ids)
+        """A dict for int32 [B, S]: `hidden_states` float [B, S, hidden_dim] and `mask` bool [B, S]."""
+        mask = padding_mask(source_ids, self.config.pad_id)
         positions = ops.arange(ops.shape(source_ids)[1], dtype="int32")[None]
         states, _ = self.encoder(
             self.embed(source_ids, training), mask[:, None], positions, training=training
@@ -57,12 +72,12 @@ class TransformerEncoderDecoder(LanguageModel):
         return {"hidden_states": states, "mask": mask}
 
     def hidden_states(self, token_ids: Tensor, training: bool = False, source_ids: Tensor = None) -> Tensor:
-        """The decoder's, float [B, T, hidden_dim].
+        """Hidden states of the decoder, float [B, T, hidden_dim].
 
         Args:
-            token_ids: int32 [B, T], what was written so far, from the start token on.
+            token_ids: int32 [B, T], decoder inputs, beginning with the start token.
             training: bool, with dropout.
-            source_ids: int32 [B, S], padded with 0.
+            source_ids: int32 [B, S], padded with `pad_id`.
         """
         context = self.encode(source_ids, training=training)
         length = ops.shape(token_ids)[1]
@@ -78,8 +93,8 @@ class TransformerEncoderDecoder(LanguageModel):
     def initial_state(
         self, batch_size: Tensor, max_length: Tensor, num_padding: Tensor = None, context: Any = None
     ) -> State:
-        """Empty caches, and what the decoder will need of the source: `memory_keys` and `memory_values`, a tensor
-        float [B, num_kv_heads, S, head_dim] for each layer, and `memory_mask` bool [B, S]."""
+        """Empty key/value caches; and for the cross-attention `memory_keys` and `memory_values`, a tensor float
+        [B, num_kv_heads, S, head_dim] per block, and `memory_mask` bool [B, S]."""
         keys, values = zip(*self.decoder.memories(context["hidden_states"]), strict=True)
         memory = {"memory_keys": keys, "memory_values": values, "memory_mask": context["mask"]}
         return self.new_state(
@@ -87,18 +102,18 @@ class TransformerEncoderDecoder(LanguageModel):
         )
 
     def step_hidden_states(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Writes K positions into the caches at `cache_index`; attends over them and over the source."""
+        """Writes K positions into the caches at `cache_index`; attends over them and over the encoder output."""
         memories = list(zip(state["memory_keys"], state["memory_values"], strict=True))
         return step_over_caches(self, token_ids, state, memories, state["memory_mask"][:, None])
 
     def extend_state(self, state: State, num_positions: Tensor) -> State:
-        """Caches with `num_positions` more places; the memory stays."""
+        """The state with `num_positions` more cache positions; the memory is unchanged."""
         return extend_caches(state, num_positions)
 
     def rewind(self, state: State, num_positions: Tensor) -> State:
-        """See `LanguageModel` and `rewind_caches`; the memory stays."""
+        """See `LanguageModel` and `rewind_caches`; the memory is unchanged."""
         return rewind_caches(state, num_positions)
 
     def build_variables(self) -> None:
-        """Makes every variable."""
+        """Creates every variable."""
         self.build()

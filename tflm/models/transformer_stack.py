@@ -1,6 +1,6 @@
-"""Positions, blocks and the last norm: what every Transformer encoder and decoder has in common."""
+"""The stack shared by Transformer encoders and decoders: positions, blocks, final norm."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -13,55 +13,84 @@ from tflm.layers import (
     TransformerBlock,
     make_norm,
     sinusoidal_positions,
+    window_mask,
 )
-from tflm.layers.attention import Cache, cache_places
-from tflm.layers.positions import rotation
+from tflm.layers.attention import Cache, cache_indices
+from tflm.layers.linear import Linear
+from tflm.layers.positions import Rotation, rotation
 from tflm.models.transformer_config import TransformerConfig
 
 Tensor = Any
 
 
 class TransformerStack(keras.layers.Layer):
-    """From embedded tokens to hidden states.
+    """Maps token embeddings to hidden states.
 
     Args:
-        config: sizes and choices.
-        num_layers: int.
-        causal: bool, nothing ahead is seen. The masks see to that; relative positions need to know it.
-        cross: bool, each block also attends to a memory.
+        config: hyperparameters.
+        num_layers: int, number of blocks.
+        causal: bool. Selects one-sided buckets for relative positions; causality itself comes from the masks.
+        cross: bool, add cross-attention to each block.
     """
 
     def __init__(
         self, config: TransformerConfig, num_layers: int, *, causal: bool, cross: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.config = config
+        self.config, self.num_layers = config, num_layers
+        self.embedding_width = getattr(config, "embedding_dim", 0) or config.hidden_dim
         if config.positions == "learned":
             self.position_embedding = keras.layers.Embedding(
                 config.max_length,
-                config.hidden_dim,
+                self.embedding_width,
                 embeddings_initializer=keras.initializers.RandomNormal(stddev=config.initializer_range),
                 name="position_embedding",
             )
         if config.positions == "relative":
             self.position_bias = RelativePositionBias(
-                config.num_heads, bidirectional=not causal, name="position_bias"
+                config.num_heads,
+                bidirectional=not causal,
+                num_buckets=config.relative_buckets,
+                max_distance=config.relative_distance,
+                scale=config.relative_scale,
+                name="position_bias",
             )
+        self.embedding_norm = self.embedding_projection = None
+        if config.embedding_norm:
+            self.embedding_norm = make_norm(config.norm, config.norm_epsilon, "embedding_norm")
         self.embedding_dropout = keras.layers.Dropout(config.dropout, name="embedding_dropout")
-        self.blocks = [_make_block(config, num_layers, cross, f"block_{i}") for i in range(num_layers)]
-        pre_norm = config.norm_position == "pre"
-        self.final_norm = make_norm(config.norm, config.norm_epsilon, "final_norm") if pre_norm else None
+        if self.embedding_width != config.hidden_dim:
+            self.embedding_projection = Linear(config.hidden_dim, name="embedding_projection")
+        num_blocks = 1 if getattr(config, "shared_layers", False) else num_layers
+        self.blocks = [_make_block(config, num_layers, cross, f"block_{i}") for i in range(num_blocks)]
+        has_final_norm = config.norm_position != "post"
+        self.final_norm = (
+            make_norm(config.norm, config.norm_epsilon, "final_norm") if has_final_norm else None
+        )
 
     def build(self, input_shape: Any) -> None:
-        """Every block has the width of the input."""
+        """Builds every part; the blocks with the width of the hidden states."""
+        del input_shape
+        for part in (self.embedding_norm, self.embedding_projection):
+            if part is not None:
+                part.build((None, None, self.embedding_width))
         if self.config.positions == "learned":
             self.position_embedding.build()
         if self.config.positions == "relative":
             self.position_bias.build()
         for part in (*self.blocks, self.final_norm):
             if part is not None:
-                part.build(input_shape)
+                part.build((None, None, self.config.hidden_dim))
         self.built = True
+
+    def projections(self) -> Iterator[keras.layers.Dense]:
+        """The dense layers of its blocks: of attention, of cross-attention and of the feed-forward network."""
+        for block in self.blocks:
+            for attention in (block.attention, block.cross_attention):
+                if attention is not None:
+                    yield from (attention.query, attention.key, attention.value, attention.output_projection)
+            parts = (block.feed_forward.inner, block.feed_forward.gate, block.feed_forward.outer)
+            yield from (part for part in parts if part is not None)
 
     def call(
         self,
@@ -77,37 +106,38 @@ class TransformerStack(keras.layers.Layer):
         """Runs the blocks.
 
         Args:
-            embedded: float [B, K, hidden_dim].
-            attention_mask: bool [B or 1, K or 1, S].
-            positions: int32 [B or 1, K], each token's place in its text.
-            caches: keys and values for each block, or None for a whole sequence.
-            cache_index: int scalar, where in the caches the K new positions go.
-            memories: keys and values of the memory for each block, from `memories`.
-            memory_mask: bool [B, 1, memory's length].
+            embedded: float [B, K, hidden_dim], or of the width of the embedding where that differs.
+            attention_mask: bool [B or 1, K or 1, S], True attends.
+            positions: int32 [B or 1, K], position of each token in its text.
+            caches: keys and values float [B, G, S, head_dim] for each block, or None to run without a cache.
+            cache_index: int32 scalar, first cache position to write.
+            memories: encoder keys and values for each block, from `memories`.
+            memory_mask: bool [B, 1, length of the memory].
+            training: bool, with dropout.
         Returns:
-            float [B, K, hidden_dim], and each block's keys and values.
+            Hidden states float [B, K, hidden_dim], and the keys and values of each block; none in training with
+            `recompute`.
         """
-        x = self._add_positions(embedded, positions)
-        x = self.embedding_dropout(x, training=training)
+        x = self._enter(embedded, positions, training)
         bias = None
         if self.config.positions == "relative":
-            places = cache_index + ops.arange(ops.shape(x)[1], dtype="int32")
-            bias = self.position_bias(places, ops.arange(ops.shape(attention_mask)[-1], dtype="int32"))
-        rotary = self.config.positions == "rotary"
-        turned = (
-            rotation(positions, self.config.head_dim, self.config.rotary_base, x.dtype)
-            if rotary
-            else positions
-        )
+            query_positions = cache_index + ops.arange(ops.shape(x)[1], dtype="int32")
+            key_positions = ops.arange(ops.shape(attention_mask)[-1], dtype="int32")
+            bias = self.position_bias(query_positions, key_positions)
+        whole, local = self._attention_inputs(attention_mask, positions, cache_index, x)
         if caches is not None:
             num_kv_heads = self.config.num_kv_heads or self.config.num_heads
-            cache_index = cache_places(x, num_kv_heads, cache_index)
+            cache_index = cache_indices(x, num_kv_heads, cache_index)
         new_caches = []
-        for index, block in enumerate(self.blocks):
+        for index in range(self.num_layers):
+            is_whole = local is None or index in self.config.full_attention_layers
+            block, inputs = self.blocks[index % len(self.blocks)], whole if is_whole else local
+            if self.config.recompute and training:
+                x = _recomputed(block, x, inputs, bias, memories[index] if memories else None, memory_mask)
+                continue
             x, cache = block(
                 x,
-                attention_mask,
-                turned,
+                *inputs,
                 cache=None if caches is None else caches[index],
                 cache_index=cache_index,
                 memory=None if memories is None else memories[index],
@@ -119,17 +149,64 @@ class TransformerStack(keras.layers.Layer):
         return x if self.final_norm is None else self.final_norm(x), new_caches
 
     def memories(self, hidden_states: Tensor) -> list[Cache]:
-        """Each block's keys and values float [B, G, S, head_dim] of an encoder's hidden states [B, S, D]: made
-        once, attended to at every step."""
+        """Cross-attention keys and values float [B, G, S, head_dim] of each block from the encoder's hidden states
+        [B, S, D]; computed once per source."""
         layers = [block.cross_attention for block in self.blocks if block.cross_attention is not None]
         return [layer.keys_and_values(hidden_states) for layer in layers]
+
+    def _enter(self, embedded: Tensor, positions: Tensor, training: bool) -> Tensor:
+        """The input of the first block."""
+        x = self._add_positions(embedded, positions)
+        if self.embedding_norm is not None:
+            x = self.embedding_norm(x)
+        x = self.embedding_dropout(x, training=training)
+        return x if self.embedding_projection is None else self.embedding_projection(x)
+
+    def _attention_inputs(
+        self, attention_mask: Tensor, positions: Tensor, cache_index: Tensor, x: Tensor
+    ) -> tuple[tuple[Tensor, Tensor | Rotation], Any]:
+        """The mask and the positions of blocks that attend to the whole text; and those of blocks with a sliding
+        window, None without one."""
+        config = self.config
+        rotated = positions
+        if config.positions == "rotary":
+            rotated = rotation(positions, config.head_dim, config.rotary_base, x.dtype, config.scaling)
+        if not config.sliding_window:
+            return (attention_mask, rotated), None
+        num_keys = ops.shape(attention_mask)[-1]
+        window = window_mask(num_keys, ops.shape(x)[1], cache_index, config.sliding_window)
+        local = rotated
+        if config.positions == "rotary" and config.local_rotary_base:
+            local = rotation(positions, config.head_dim, config.local_rotary_base, x.dtype)
+        return (attention_mask, rotated), (attention_mask & window, local)
 
     def _add_positions(self, x: Tensor, positions: Tensor) -> Tensor:
         if self.config.positions == "learned":
             return x + self.position_embedding(positions)
         if self.config.positions == "sinusoidal":
-            return x + ops.cast(sinusoidal_positions(positions, self.config.hidden_dim), x.dtype)
+            return x + ops.cast(sinusoidal_positions(positions, self.embedding_width), x.dtype)
         return x
+
+
+def _recomputed(
+    block: TransformerBlock, x: Tensor, inputs: Any, bias: Tensor, memory: Cache | None, memory_mask: Tensor
+) -> Tensor:
+    """The hidden states after a block, of which the backward pass stores the input alone."""
+    # What has a gradient is an argument; a function that is computed again loses that of what it captures.
+    learned = [each for each in (bias, *(memory or ())) if each is not None]
+
+    def run(x: Tensor, *learned: Tensor) -> Tensor:
+        rest = list(learned)
+        return block(
+            x,
+            *inputs,
+            attention_bias=None if bias is None else rest.pop(0),
+            memory=None if memory is None else (rest[0], rest[1]),
+            memory_mask=memory_mask,
+            training=True,
+        )[0]
+
+    return keras.remat(run)(x, *learned)
 
 
 def _make_block(config: TransformerConfig, num_layers: int, cross: bool, name: str) -> TransformerBlock:
@@ -147,7 +224,8 @@ def _make_block(config: TransformerConfig, num_layers: int, cross: bool, name: s
         ),
         lambda norm_name: make_norm(config.norm, config.norm_epsilon, norm_name),
         cross_attention=_make_attention(config, residual_scale, False, "cross_attention") if cross else None,
-        pre_norm=config.norm_position == "pre",
+        pre_norm=config.norm_position != "post",
+        output_norm=config.norm_position == "both",
         dropout=config.dropout,
         name=name,
     )
@@ -161,7 +239,11 @@ def _make_attention(config: TransformerConfig, residual_scale: float, rotary: bo
         rotary=rotary,
         rotary_base=config.rotary_base,
         qk_norm=config.qk_norm,
+        qk_norm_epsilon=config.qk_norm_epsilon,
         use_bias=config.use_bias,
+        qkv_bias=config.qkv_bias,
+        scale=config.attention_scale,
+        cap=config.attention_cap,
         initializer=_fan_in(1.0),
         output_initializer=_fan_in(residual_scale),
         dropout=config.attention_dropout,
@@ -170,7 +252,7 @@ def _make_attention(config: TransformerConfig, residual_scale: float, rotary: bo
 
 
 def _fan_in(scale: float) -> Any:
-    """Normal with standard deviation scale / sqrt(fan in): the output has the variance of the input."""
+    """Normal with standard deviation scale / sqrt(fan_in), which preserves the variance for scale 1; zeros for 0."""
     if scale == 0.0:
         return "zeros"
     return keras.initializers.VarianceScaling(scale**2, "fan_in", "untruncated_normal")

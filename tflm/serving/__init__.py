@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from tflm.errors import UsageError
 
 if TYPE_CHECKING:
-    from tflm.serving.local import LocalModel
-    from tflm.serving.model import Model
+    from tflm.serving.handle.model_handle import ModelHandle
+    from tflm.serving.model import Model, OpenModel
+    from tflm.serving.runtime.local import LocalModel
 
 
-def connect(path_or_url: str, **credentials: str | None) -> "Model":
+def connect(path_or_url: str, **credentials: str | None) -> "OpenModel":
     """What the apps' `--model` flag names.
 
         connect("https://tflm.example.org/v1/models/chat", token=token)
@@ -21,7 +22,7 @@ def connect(path_or_url: str, **credentials: str | None) -> "Model":
         path_or_url: a SavedModel folder, `http[s]://host:port/v1/models/NAME[/versions/N|/labels/L]` or
             `grpc[s]://host:port/NAME[/versions/N|/labels/L]`.
         credentials: for a URL: `token`, `token_file`, `ca_file`, `certificate_file` and `key_file`, as
-            `tflm.serving.credentials.Credentials.find` takes them. What is not given comes from the environment:
+            `tflm.serving.client.credentials.Credentials.find` takes them. What is not given comes from the environment:
             TFLM_TOKEN, TFLM_CA_FILE, TFLM_CERTIFICATE_FILE, TFLM_KEY_FILE.
     Raises:
         UsageError: a URL of another form, or credentials for a folder.
@@ -34,31 +35,42 @@ def connect(path_or_url: str, **credentials: str | None) -> "Model":
                 f"{path_or_url!r} is a folder, which takes no {' and no '.join(given)}. They go with a server's URL, "
                 "such as https://host:port/v1/models/NAME."
             )
-        from tflm.serving.local import LocalModel
+        from tflm.serving.runtime.local import LocalModel
 
         return LocalModel(path_or_url)
-    from tflm.serving.credentials import Credentials
+    from tflm.serving.client.credentials import Credentials
 
     found = Credentials.find(**credentials)
     if path_or_url.startswith(("grpc://", "grpcs://")):
-        from tflm.serving.grpc_client import GrpcModel
+        from tflm.serving.client.grpc import GrpcModel
 
         return GrpcModel(path_or_url, credentials=found)
-    from tflm.serving.client import RestModel
+    from tflm.serving.client.rest import RestModel
 
     return RestModel(path_or_url, credentials=found)
 
 
+def load(path_or_url: str, **credentials: str | None) -> "ModelHandle":
+    """`tflm.load`: as `connect`, with a method for each thing that a model does."""
+    from tflm.serving.handle.model_handle import ModelHandle
+
+    return ModelHandle(connect(path_or_url, **credentials))
+
+
 def __getattr__(name: str) -> Any:
+    if name == "ModelHandle":
+        from tflm.serving.handle.model_handle import ModelHandle
+
+        return ModelHandle
     if name == "LocalModel":
-        from tflm.serving.local import LocalModel
+        from tflm.serving.runtime.local import LocalModel
 
         return LocalModel
-    if name == "Model":
-        from tflm.serving.model import Model
+    if name in ("Model", "OpenModel"):
+        from tflm.serving import model
 
-        return Model
+        return getattr(model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["LocalModel", "Model", "connect"]
+__all__ = ["LocalModel", "Model", "ModelHandle", "OpenModel", "connect", "load"]

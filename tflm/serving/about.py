@@ -1,4 +1,4 @@
-"""What a served model tells of itself."""
+"""The config of a served model, by its signature `about`."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ def read_config(model: Model) -> dict[str, Any]:
 
     Raises:
         ServerError: the server did not answer.
-        UserError: a signature of that name that tells no JSON.
+        UserError: a signature of that name that returns no JSON.
     """
     if "about" not in model.signatures:
         return {}
@@ -21,7 +21,23 @@ def read_config(model: Model) -> dict[str, Any]:
         found = json.loads(outputs["config"][0])
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise UserError(
-            f"{model.path!r}: its signature 'about' tells no config, as those of apps.export do ({error!r}). "
+            f"{model.path!r}: its signature 'about' returns no config, as those of exports by tflm do ({error!r}). "
             "Export its run again, or leave that signature out."
         ) from error
     return found if isinstance(found, dict) else {}
+
+
+def config_section(model: Model, name: str) -> dict[str, Any]:
+    """A section of a model's config, such as "task"; empty without one.
+
+    Raises:
+        UserError: the config is not as tflm writes it.
+    """
+    config: Any = model.config
+    section = config.get(name, {}) if isinstance(config, dict) else None
+    if not isinstance(section, dict):
+        raise UserError(
+            f"{model.path!r}: config.json is not as tflm writes it: it and its sections are JSON objects. Export the "
+            "run again."
+        )
+    return section

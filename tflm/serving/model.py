@@ -9,7 +9,7 @@ from tflm.serving.signature import Signature
 
 
 class Model(Protocol):
-    """`LocalModel`, `RestModel` and `GrpcModel`; what `connect` gives."""
+    """`LocalModel`, `RestModel` and `GrpcModel`, and a model inside the server."""
 
     @property
     def path(self) -> str:
@@ -21,7 +21,7 @@ class Model(Protocol):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What `config.json` holds; a server's model tells it by the signature `about`. Empty if there is none."""
+        """What `config.json` holds; a server's model returns it by the signature `about`. Empty without one."""
 
     @property
     def card(self) -> str:
@@ -29,3 +29,10 @@ class Model(Protocol):
 
     def predict(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Runs a signature on a batch: input name to values, output name to array, batch first."""
+
+
+class OpenModel(Model, Protocol):
+    """A model that whoever opened it closes; what `connect` gives."""
+
+    def close(self) -> None:
+        """Closes connections and gives memory back; for whoever has no more to ask."""

@@ -110,7 +110,7 @@ def numpy_dtype(dtype: str) -> np.dtype:
 def _number_array(name: str, values: Any, dtype: str, shape: Shape) -> np.ndarray:
     kinds = _KINDS.get("float" if dtype == "bfloat16" else dtype.rstrip("0123456789"))
     if kinds is None:
-        raise UserError(f"input {name!r} takes {dtype}, which is none of the dtypes that tflm sends.")
+        raise UserError(f"input {name!r} takes {dtype}, which tflm cannot send.")
     target = numpy_dtype(dtype)
     try:
         array = np.asarray(values)

@@ -5,6 +5,7 @@ import re
 import stat
 
 from tflm.errors import UserError
+from tflm.files.encodings import decode_text
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # b64token of RFC 6750, section 2.1
 _SHORTEST = 16
@@ -23,19 +24,18 @@ def read_tokens(path: str, flag: str) -> list[str]:
         UserError: a file that cannot be read, that other users can read, or that has no token or a bad one.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, "rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            lines = [line.strip() for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise UserError(f"--{flag}={path} cannot be read: {reason}.") from error
+            text = decode_text(file.read(), f"--{flag}={path}")
+    except OSError as error:
+        raise UserError(f"--{flag}={path} cannot be read: {error.strerror}.") from error
     if os.name == "posix" and mode & (stat.S_IROTH | stat.S_IWOTH):
         raise UserError(
-            f"--{flag}={path} is open to every user of this machine (mode {mode:o}); whoever reads it gets in. "
-            f"Close it: chmod 600 {path}"
+            f"--{flag}={path} is readable by all users of this machine (mode {mode:o}). "
+            f"Restrict it: chmod 600 {path}"
         )
     tokens = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(map(str.strip, re.split("\r\n?|\n", text)), 1):
         if line and not line.startswith("#"):
             tokens.append(check_token(line, f"--{flag}={path}, line {number}"))
     if not tokens:

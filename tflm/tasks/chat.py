@@ -8,50 +8,66 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from tflm.config import option
 from tflm.data import Batches, MappedBatches, RowBatches, TokenStore
-from tflm.decoding import DecodingConfig
 from tflm.errors import UserError
-from tflm.tasks.conversations import ROLES, Conversations
-from tflm.tasks.rows import Cut, join, keep_first
+from tflm.generation import DecodingConfig
+from tflm.models import TransformerDecoderConfig
+from tflm.tasks.columns import PAIR, Columns
+from tflm.tasks.features.conversations import ROLES, Conversations
+from tflm.tasks.features.rows import Cut, is_longer, join, keep_first
+from tflm.tasks.features.template_rows import TemplateConversations
+from tflm.tasks.generative_task import GenerativeTask
+from tflm.tasks.registry import check_measure, register_task
 from tflm.tasks.sequence_to_sequence import next_token_batch
-from tflm.tasks.streaming import state_of
-from tflm.tasks.task import Batch
-from tflm.tasks.text_signatures import generate_signature, resume_signature
-from tflm.tasks.text_task import TextTask
-from tflm.tasks.writer import Writer
+from tflm.tasks.signatures.generate import alternatives_signature, generate_signature, resume_signature
+from tflm.tasks.signatures.streaming import state_of
+from tflm.tasks.signatures.writer import Writer
+from tflm.tasks.task import Batch, TaskConfig, TaskReport
+from tflm.tasks.task_recipes import num_steps, task_recipe
 from tflm.text import Tokenizer
+from tflm.text.chat_template import ChatTemplate
 
 _WIDTH = 16  # batches with a history are padded to a multiple of it, so that there are few shapes
 
 
 @dataclasses.dataclass(frozen=True)
-class ChatConfig:
+class ChatConfig(TaskConfig):
     """Settings of `Chat`."""
 
     kind: str = "chat"
     system: str = ""
     """The system text of a conversation that brings none."""
     max_history: int = 0
-    """In training, up to so many other conversations of the batch stand before each, so that a model that learns from
-    single questions keeps its bearings after a few. For data that has long conversations of its own, 0."""
+    """Maximum number of other conversations of the batch that are put before each in training, so that a model that
+    learns from single questions still works in longer conversations. 0 for data with long conversations."""
+    template: ChatTemplate | None = option(None)
+    """The chat template of a published model; it is found when its checkpoint is imported."""
     label_smoothing: float = 0.0
     """How much of a target's weight is spread over the vocabulary in training (Szegedy et al., 2016)."""
     measure: str = "rouge"
-    """What `apps.evaluate` compares texts by: rouge, or bleu (with chrF)."""
+    """Metric of `tflm evaluate`: rouge, bleu (with chrF), or another registered metric."""
 
     def __post_init__(self) -> None:
-        if self.measure not in ("rouge", "bleu"):
-            raise ValueError(f"measure is rouge or bleu; got {self.measure!r}.")
+        check_measure(self.measure)
         if self.max_history < 0:
             raise ValueError(f"max_history is 0 or more; got {self.max_history}.")
+        if self.max_history and self.template:
+            raise ValueError(f"max_history is 0 with a chat template; got {self.max_history}.")
 
 
-class Chat(TextTask):
+@register_task("chat")
+class Chat(GenerativeTask):
     """Rows of a start token, the messages and the answer; see `Conversations`. What the assistant says counts.
 
     `serving_default` and `generate` answer one message, `text`. `chat` takes the whole conversation, oldest message
     first: `roles` and `messages`, string [B, N] each, both "" where a row has fewer than N.
     """
+
+    config_class = ChatConfig
+    architectures = ("decoder",)
+    columns = Columns(("messages",), otherwise=PAIR)
+    loss_covers_text = True
 
     compact_loss = True
     score_inputs = (tf.TensorSpec([None], tf.string, "text"), tf.TensorSpec([None], tf.string, "target"))
@@ -65,14 +81,25 @@ class Chat(TextTask):
     ) -> None:
         super().__init__(tokenizer, max_length, decoding)
         self.config, self.label_smoothing = config, config.label_smoothing
-        if missing := [role for role in ROLES if role not in tokenizer.special_tokens]:
+        self.conversations: Conversations | TemplateConversations
+        missing = [role for role in ROLES if role not in tokenizer.special_tokens]
+        if config.template is not None:
+            self.conversations = TemplateConversations(tokenizer, config.template, config.system)
+        elif missing:
             raise UserError(
                 f"chat needs a tokenizer with the special tokens {', '.join(ROLES)}; it lacks {', '.join(missing)}. "
                 f"Train one with tokenizer.special_tokens={','.join(ROLES)}."
             )
+        else:
+            self.conversations = Conversations(tokenizer, config.system)
         if max_length < 16:
             raise UserError(f"chat needs model.max_length of 16 or more; got {max_length}.")
-        self.conversations = Conversations(tokenizer, config.system)
+
+    @classmethod
+    def report(cls, config: ChatConfig) -> TaskReport:
+        """What is answered at the end of a conversation, next to what was."""
+        del config
+        return TaskReport("conversations", "serving_default", PAIR, beam_search=True)
 
     def encode(self, examples: dict[str, tf.Tensor]) -> dict[str, tf.RaggedTensor | tf.Tensor]:
         """Conversations to rows and what counts in them. An example is `messages`, JSON as `tflm.data` gives it, or
@@ -83,12 +110,8 @@ class Chat(TextTask):
         """
         roles, messages = self._messages(examples)
         room = tf.fill([tf.shape(roles)[0]], self.max_length)
-        rows = self.conversations.rows(roles, messages, room)
-        return {
-            "token_ids": join(self.tokenizer.start_id, rows.token_ids),
-            "learnt": join(0, rows.learnt),
-            "num_left_out": rows.num_left_out,
-        }
+        rows = self.conversations.training_rows(roles, messages, room)
+        return {"token_ids": rows.token_ids, "learnt": rows.learnt, "num_left_out": rows.num_left_out}
 
     def batches(self, store: TokenStore, batch_size: int, seed: int, training: bool) -> Batches:
         """Conversations of like length together, in training with others before them. Logs how many are cut."""
@@ -105,7 +128,7 @@ class Chat(TextTask):
 
     def predicted(self, batch: Batch) -> Batch:
         """What the assistant says, with the end of each message."""
-        batch = next_token_batch(batch)
+        batch = next_token_batch(batch, self.tokenizer.pad_id)
         learnt = tf.cast(batch["learnt"][:, 1:], tf.float32)
         return {**batch, "loss_weights": batch["loss_weights"] * learnt}
 
@@ -127,25 +150,28 @@ class Chat(TextTask):
 
     def _conversation(self, inputs: dict[str, tf.Tensor], max_new_tokens: tf.Tensor) -> tuple[Cut, tf.Tensor]:
         # Half of the context is for the conversation, however long the answer may become.
-        room = tf.maximum(self.max_length - max_new_tokens, self.max_length // 2) - 2
-        rows = self.conversations.rows(inputs["roles"], inputs["messages"], room)
-        tokenizer = self.tokenizer
-        prompts = join(tokenizer.start_id, rows.token_ids, tokenizer.special_tokens["assistant"])
-        return Cut(prompts, rows.truncated), rows.num_left_out
+        room = tf.maximum(self.max_length - max_new_tokens, self.max_length // 2)
+        rows = self.conversations.prompts(inputs["roles"], inputs["messages"], room)
+        return Cut(rows.token_ids, rows.truncated), rows.num_left_out
 
-    def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
+    def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[Cut, tf.Tensor]:
         """A message and its answer; all up to the answer is given."""
-        prompts = self.prompts(inputs["text"], tf.fill([tf.size(inputs["text"])], self.max_length // 2)).rows
+        room = tf.fill([tf.size(inputs["text"])], self.max_length // 2)
+        prompts, prompt_cut = self.prompts(inputs["text"], room)
         targets = self.tokenizer.tokenize(inputs["target"])
         room = self.max_length + 1 - tf.cast(prompts.row_lengths(), tf.int32) - 1
-        rows = join(prompts, keep_first(targets, room), self.tokenizer.end_id)
-        return rows, tf.cast(prompts.row_lengths(), tf.int32)
+        rows = join(prompts, keep_first(targets, room), self.conversations.end_id)
+        return Cut(rows, prompt_cut | is_longer(targets, room)), tf.cast(prompts.row_lengths(), tf.int32)
 
     def signatures_of(self, writer: Writer) -> dict[str, Callable[..., Any]]:
-        """Those of every text task, and `chat`: as `generate`, with `num_left_out` int32 [B], how many of the oldest
-        messages did not fit."""
-        made = {**super().signatures_of(writer), "chat": generate_signature(writer, [*self.request_inputs])}
-        if writer.model.can_rewind:
+        """Those of every text task; `chat`: as `generate`, with `num_left_out` int32 [B], how many of the oldest
+        messages did not fit; and `chat_alternatives`, as `alternatives`."""
+        made = {
+            **super().signatures_of(writer),
+            "chat": generate_signature(writer, [*self.request_inputs]),
+            "chat_alternatives": alternatives_signature(writer, self.request_inputs),
+        }
+        if writer.model.can_rewind and self.conversations.can_resume:
             made["resume"] = resume_signature(writer, self.request_inputs, self._added)
         return made
 
@@ -155,9 +181,8 @@ class Chat(TextTask):
         """What comes after an answer, its end first, when `roles` and `messages` are said next, int32 [B, (A)]; and
         whether it fits, bool [B], behind `length` int32 [B] tokens."""
         room = tf.fill(tf.shape(length), self.max_length)
-        rows = Conversations(self.tokenizer).rows(inputs["roles"], inputs["messages"], room)
-        tokenizer = self.tokenizer
-        added = join(tokenizer.end_id, rows.token_ids, tokenizer.special_tokens["assistant"])
+        rows = self.conversations.added(inputs["roles"], inputs["messages"], room)
+        added = rows.token_ids
         room = tf.maximum(self.max_length - max_new_tokens, self.max_length // 2)
         fits = length + tf.cast(added.row_lengths(), tf.int32) <= room
         return added, fits & ~rows.truncated
@@ -177,14 +202,15 @@ class Chat(TextTask):
                 ],
             ),
         ]
-        requests["chat"] = [
-            {
-                **{name: value for name, value in request.items() if name != "text"},
-                "roles": roles,
-                "messages": texts,
-            }
-            for request, (roles, texts) in zip(requests["generate"], conversations, strict=True)
-        ]
+        for name, of_text in (("chat", "generate"), ("chat_alternatives", "alternatives")):
+            requests[name] = [
+                {
+                    **{key: value for key, value in request.items() if key != "text"},
+                    "roles": roles,
+                    "messages": texts,
+                }
+                for request, (roles, texts) in zip(requests[of_text], conversations, strict=True)
+            ]
         requests["prefill"] = [dict(request) for request in requests["chat"]]
         return requests
 
@@ -213,9 +239,9 @@ class Chat(TextTask):
             1 u a e A b e 0     ->  1 u a e A b e 0 0 0 0 0 0
             1 u c e A d e 0         1 u a e A b e u c e A d e
         """
-        count = self.config.max_history
+        count, pad_id = self.config.max_history, self.tokenizer.pad_id
         token_ids, learnt = batch["token_ids"], batch["learnt"]
-        lengths = tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32)
+        lengths = tf.math.count_nonzero(tf.not_equal(token_ids, pad_id), axis=1, dtype=tf.int32)
         drawn = tf.random.stateless_uniform(tf.shape(lengths), seed, 0, count + 1, tf.int32)
         bodies = [tf.roll(lengths - 1, shift, axis=0) for shift in range(count + 1)]
         ends = (
@@ -224,19 +250,42 @@ class Chat(TextTask):
         fits = (tf.range(count + 1) <= drawn[:, None]) & (ends <= self.max_length + 1)
         fits = fits | (tf.range(count + 1) == 0)[None]  # a row itself always stays
 
-        def joined(values: tf.Tensor) -> tf.Tensor:
+        def joined(values: tf.Tensor, padding: int) -> tf.Tensor:
             rows = tf.RaggedTensor.from_tensor(values, lengths=tf.cast(lengths, tf.int64))
             parts = [
                 keep_first(_rolled(rows[:, 1:], shift), tf.where(fits[:, shift], bodies[shift], 0))
                 for shift in reversed(range(count + 1))
             ]
-            dense = tf.concat([rows[:, :1], *parts], axis=1).to_tensor(0)
-            return tf.pad(dense, [[0, 0], [0, -tf.shape(dense)[1] % _WIDTH]])
+            dense = tf.concat([rows[:, :1], *parts], axis=1).to_tensor(padding)
+            right = [[0, 0], [0, -tf.shape(dense)[1] % _WIDTH]]
+            return tf.pad(dense, right, constant_values=padding)
 
-        return {**batch, "token_ids": joined(token_ids), "learnt": joined(learnt)}
+        return {**batch, "token_ids": joined(token_ids, pad_id), "learnt": joined(learnt, 0)}
 
 
 def _rolled(rows: tf.RaggedTensor, shift: int) -> tf.RaggedTensor:
     """Every row `shift` places further down, the last ones first."""
     count = tf.cast(rows.nrows(), tf.int32)
     return tf.gather(rows, (tf.range(count) - shift) % count)
+
+
+@task_recipe(Chat)
+def chat(config: Any, num_examples: int) -> Any:
+    """The next message of a conversation. From single questions and answers, the model also sees some after one
+    another."""
+    training = dataclasses.replace(
+        config.training,
+        num_steps=num_steps(num_examples, epochs=30, least=500, most=5000),
+        optimizer="muon",
+        peak_learning_rate=4e-3,
+    )
+    return dataclasses.replace(
+        config,
+        tokenizer=dataclasses.replace(config.tokenizer, special_tokens=ROLES),
+        task=ChatConfig(max_history=0 if config.data.messages_column else 3),
+        model=TransformerDecoderConfig(
+            num_layers=4, hidden_dim=192, num_heads=6, max_length=192, dropout=0.1
+        ),
+        training=training,
+        decoding=DecodingConfig(temperature=0.0, max_new_tokens=80),
+    )

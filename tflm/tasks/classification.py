@@ -1,18 +1,23 @@
 """Classification: one label, or several, for a text or a pair of texts."""
 
+import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tflm.data import Batches, RowBatches, TokenStore
+from tflm.data import Batches, RowBatches, TokenStore, UnknownLabelError
+from tflm.data.labels import find_spelling, joined_labels, unknown_label
 from tflm.errors import UserError
 from tflm.layers import PooledHead
 from tflm.layers.heads import POOLINGS
-from tflm.models import HeadModel, TextModel
-from tflm.tasks.rows import join, keep_first
-from tflm.tasks.task import TEXT, Batch, Features, Task, mean
+from tflm.models import HeadModel, LSTMEncoderConfig, TextModel
+from tflm.tasks.columns import Columns
+from tflm.tasks.features.rows import Cut, is_longer, join, keep_first
+from tflm.tasks.registry import register_task
+from tflm.tasks.task import TEXT, Batch, Features, Task, TaskConfig, TaskReport, mean
+from tflm.tasks.task_recipes import task_recipe
 from tflm.text import Tokenizer
 
 _MOST_LABELS = 2000
@@ -20,8 +25,8 @@ _PAIR = tf.TensorSpec([None], tf.string, "text_pair")
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassificationConfig:
-    """Settings of `Classification`."""
+class ClassificationConfig(TaskConfig):
+    """Settings of `TextClassification`."""
 
     kind: str = "classification"
     text_pair: bool = False
@@ -29,25 +34,33 @@ class ClassificationConfig:
     label_separator: str = ""
     """An example may have several labels, written with this between them ("red|round"); "" for exactly one."""
     pooling: str = "mean"
-    """What stands for a text: the first token, the last, the mean or the max of all."""
+    """Pooling of the hidden states of a text: the first token, the last, the mean or the maximum of all."""
     hidden_layer: bool = False
     """A dense layer with tanh before the output."""
     dropout: float = 0.1
     """In the head."""
     label_smoothing: float = 0.0
+    """Fraction of a target's probability that is spread evenly over all labels in training (Szegedy et al., 2016)."""
     threshold: float = 0.5
-    """With several labels: what a label's probability must reach."""
+    """With several labels: minimum probability of a label."""
 
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {self.pooling!r}.")
 
 
-class Classification(Task):
+@register_task("classification")
+class TextClassification(Task):
     """Rows of start, text, end; with a pair start, text, separator, text_pair, end (Devlin et al., 2019).
 
-    `serving_default` and `classify` give `label`, `scores` [B, C] (probabilities) and `labels` [B, C].
+    `serving_default` and `classify` give `label`, `scores` [B, C] (probabilities), `labels` [B, C], and `truncated`
+    [B], whether the end of a text was left out because a row does not hold it.
     """
+
+    config_class = ClassificationConfig
+    architectures = ("encoder", "decoder", "skip-gram model")
+    columns = Columns(("text", "label"), optional=("text_pair",))
+    has_labels = True
 
     def __init__(
         self, config: ClassificationConfig, tokenizer: Tokenizer, max_length: int, labels: Sequence[str]
@@ -62,6 +75,22 @@ class Classification(Task):
                 f"{list(tokenizer.special_tokens)}. Train one with special_tokens=('separator',)."
             )
 
+    @classmethod
+    def report(cls, config: ClassificationConfig) -> TaskReport:
+        """Accuracy and F1; with one label each next to a logistic regression."""
+        baseline = "" if config.label_separator else "logistic_regression"
+        return TaskReport("labels", "classify", ("text", "text_pair", "label"), baseline, known_labels=True)
+
+    @classmethod
+    def find_labels(cls, config: ClassificationConfig, examples: Iterable[dict[str, str]]) -> list[str]:
+        """See `find_labels`."""
+        return find_labels(examples, config.label_separator)
+
+    @classmethod
+    def label_separator(cls, config: ClassificationConfig) -> str:
+        """Where examples may have several labels."""
+        return config.label_separator
+
     def model_for(self, body: TextModel) -> HeadModel:
         """The body with a pooled head."""
         config = self.config
@@ -74,7 +103,11 @@ class Classification(Task):
         """`{"text": ["ab"], "label": ["good"]}` to `{"token_ids": [[start, a, b, end]], "prefix_length": [3],
         "label_ids": [[2]]}`; a label's id is its place among the labels plus 1."""
         rows, prefix_length = self._rows(examples["text"], examples.get("text_pair"))
-        return {"token_ids": rows, "prefix_length": prefix_length, "label_ids": self._label_ids(examples)}
+        return {
+            "token_ids": rows.rows,
+            "prefix_length": prefix_length,
+            "label_ids": self._label_ids(examples),
+        }
 
     def batches(self, store: TokenStore, batch_size: int, seed: int, training: bool) -> Batches:
         """Rows of like length together."""
@@ -142,29 +175,33 @@ class Classification(Task):
 
     def _classify(self, model: Any, text: tf.Tensor, text_pair: tf.Tensor | None) -> dict[str, tf.Tensor]:
         rows, prefix_length = self._rows(text, text_pair)
-        batch = {"token_ids": rows.to_tensor(0), "prefix_length": prefix_length}
+        batch = {"token_ids": rows.rows.to_tensor(self.tokenizer.pad_id), "prefix_length": prefix_length}
         logits = self.logits(model, batch, training=False)
         return {
             "label": self._label_text(logits),
             "scores": tf.sigmoid(logits) if self.config.label_separator else tf.nn.softmax(logits),
             "labels": tf.tile(tf.constant(self.labels)[None], [tf.shape(logits)[0], 1]),
+            "truncated": rows.truncated,
         }
 
-    def _rows(self, text: tf.Tensor, text_pair: tf.Tensor | None) -> tuple[tf.RaggedTensor, tf.Tensor]:
+    def _rows(self, text: tf.Tensor, text_pair: tf.Tensor | None) -> tuple[Cut, tf.Tensor]:
         """Rows int32 [B, (T)], and how many of each row's tokens belong to the first text, int32 [B]."""
         tokenizer = self.tokenizer
         if not self.config.text_pair:
-            first = join(tokenizer.start_id, keep_first(tokenizer.tokenize(text), self.max_length - 2))
-            return join(first, tokenizer.end_id), tf.cast(first.row_lengths(), tf.int32)
+            tokens, room = tokenizer.tokenize(text), self.max_length - 2
+            first = join(tokenizer.start_id, keep_first(tokens, room))
+            rows = Cut(join(first, tokenizer.end_id), is_longer(tokens, room))
+            return rows, tf.cast(first.row_lengths(), tf.int32)
         half = (self.max_length - 3) // 2
         second = tokenizer.tokenize(text_pair)
         # The first text may have what the second leaves.
         room = self.max_length - 3 - tf.minimum(tf.cast(second.row_lengths(), tf.int32), half)
-        first = keep_first(tokenizer.tokenize(text), room)
-        first = join(tokenizer.start_id, first, tokenizer.special_tokens["separator"])
+        tokens = tokenizer.tokenize(text)
+        first = join(tokenizer.start_id, keep_first(tokens, room), tokenizer.special_tokens["separator"])
         lengths = tf.cast(first.row_lengths(), tf.int32)
-        second = keep_first(second, self.max_length - 1 - lengths)
-        return join(first, second, tokenizer.end_id), lengths
+        rest = self.max_length - 1 - lengths
+        rows = join(first, keep_first(second, rest), tokenizer.end_id)
+        return Cut(rows, is_longer(tokens, room) | is_longer(second, rest)), lengths
 
     def _label_ids(self, examples: dict[str, tf.Tensor]) -> tf.RaggedTensor:
         labels = examples["label"]
@@ -174,14 +211,13 @@ class Classification(Task):
             rows = tf.ragged.boolean_mask(rows, tf.strings.length(rows) > 0)
         else:
             rows = tf.RaggedTensor.from_tensor(labels[:, None])
-        found = tf.equal(rows.flat_values[:, None], tf.constant(self.labels)[None])
-        unknown = tf.boolean_mask(rows.flat_values, ~tf.reduce_any(found, axis=1)).numpy()
-        if len(unknown):
-            raise UserError(
-                f"the label {unknown[0].decode()!r} is not among those of the training side: "
-                f"{', '.join(self.labels[:20])}. Mend it, or add examples of it there."
-            )
-        return rows.with_flat_values(tf.argmax(found, axis=1, output_type=tf.int32) + 1)
+        spelling_of, ids = find_spelling(self.labels), []
+        for label in (each.decode() for each in rows.flat_values.numpy()):
+            known = spelling_of(label)
+            if known is None:
+                raise UnknownLabelError(unknown_label(label, self.labels), self.labels)
+            ids.append(self.labels.index(known) + 1)
+        return rows.with_flat_values(tf.constant(ids, tf.int32))
 
     def _wanted(self, batch: Batch) -> tf.Tensor:
         """float32 [B, C], 1 for each label of a row."""
@@ -215,7 +251,7 @@ class Classification(Task):
 
 
 def find_labels(examples: Iterable[dict[str, str]], separator: str = "") -> list[str]:
-    """The labels of examples, sorted; numbers by their value.
+    """The labels of examples, sorted; numbers by their value. Spellings of one label, such as 1 and 1.0, are joined.
 
     >>> find_labels([{"text": "a", "label": "10"}, {"text": "b", "label": "9"}])
     ['9', '10']
@@ -223,9 +259,9 @@ def find_labels(examples: Iterable[dict[str, str]], separator: str = "") -> list
     Args:
         separator: parts the labels of one example; "" where there is one each.
     Raises:
-        UserError: examples have no label, or so many different ones that they are no labels.
+        UserError: examples have no label, or too many distinct ones to be labels.
     """
-    found: set[str] = set()
+    found: collections.Counter[str] = collections.Counter()
     for example in examples:
         if "label" not in example:
             raise UserError(
@@ -239,5 +275,18 @@ def find_labels(examples: Iterable[dict[str, str]], separator: str = "") -> list
                 "right column?"
             )
     return sorted(
-        found, key=lambda label: (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
+        joined_labels(found),
+        key=lambda label: (not label.isdecimal(), int(label) if label.isdecimal() else 0, label),
+    )
+
+
+@task_recipe(TextClassification)
+def classification(config: Any, num_examples: int) -> Any:
+    """A label for a text, or for a pair of texts."""
+    del num_examples
+    text_pair = bool(config.data.text_pair_column)
+    return dataclasses.replace(
+        config,
+        task=ClassificationConfig(text_pair=text_pair, pooling="max", dropout=0.4),
+        model=LSTMEncoderConfig(num_layers=1, max_length=256, dropout=0.4, token_dropout=0.2),
     )

@@ -8,28 +8,35 @@ import numpy as np
 import tensorflow as tf
 
 from tflm.data import Batches, PackedBatches, TokenStore
-from tflm.data.mapped_batches import MappedBatches
-from tflm.decoding import DecodingConfig
+from tflm.data.batching.mapped_batches import MappedBatches
 from tflm.errors import UserError
-from tflm.tasks.blanks import BLANK, fill_blanks, fillings_with_spaces, split_at_blanks, tokens_with_marks
-from tflm.tasks.prefix_split import split_prefix
-from tflm.tasks.rows import Cut, is_longer, join, keep_first, keep_last, whole
+from tflm.generation import DecodingConfig
+from tflm.tasks.features.blanks import (
+    BLANK,
+    fill_blanks,
+    fillings_with_spaces,
+    split_at_blanks,
+    tokens_with_marks,
+)
+from tflm.tasks.features.prefix_split import split_prefix
+from tflm.tasks.features.rows import Cut, is_longer, join, keep_first, keep_last, whole
+from tflm.tasks.features.span_corruption import corrupted_sources, count_spans, missing_targets, random_spans
+from tflm.tasks.generative_task import GenerativeTask
+from tflm.tasks.registry import register_task
 from tflm.tasks.sequence_to_sequence import next_token_batch
-from tflm.tasks.span_corruption import corrupted_sources, count_spans, missing_targets, random_spans
-from tflm.tasks.task import TEXT, Batch, Features
-from tflm.tasks.text_task import TextTask
+from tflm.tasks.task import TEXT, Batch, Features, TaskConfig
 from tflm.text import Tokenizer
 
 OBJECTIVES = ("span_corruption", "prefix_lm", "infilling")
 
 
 @dataclasses.dataclass(frozen=True)
-class DenoisingConfig:
+class DenoisingConfig(TaskConfig):
     """Settings of `Denoising`."""
 
     kind: str = "denoising"
     objective: str = "span_corruption"
-    """span_corruption (T5): write what is missing. prefix_lm: write how a text goes on. infilling (BART): write the
+    """span_corruption (T5): write what is missing. prefix_lm: continue a text. infilling (BART): write the
     whole text, of which parts are missing."""
     noise_density: float = 0.15
     """The share of missing tokens. BART has 0.3."""
@@ -45,12 +52,16 @@ class DenoisingConfig:
             raise ValueError(f"mean_span_length is at least 1; got {self.mean_span_length}.")
 
 
-class Denoising(TextTask):
+@register_task("denoising")
+class Denoising(GenerativeTask):
     """Documents, each with a separator at its end, joined and cut into blocks; other tokens are missing in every epoch.
 
     `serving_default`, by objective: `text` with each blank (`____`) filled by what the decoder writes for it, if it
-    does, and all else as it was; the continuation of `text`; `text` written anew, with its blanks filled.
+    does, and all else as it was; the continuation of `text`; `text` with its blanks filled.
     """
+
+    config_class = DenoisingConfig
+    architectures = ("encoder-decoder",)
 
     compact_loss = True
     score_inputs = (TEXT, tf.TensorSpec([None], tf.string, "target"))
@@ -83,28 +94,29 @@ class Denoising(TextTask):
         where 1 is start, 2 end and 30 the first sentinel.
 
         Args:
-            batch: `token_ids` int32 [B, L], padded with 0 on the right.
+            batch: `token_ids` int32 [B, L], padded with the pad id on the right.
             seed: int64 [2].
         Returns:
             `source_ids` int32 [B, S] and `token_ids` int32 [B, T]; a row without tokens has none in `token_ids`.
         """
         token_ids = batch["token_ids"]
-        lengths = tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32)
+        pad_id = self.tokenizer.pad_id
+        lengths = tf.math.count_nonzero(tf.not_equal(token_ids, pad_id), axis=1, dtype=tf.int32)
         rows = self._sources_and_targets(token_ids, lengths, seed)
         sources, targets = (
-            part.to_tensor(0, shape=[None, width])
+            part.to_tensor(pad_id, shape=[None, width])
             for part, width in zip(rows, self._widths(token_ids.shape[1]), strict=True)
         )
-        return {"source_ids": sources, "token_ids": targets * tf.cast(lengths > 0, tf.int32)[:, None]}
+        return {"source_ids": sources, "token_ids": tf.where(lengths[:, None] > 0, targets, pad_id)}
 
     def predicted(self, batch: Batch) -> Batch:
         """All that the decoder writes."""
-        return next_token_batch(batch)
+        return next_token_batch(batch, self.tokenizer.pad_id)
 
     def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> Cut:
         """The start token."""
         del max_new_tokens
-        start = tf.fill([tf.size(text), 1], self.tokenizer.start_id)
+        start = tf.fill([tf.size(text), 1], self.tokenizer.first_id)
         return whole(tf.RaggedTensor.from_tensor(start, row_splits_dtype=tf.int64))
 
     def sources(self, text: tf.Tensor) -> Cut:
@@ -117,9 +129,9 @@ class Denoising(TextTask):
         limit = self.max_length - 1
         return Cut(join(keep(rows, limit), self.tokenizer.end_id), is_longer(rows, limit))
 
-    def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
+    def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[Cut, tf.Tensor]:
         """`target` as the decoder would write it; for span_corruption that are the fillings with a blank between."""
-        target, start = inputs["target"], self.tokenizer.start_id
+        target, start = inputs["target"], self.tokenizer.first_id
         if self.config.objective == "span_corruption":
             fillings = split_at_blanks(target)
             parts = fillings_with_spaces(self.tokenizer, split_at_blanks(inputs["text"]), fillings)
@@ -128,7 +140,7 @@ class Denoising(TextTask):
         else:
             rows = self.tokenizer.tokenize(target)
         rows = join(start, rows, self.tokenizer.end_id)
-        return rows, tf.ones([rows.nrows()], tf.int32)
+        return whole(rows), tf.ones([rows.nrows()], tf.int32)
 
     def suppressed_ids(self) -> tuple[int, ...]:
         """Sentinels are written; other special tokens are not."""
@@ -137,7 +149,7 @@ class Denoising(TextTask):
 
     @property
     def streams(self) -> bool:
-        """Not where blanks are filled: what is written first may stand last."""
+        """Not where blanks are filled: what is generated first may be last."""
         return self.config.objective != "span_corruption"
 
     def answers(self, text: tf.Tensor, token_ids: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
@@ -159,20 +171,21 @@ class Denoising(TextTask):
         self, token_ids: tf.Tensor, lengths: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         config, tokenizer = self.config, self.tokenizer
-        start, end = tokenizer.start_id, tokenizer.end_id
+        start, end = tokenizer.first_id, tokenizer.end_id
         if config.objective == "prefix_lm":
             separator = tokenizer.special_tokens["separator"]
-            return split_prefix(token_ids, seed, start_id=start, separator_id=separator, end_id=end)
+            marks = {"start_id": start, "separator_id": separator, "end_id": end}
+            return split_prefix(token_ids, lengths, seed, **marks)
         spans = random_spans(lengths, token_ids.shape[1], seed, config.noise_density, config.mean_span_length)
-        sources = corrupted_sources(token_ids, spans, self._mark_ids, end)
+        sources = corrupted_sources(token_ids, lengths, spans, self._mark_ids, end)
         if config.objective == "infilling":
             rows = tf.RaggedTensor.from_tensor(token_ids, lengths=tf.cast(lengths, tf.int64))
             return sources, join(start, rows, end)
         return sources, missing_targets(token_ids, spans, self._mark_ids, start, end)
 
     def _fillings(self, token_ids: tf.Tensor) -> tf.Tensor:
-        """What stands after each sentinel, string [B, number of sentinels], for int32 [B, N]; a blank where one was not
-        written. What stands before the first is dropped, and what stands after the same one twice is joined."""
+        """The text after each sentinel, string [B, number of sentinels], for int32 [B, N]; a blank where one was not
+        written. Text before the first is dropped, and texts after the same one are joined."""
         num_rows, num_marks = tf.shape(token_ids)[0], len(self._mark_ids)
         is_mark = tf.equal(token_ids[:, :, None], tf.constant(self._mark_ids))  # [B, N, marks]
         here = tf.reduce_any(is_mark, axis=2)
@@ -216,7 +229,7 @@ class Denoising(TextTask):
         return self.max_length if self.config.objective == "prefix_lm" else length
 
     def _find_marks(self) -> tuple[int, ...]:
-        """The ids that stand for missing spans; of sentinels all that the tokenizer has.
+        """The ids in place of missing spans; of sentinels all that the tokenizer has.
 
         Raises:
             UserError: special tokens are lacking.

@@ -8,12 +8,12 @@ from typing import Any
 import tensorflow as tf
 
 from tflm.data import Batches, RowBatches, TokenStore
-from tflm.data.cut_store import CutStore
-from tflm.data.mapped_batches import MappedBatches
+from tflm.data.batching.mapped_batches import MappedBatches
+from tflm.data.store_views import CutStore
 from tflm.errors import UserError
 from tflm.layers import EmbeddingHead, PooledHead, padding_mask
 from tflm.models import HeadModel, TextModel
-from tflm.tasks.blanks import (
+from tflm.tasks.features.blanks import (
     BLANK,
     begin_words,
     fill_blanks,
@@ -21,18 +21,19 @@ from tflm.tasks.blanks import (
     split_at_blanks,
     tokens_with_marks,
 )
+from tflm.tasks.features.masking import WholeWords, mask_tokens
+from tflm.tasks.features.rows import is_longer, join, keep_first
+from tflm.tasks.features.sentence_pairs import OBJECTIVES, SentencePairs, cut_segments, draw_pairs
+from tflm.tasks.features.windows import embed_in_windows
 from tflm.tasks.losses import token_cross_entropy
-from tflm.tasks.masking import mask_tokens
-from tflm.tasks.rows import join, keep_first
-from tflm.tasks.sentence_pairs import OBJECTIVES, SentencePairs, cut_segments, draw_pairs
-from tflm.tasks.task import TEXT, Batch, Features, Task, mean
-from tflm.tasks.whole_words import WholeWords
+from tflm.tasks.registry import register_task
+from tflm.tasks.task import TEXT, Batch, Features, Task, TaskConfig, mean
 from tflm.text import Tokenizer
 from tflm.text.token_texts import special_ids
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedLanguageModelingConfig:
+class MaskedLanguageModelingConfig(TaskConfig):
     """Settings of `MaskedLanguageModeling`."""
 
     kind: str = "masked_language_modeling"
@@ -57,6 +58,7 @@ class MaskedLanguageModelingConfig:
             raise ValueError("word_list says what whole words are: it needs whole_words.")
 
 
+@register_task("masked_language_modeling")
 class MaskedLanguageModeling(Task):
     """Rows of start, text, end (Devlin et al., 2019); with a sentence objective start, text, separator, text, end. A
     longer document becomes several rows, and nothing of it is thrown away. Masks are new in every epoch.
@@ -64,6 +66,9 @@ class MaskedLanguageModeling(Task):
     `serving_default` gives `text` with each blank (`____`) filled by the likeliest token, all from one reading, and
     their `log_probability`. What else the text holds stays as it is; blanks beyond the model's length stay too.
     """
+
+    config_class = MaskedLanguageModelingConfig
+    architectures = ("encoder",)
 
     def __init__(self, config: MaskedLanguageModelingConfig, tokenizer: Tokenizer, max_length: int) -> None:
         super().__init__(tokenizer, max_length)
@@ -78,15 +83,20 @@ class MaskedLanguageModeling(Task):
         self._num_marks = 3 if self._has_pairs else 2
         if max_length <= self._num_marks:
             raise UserError(
-                f"model.max_length={max_length} leaves no room for a text beside {self._num_marks} special tokens. "
+                f"model.max_length={max_length} leaves no room for text next to {self._num_marks} special tokens. "
                 "Raise it."
             )
         self._mask_id = tokenizer.special_tokens["mask"]
         specials = set(special_ids(tokenizer))
         self._ordinary_ids = [index for index in range(tokenizer.vocab_size) if index not in specials]
 
+    @classmethod
+    def files(cls, config: MaskedLanguageModelingConfig) -> tuple[str, ...]:
+        """The list of words."""
+        return (config.word_list,) if config.word_list else ()
+
     def model_for(self, body: TextModel) -> Any:
-        """The body; with a sentence objective, a head on its first token beside it."""
+        """The body; with a sentence objective, also a head on its first token."""
         if not self._has_pairs:
             return body
         return HeadModel(body, PooledHead(2, "first", hidden_layer=True, name="sentence_head"))
@@ -128,7 +138,8 @@ class MaskedLanguageModeling(Task):
             T + 3, and `segment_ids` int32 [B, T + 3], `sentence_labels` int32 [B], `sentence_weights` float32 [B].
         """
         mask_seed, pair_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-        lengths = tf.math.count_nonzero(batch["token_ids"], axis=1, dtype=tf.int32)
+        is_token = tf.not_equal(batch["token_ids"], self.tokenizer.pad_id)
+        lengths = tf.math.count_nonzero(is_token, axis=1, dtype=tf.int32)
         pairs = draw_pairs(lengths, pair_seed, self.config.sentence_objective) if self._has_pairs else None
         token_ids, segment_ids = self._with_marks(batch["token_ids"], lengths, pairs)
         if self.config.whole_words:
@@ -188,16 +199,28 @@ class MaskedLanguageModeling(Task):
         return {"loss": loss, **metrics}
 
     def signatures(self, model: Any) -> dict[str, Callable[..., Any]]:
-        """`fill`, the same as `serving_default`, `embed` and `tokenize`."""
+        """`fill`, the same as `serving_default`, `embed` and `tokenize`.
+
+        `fill` reads as much of a text as a row holds and says `truncated` bool [B] where that is not all; `embed` reads
+        a longer text in windows.
+        """
         body, head = model.body if self._has_pairs else model, EmbeddingHead()
         candidates = tf.constant(fill_candidates(self.tokenizer))
 
         def fill_(text: tf.Tensor) -> dict[str, tf.Tensor]:
             return self._fill(body, text, candidates)
 
+        def embed_rows(token_ids: tf.Tensor) -> tf.Tensor:
+            return head(body.hidden_states(token_ids), padding_mask(token_ids, self.tokenizer.pad_id))
+
         def embed_(text: tf.Tensor) -> dict[str, tf.Tensor]:
-            token_ids = self._one_segment(self.tokenizer.tokenize(text))
-            return {"embedding": head(body.hidden_states(token_ids), padding_mask(token_ids))}
+            rows, marks = self.tokenizer.tokenize(text), (self.tokenizer.first_id, self.tokenizer.end_id)
+            width = body.config.hidden_dim
+            return {
+                "embedding": embed_in_windows(
+                    embed_rows, rows, self.max_length, marks, width, self.tokenizer.pad_id
+                )
+            }
 
         fill, embed = (
             tf.function(function, input_signature=[TEXT], autograph=False) for function in (fill_, embed_)
@@ -205,10 +228,12 @@ class MaskedLanguageModeling(Task):
         return {"serving_default": fill, "fill": fill, "embed": embed, "tokenize": self.tokenize_signature()}
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
-        """One row and several of unequal length, in English and in Chinese, with and without blanks."""
+        """One row and several of unequal length, in English and in Chinese, with and without blanks; a text of several
+        windows."""
         batches = [
             [f"A language {BLANK}."],
             [f"你好，{BLANK}界", "", f"{BLANK} {BLANK} text", "no blank 没有"],
+            [f"{BLANK} 你好，a long text. " * (1 + self.max_length // 12)],
         ]
         requests = [{"text": list(batch)} for batch in batches]
         return dict.fromkeys(("serving_default", "fill", "embed", "tokenize"), requests)
@@ -222,17 +247,18 @@ class MaskedLanguageModeling(Task):
             rows: int32 [B, T].
             lengths: int32 [B].
             pairs: for two segments.
-            mark: stands at the places of special tokens; None for those themselves.
+            mark: replaces special tokens; None to keep them.
         """
         tokenizer = self.tokenizer
-        start, end = (tokenizer.start_id, tokenizer.end_id) if mark is None else (mark, mark)
+        start, end = (tokenizer.first_id, tokenizer.end_id) if mark is None else (mark, mark)
+        padding = tokenizer.pad_id if mark is None else 0
         ragged = tf.RaggedTensor.from_tensor(rows, lengths=tf.cast(lengths, tf.int64))
         if pairs is None:
-            joined = join(start, ragged, end).to_tensor(0)
+            joined = join(start, ragged, end).to_tensor(padding)
             return joined, tf.zeros_like(joined)
         separator = tokenizer.special_tokens["separator"] if mark is None else mark
         first, second = cut_segments(ragged, pairs, self.max_length - self._num_marks)
-        joined = join(start, first, separator, second, end).to_tensor(0)
+        joined = join(start, first, separator, second, end).to_tensor(padding)
         second_starts = tf.cast(first.row_lengths(), tf.int32)[:, None] + 2
         return joined, tf.cast(tf.range(tf.shape(joined)[1]) >= second_starts, tf.int32)
 
@@ -244,7 +270,7 @@ class MaskedLanguageModeling(Task):
     def _one_segment(self, rows: tf.RaggedTensor) -> tf.Tensor:
         """int32 [B, T]: start, the text as far as there is room, end."""
         rows = keep_first(rows, self.max_length - 2)
-        return join(self.tokenizer.start_id, rows, self.tokenizer.end_id).to_tensor(0)
+        return join(self.tokenizer.first_id, rows, self.tokenizer.end_id).to_tensor(self.tokenizer.pad_id)
 
     def _states(self, model: Any, batch: Batch, training: bool) -> tf.Tensor:
         body = model.body if self._has_pairs else model
@@ -256,7 +282,9 @@ class MaskedLanguageModeling(Task):
     def _sentence_sums(
         self, model: HeadModel, states: tf.Tensor, batch: Batch, training: bool
     ) -> dict[str, tf.Tensor]:
-        logits = model.text_head(states, padding_mask(batch["token_ids"]), training=training)
+        logits = model.text_head(
+            states, padding_mask(batch["token_ids"], self.tokenizer.pad_id), training=training
+        )
         labels, weights = batch["sentence_labels"], batch["sentence_weights"]
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         right = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels)
@@ -268,7 +296,8 @@ class MaskedLanguageModeling(Task):
 
     def _fill(self, body: TextModel, text: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
         parts = split_at_blanks(text)
-        token_ids = self._one_segment(tokens_with_marks(self.tokenizer, parts, [self._mask_id]))
+        tokens = tokens_with_marks(self.tokenizer, parts, [self._mask_id])
+        token_ids = self._one_segment(tokens)
         hidden = tf.equal(token_ids, self._mask_id)
         num_hidden = tf.math.count_nonzero(hidden, axis=1, dtype=tf.int32)
         states = tf.boolean_mask(body.hidden_states(token_ids), hidden)
@@ -282,6 +311,7 @@ class MaskedLanguageModeling(Task):
         return {
             "text": fill_blanks(self.tokenizer, parts, fillings),
             "log_probability": tf.reduce_sum(found, axis=1),
+            "truncated": is_longer(tokens, self.max_length - 2),
         }
 
 

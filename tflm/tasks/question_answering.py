@@ -1,4 +1,4 @@
-"""Extractive question answering: the answer is a span of the given context, in code points of it, or there is none."""
+"""Extractive question answering: the answer is a span of the given context, in its code points, or no answer."""
 
 import dataclasses
 import zlib
@@ -10,17 +10,20 @@ import tensorflow as tf
 from absl import logging
 
 from tflm.data import Batches, RowBatches, TokenStore
-from tflm.data.split_store import SplitStore
+from tflm.data.store_views import SplitStore
 from tflm.errors import UserError
 from tflm.layers import SpanHead
 from tflm.models import HeadModel, TextModel
-from tflm.tasks.answer_spans import answer_tokens, trained_spans
-from tflm.tasks.best_spans import LOWEST, Spans, best_spans, join_windows, keep_distinct
-from tflm.tasks.context_tokens import ContextTokens, context_tokens, of_tokens
-from tflm.tasks.rows import keep_first
-from tflm.tasks.task import Batch, Features, Task, mean
-from tflm.tasks.windows import Windows, cut_windows, segment_ids
-from tflm.text import Tokenizer
+from tflm.tasks.columns import JSON_LINES, Columns
+from tflm.tasks.features.answer_spans import answer_tokens, trained_spans
+from tflm.tasks.features.best_spans import LOWEST, ScoredSpans, best_spans, join_windows, keep_distinct
+from tflm.tasks.features.context_tokens import ContextTokens, context_tokens, of_tokens
+from tflm.tasks.features.rows import is_longer, keep_first
+from tflm.tasks.features.windows import Windows, cut_windows, segment_ids
+from tflm.tasks.registry import register_task
+from tflm.tasks.task import Batch, Features, Task, TaskConfig, TaskReport, mean
+from tflm.tasks.task_recipes import num_steps, small_encoder, task_recipe
+from tflm.text import Tokenizer, TokenizerConfig
 from tflm.text.clean_text import replace_invalid_utf8
 
 _QUESTION = tf.TensorSpec([None], tf.string, "question")
@@ -30,7 +33,7 @@ _SPARE = 4  # candidates for each answer that is given: others may have the same
 
 
 @dataclasses.dataclass(frozen=True)
-class QuestionAnsweringConfig:
+class QuestionAnsweringConfig(TaskConfig):
     """Settings of `QuestionAnswering`."""
 
     kind: str = "question_answering"
@@ -61,12 +64,21 @@ class QuestionAnsweringConfig:
             raise ValueError(f"other_windows is a share from 0 to 1; got {self.other_windows}.")
 
 
+@register_task("question_answering")
 class QuestionAnswering(Task):
     """Rows of start, question, separator, a window of the context, end (Devlin et al., 2019, sections 4.2 and 4.3). A
     span's score is the sum of its start's and its end's; "no answer" is the span of the first place. Contexts that are
-    longer than a row are read in windows that overlap: the best span of all of them stands against the least "no
+    longer than a row are read in windows that overlap: the best span of all of them is compared with the least "no
     answer" of any.
     """
+
+    config_class = QuestionAnsweringConfig
+    architectures = ("encoder",)
+    columns = Columns(
+        ("question", "context", "answer"),
+        optional=("answer_start",),
+        sources={".json": "squad", **JSON_LINES},
+    )
 
     def __init__(self, config: QuestionAnsweringConfig, tokenizer: Tokenizer, max_length: int) -> None:
         super().__init__(tokenizer, max_length)
@@ -80,10 +92,16 @@ class QuestionAnswering(Task):
             )
         if room < self.stride:
             raise UserError(
-                f"beside a question of {config.max_question_length} tokens (task.max_question_length) a row of "
+                f"next to a question of {config.max_question_length} tokens (task.max_question_length) a row of "
                 f"{max_length} (model.max_length) has room for {max(room, 0)} tokens of the context; with the stride "
                 f"{self.stride} it needs {self.stride}. Raise model.max_length, or lower the others."
             )
+
+    @classmethod
+    def report(cls, config: QuestionAnsweringConfig) -> TaskReport:
+        """Exact match and F1 of the answers."""
+        del config
+        return TaskReport("answers", "serving_default", ("question", "context", "answers"))
 
     def model_for(self, body: TextModel) -> HeadModel:
         """The body with two outputs for each token."""
@@ -97,10 +115,10 @@ class QuestionAnswering(Task):
             row_lengths [[9]], prefix_lengths [[4]], starts [[6]], ends [[6]]
 
         `places` are 1 where an answer may start or end; `starts` and `ends` are places in the row, 0 and 0 where the
-        window does not hold the whole answer. Of several answers the first that stands in the context trains. A span
-        that ends inside a token is widened to the token (`num_widened`); one of more than `max_answer_length` tokens
-        trains, but is never given; and one that no window holds does neither (both `num_long`). Not a function for a
-        graph: the answers are JSON.
+        window does not hold the whole answer. Of several answers the first that occurs in the context is the target. A
+        span that ends inside a token is widened to the token (`num_widened`); one of more than `max_answer_length`
+        tokens trains, but is never given; and one that no window holds does neither (both `num_long`). Not a function
+        for a graph: the answers are JSON.
 
         Raises:
             UserError: no answers, or answers that are not as above.
@@ -108,7 +126,7 @@ class QuestionAnswering(Task):
         texts, index = tf.unique(examples["context"])  # several questions have the same one
         tokens = context_tokens(self.tokenizer, texts)
         context = ContextTokens(*(tf.gather(each, index) for each in tokens))
-        windows = self._windows(examples["question"], context)
+        windows = self._windows(self.tokenizer.tokenize(examples["question"]), context)
         answers = answer_tokens(context, trained_spans(examples))
         inside, number = windows.context_places()
         number, row = np.where(inside, number, -1), windows.row.numpy()
@@ -158,7 +176,7 @@ class QuestionAnswering(Task):
         return self._loss(logits, batch)
 
     def sums(self, model: Any, batch: Batch) -> dict[str, tf.Tensor]:
-        """Also `correct`: windows whose very span was found, or that there is none."""
+        """Also `correct`: windows whose exact span, or whose lack of an answer, was predicted."""
         logits = self._logits(model, batch["token_ids"], batch["prefix_lengths"], training=False)
         loss, weight = self._loss(logits, batch)
         allowed = (batch["places"] > 0) & (tf.range(tf.shape(batch["places"])[1]) > 0)
@@ -184,6 +202,7 @@ class QuestionAnswering(Task):
             score float32 [B]                               the probability of that
             margin float32 [B]                              how far the best span is ahead of no answer, in log odds
             answers string [B, N], starts, ends, scores     the likeliest spans of different text, the best first
+            truncated bool [B]                              the question has more tokens than are read
 
         with `start` and `end` in code points, the end after the last one. It answers where `margin` is greater than
         `threshold`. The probabilities are over these N spans and "no answer", so that they and its own make 1. Rows
@@ -221,11 +240,11 @@ class QuestionAnswering(Task):
         texts = [{"text": request["context"]} for request in plain]
         return {"serving_default": plain, "answer": decided, "tokenize": texts}
 
-    def _windows(self, question: tf.Tensor, context: ContextTokens) -> Windows:
+    def _windows(self, question: tf.RaggedTensor, context: ContextTokens) -> Windows:
         tokenizer = self.tokenizer
-        asked = keep_first(tokenizer.tokenize(question), self.config.max_question_length)
-        marks = (tokenizer.start_id, tokenizer.special_tokens["separator"], tokenizer.end_id)
-        return cut_windows(asked, context.token_ids, self.max_length, self.stride, marks)
+        asked = keep_first(question, self.config.max_question_length)
+        marks = (tokenizer.first_id, tokenizer.special_tokens["separator"], tokenizer.end_id)
+        return cut_windows(asked, context.token_ids, self.max_length, self.stride, marks, tokenizer.pad_id)
 
     def _allowed(self, context: ContextTokens, windows: Windows) -> tf.Tensor:
         """bool [N, T]: the first place, for no answer, and those where a span may start and end."""
@@ -261,7 +280,7 @@ class QuestionAnswering(Task):
         weights = batch["row_weights"]
         return tf.reduce_sum((losses[0] + losses[1]) / 2 * weights), tf.reduce_sum(weights)
 
-    def _spans(self, model: Any, context: ContextTokens, windows: Windows) -> tuple[Spans, tf.Tensor]:
+    def _spans(self, model: Any, context: ContextTokens, windows: Windows) -> tuple[ScoredSpans, tf.Tensor]:
         """The best spans of each question, in tokens of its context; and the score of no answer, float32 [B]."""
         logits = self._logits(model, windows.token_ids, windows.prefix_length, training=False)
         inside, number = windows.context_places()
@@ -271,13 +290,14 @@ class QuestionAnswering(Task):
         start, end = (tf.gather(number, place, batch_dims=1) for place in (best.start, best.end))
         num_rows = tf.cast(context.token_ids.nrows(), tf.int32)
         none = tf.math.unsorted_segment_min(tf.reduce_sum(logits[:, 0], axis=-1), windows.row, num_rows)
-        return join_windows(Spans(best.score, start, end), windows.row, num_rows), none
+        return join_windows(ScoredSpans(best.score, start, end), windows.row, num_rows), none
 
     def _answer(
         self, model: Any, question: tf.Tensor, context: tf.Tensor, threshold: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         tokens = context_tokens(self.tokenizer, context)
-        windows = self._windows(question, tokens)
+        asked = self.tokenizer.tokenize(question)
+        windows = self._windows(asked, tokens)
         best, none = self._spans(model, tokens, windows)
         real = best.is_real()
         row = tf.range(tf.shape(context)[0])[:, None]
@@ -305,10 +325,30 @@ class QuestionAnswering(Task):
             "starts": start,
             "ends": end,
             "scores": shares[:, 1:],
+            "truncated": is_longer(asked, self.config.max_question_length),
         }
 
 
 def _place_of(numbers: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """int [N]: where in each row `wanted` int [N] stands; 0 where it does not, or is less than 0."""
+    """int [N]: the place of `wanted` int [N] in each row; 0 if it does not occur or is negative."""
     found = (numbers == wanted[:, None]) & (wanted[:, None] >= 0)
     return found.argmax(axis=1)
+
+
+@task_recipe(QuestionAnswering)
+def question_answering(config: Any, num_examples: int) -> Any:
+    """A span of a text that answers a question. By pieces of words, with every Chinese character by itself, so that an
+    answer begins and ends with one."""
+    training = dataclasses.replace(
+        config.training,
+        num_steps=num_steps(num_examples, epochs=6, least=500, most=5000),
+        optimizer="muon",
+        peak_learning_rate=1e-2,
+    )
+    return dataclasses.replace(
+        config,
+        tokenizer=TokenizerConfig(kind="wordpiece", vocab_size=8000),
+        task=QuestionAnsweringConfig(other_windows=0.2),
+        model=small_encoder(num_layers=3, max_length=192, dropout=0.1),
+        training=training,
+    )

@@ -1,29 +1,32 @@
 """Pairs with an encoder-decoder: the encoder reads the source, the decoder writes the target."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from tflm.data import Batches, RowBatches, TokenStore
-from tflm.decoding import DecodingConfig
 from tflm.errors import UserError
-from tflm.tasks.pairs import PairsConfig
-from tflm.tasks.rows import Cut, is_longer, join, keep_first, keep_last, whole
+from tflm.generation import DecodingConfig
+from tflm.tasks.features.rows import Cut, is_longer, join, keep_first, keep_last, whole
+from tflm.tasks.generative_task import GenerativeTask
 from tflm.tasks.task import TEXT, Batch
-from tflm.tasks.text_task import TextTask
 from tflm.text import Tokenizer
 
 
-class SequenceToSequence(TextTask):
-    """Sources end with the end token; targets stand between a start and an end (Sutskever et al., 2014).
+class SequenceToSequence(GenerativeTask):
+    """Sources end with the end token; targets are between a start and an end token (Sutskever et al., 2014).
 
     `serving_default` gives the target for a source `text`.
+
+    Args:
+        config: a `PairsConfig`.
+        tokenizer, max_length, decoding: see `TextTask`.
     """
 
     compact_loss = True
     score_inputs = (TEXT, tf.TensorSpec([None], tf.string, "target"))
 
-    def __init__(
-        self, config: PairsConfig, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig
-    ) -> None:
+    def __init__(self, config: Any, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig) -> None:
         super().__init__(tokenizer, max_length, decoding)
         self.config, self.label_smoothing = config, config.label_smoothing
         longest = max(config.max_source_length, config.max_target_length) + 1
@@ -38,7 +41,7 @@ class SequenceToSequence(TextTask):
         end]]}`."""
         return {
             "source_ids": self.sources(examples["source"]).rows,
-            "token_ids": self._targets(examples["target"]),
+            "token_ids": self._targets(examples["target"]).rows,
         }
 
     def batches(self, store: TokenStore, batch_size: int, seed: int, training: bool) -> Batches:
@@ -51,12 +54,12 @@ class SequenceToSequence(TextTask):
 
     def predicted(self, batch: Batch) -> Batch:
         """Every token of the target, and its end."""
-        return next_token_batch(batch)
+        return next_token_batch(batch, self.tokenizer.pad_id)
 
     def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> Cut:
         """The start token."""
         del max_new_tokens
-        start = tf.fill([tf.size(text), 1], self.tokenizer.start_id)
+        start = tf.fill([tf.size(text), 1], self.tokenizer.first_id)
         return whole(tf.RaggedTensor.from_tensor(start, row_splits_dtype=tf.int64))
 
     def sources(self, text: tf.Tensor) -> Cut:
@@ -65,29 +68,31 @@ class SequenceToSequence(TextTask):
         rows, limit = self.tokenizer.tokenize(text), self.config.max_source_length
         return Cut(join(keep(rows, limit), self.tokenizer.end_id), is_longer(rows, limit))
 
-    def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.RaggedTensor, tf.Tensor]:
+    def score_rows(self, inputs: dict[str, tf.Tensor]) -> tuple[Cut, tf.Tensor]:
         """The target between its marks; the start is given."""
-        rows = self._targets(inputs["target"])
-        return rows, tf.ones([rows.nrows()], tf.int32)
+        targets = self._targets(inputs["target"])
+        return targets, tf.ones([targets.rows.nrows()], tf.int32)
 
-    def _targets(self, target: tf.Tensor) -> tf.RaggedTensor:
-        rows = keep_first(self.tokenizer.tokenize(target), self.config.max_target_length)
-        return join(self.tokenizer.start_id, rows, self.tokenizer.end_id)
+    def _targets(self, target: tf.Tensor) -> Cut:
+        rows, limit = self.tokenizer.tokenize(target), self.config.max_target_length
+        marked = join(self.tokenizer.first_id, keep_first(rows, limit), self.tokenizer.end_id)
+        return Cut(marked, is_longer(rows, limit))
 
 
-def next_token_batch(batch: Batch) -> Batch:
+def next_token_batch(batch: Batch, pad_id: int) -> Batch:
     """Rows from start to end as inputs and targets; what is padding does not count.
 
-    >>> next_token_batch({"token_ids": [[1, 5, 2, 0]]})
+    >>> next_token_batch({"token_ids": [[1, 5, 2, 0]]}, pad_id=0)
     {"token_ids": [[1, 5, 2]], "targets": [[5, 2, 0]], "loss_weights": [[1.0, 1.0, 0.0]]}
 
     Args:
-        batch: `token_ids` int32 [B, T + 1], padded with 0; the rest is passed on.
+        batch: `token_ids` int32 [B, T + 1], padded with `pad_id`; the rest is passed on.
+        pad_id: int.
     """
     targets = batch["token_ids"][:, 1:]
     return {
         **batch,
         "token_ids": batch["token_ids"][:, :-1],
         "targets": targets,
-        "loss_weights": tf.cast(tf.not_equal(targets, 0), tf.float32),
+        "loss_weights": tf.cast(tf.not_equal(targets, pad_id), tf.float32),
     }

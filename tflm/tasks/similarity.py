@@ -7,12 +7,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tflm.config import option
 from tflm.data import Batches, RowBatches, TokenStore
 from tflm.errors import UserError
 from tflm.layers import EmbeddingHead
+from tflm.layers.heads import POOLINGS
 from tflm.models import HeadModel, TextModel
-from tflm.tasks.rows import join, keep_first
-from tflm.tasks.task import TEXT, Batch, Features, Task, mean
+from tflm.tasks.columns import PAIR, Columns
+from tflm.tasks.features.rows import join, keep_first
+from tflm.tasks.features.windows import embed_in_windows
+from tflm.tasks.registry import register_task
+from tflm.tasks.task import TEXT, Batch, Features, Task, TaskConfig, TaskReport, mean
+from tflm.tasks.task_recipes import small_encoder, task_recipe
 from tflm.text import Tokenizer
 
 _PAIR = tf.TensorSpec([None], tf.string, "text_pair")
@@ -20,7 +26,7 @@ _NEVER = -1e9
 
 
 @dataclasses.dataclass(frozen=True)
-class SimilarityConfig:
+class SimilarityConfig(TaskConfig):
     """Settings of `Similarity`."""
 
     kind: str = "similarity"
@@ -28,39 +34,60 @@ class SimilarityConfig:
     """What cosines are divided by; the lower, the more the nearest of the others count."""
     embedding_dim: int = 0
     """Width of the vectors, by a projection; 0 for the model's own."""
+    pooling: str = option("mean")
+    """What of the hidden states becomes the vector: mean, max, first or last token."""
+    normalize: bool = option(True)
+    """Whether vectors have length 1; those of some published models do not."""
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise ValueError(f"temperature is above 0; got {self.temperature}.")
         if self.embedding_dim < 0:
             raise ValueError(f"embedding_dim is 0 or more; got {self.embedding_dim}.")
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {self.pooling!r}.")
 
 
+@register_task("similarity")
 class Similarity(Task):
     """Learns to find a text's own partner among those of the batch: each example is a pair, `source` and `target`, and
     the other pairs of the batch give the wrong answers (Henderson et al., 2017, section 4.4; Gao et al., 2021,
     section 4). Where source and target are the same text, dropout alone tells them apart (Gao et al., section 3).
 
     Rows are start, text, end. A batch is that of a replica, and of a micro-batch where gradients are accumulated: each
-    finds its wrong answers in itself. Since rows of like length stand together, they cannot be told apart by length.
+    finds its wrong answers in itself. Length bucketing puts rows of similar length together, so length does not
+    distinguish them.
 
-    `serving_default` and `embed` give `embedding` [B, D] of length 1 for `text`; `similarity` the cosine, from -1 to
-    1, of `text` and `text_pair`.
+    `serving_default` and `embed` give `embedding` [B, D] for `text`, of length 1 with `normalize`; `similarity` the
+    cosine, from -1 to 1, of `text` and `text_pair`. A text that is longer than a row is read in windows, and its vector
+    is their mean by length; training reads it to the end of a row.
     """
+
+    config_class = SimilarityConfig
+    architectures = ("encoder", "decoder")
+    columns = Columns(PAIR)
 
     def __init__(self, config: SimilarityConfig, tokenizer: Tokenizer, max_length: int) -> None:
         super().__init__(tokenizer, max_length)
         self.config = config
         if max_length < 3:
             raise UserError(
-                f"model.max_length={max_length} leaves no room for a text beside start and end. Raise it."
+                f"model.max_length={max_length} leaves no room for text between the start and end tokens. Raise it."
             )
         # Below 2 to the power of 32, so that the sum over a row stays an int64.
         self._factors = np.random.default_rng(0).integers(1, 2**32, max_length, np.int64)
 
+    @classmethod
+    def report(cls, config: SimilarityConfig) -> TaskReport:
+        """How sources find their targets."""
+        del config
+        return TaskReport("retrieval", "embed", PAIR)
+
     def model_for(self, body: TextModel) -> HeadModel:
-        """The body; its mean hidden state stands for a text."""
-        return HeadModel(body, EmbeddingHead(self.config.embedding_dim, name="embedding_head"))
+        """The body, with a head that makes the vector of a text."""
+        config = self.config
+        head = EmbeddingHead(config.embedding_dim, config.pooling, config.normalize, name="embedding_head")
+        return HeadModel(body, head)
 
     def encode(self, examples: dict[str, tf.Tensor]) -> Features:
         """`{"source": ["ab"], "target": ["c"]}` to `{"source_ids": [[start, a, b, end]], "token_ids": [[start, c,
@@ -123,7 +150,7 @@ class Similarity(Task):
 
         @tf.function(input_signature=[TEXT, _PAIR], autograph=False)
         def similarity(text: tf.Tensor, text_pair: tf.Tensor) -> dict[str, tf.Tensor]:
-            product = self._embed(model, text) * self._embed(model, text_pair)
+            product = self._unit(self._embed(model, text)) * self._unit(self._embed(model, text_pair))
             return {"similarity": tf.reduce_sum(product, axis=1)}
 
         return {
@@ -134,8 +161,13 @@ class Similarity(Task):
         }
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
-        """One row and several of unequal length, in English and in Chinese."""
-        batches = [["How do I open a file?"], ["今天天气很好", "", "a cat, a dog", "手机 very good 😀"]]
+        """One row and several of unequal length, in English and in Chinese; a text of several windows."""
+        long = "a cat, a dog. 今天天气很好。" * (1 + self.max_length // 8)
+        batches = [
+            ["How do I open a file?"],
+            ["今天天气很好", "", "a cat, a dog", "手机 very good 😀"],
+            [long],
+        ]
         plain = [{"text": list(batch)} for batch in batches]
         pairs = [{**request, "text_pair": request["text"][::-1]} for request in plain]
         return {"serving_default": plain, "embed": plain, "similarity": pairs, "tokenize": plain}
@@ -143,10 +175,22 @@ class Similarity(Task):
     def _rows(self, text: tf.Tensor) -> tf.RaggedTensor:
         """int32 [B, (T)]: start, the text as far as there is room, end."""
         rows = keep_first(self.tokenizer.tokenize(text), self.max_length - 2)
-        return join(self.tokenizer.start_id, rows, self.tokenizer.end_id)
+        return join(self.tokenizer.first_id, rows, self.tokenizer.end_id)
 
     def _embed(self, model: Any, text: tf.Tensor) -> tf.Tensor:
-        return model(self._rows(text).to_tensor(0), training=False)
+        tokenizer = self.tokenizer
+        return embed_in_windows(
+            lambda rows: model(rows, training=False),
+            tokenizer.tokenize(text),
+            self.max_length,
+            (tokenizer.first_id, tokenizer.end_id),
+            self.config.embedding_dim or model.config.hidden_dim,
+            tokenizer.pad_id,
+        )
+
+    def _unit(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Vectors of length 1."""
+        return vectors if self.config.normalize else tf.math.l2_normalize(vectors, axis=1)
 
     def _logits(self, model: Any, batch: Batch, training: bool) -> tf.Tensor:
         """float32 [B, B], sources by targets; `_NEVER` where two rows are no wrong answer for each other.
@@ -155,7 +199,8 @@ class Similarity(Task):
         rows that only fill up a batch are nobody's answer.
         """
         sources, targets = (
-            tf.cast(model(batch[name], training=training), tf.float32) for name in ("source_ids", "token_ids")
+            self._unit(tf.cast(model(batch[name], training=training), tf.float32))
+            for name in ("source_ids", "token_ids")
         )
         logits = tf.matmul(sources, targets, transpose_b=True) / self.config.temperature
         source_keys, target_keys = self._keys(batch["source_ids"]), self._keys(batch["token_ids"])
@@ -170,7 +215,8 @@ class Similarity(Task):
         """int64 [B], equal for equal rows whatever their padding; for others in one of some 2 ** 32 cases, which costs
         them a wrong answer and nothing more."""
         factors = tf.constant(self._factors)[: tf.shape(token_ids)[1]]
-        return tf.reduce_sum(tf.cast(token_ids, tf.int64) * factors, axis=1)
+        counted = tf.where(tf.equal(token_ids, self.tokenizer.pad_id), 0, token_ids + 1)
+        return tf.reduce_sum(tf.cast(counted, tf.int64) * factors, axis=1)
 
     def _losses(self, logits: tf.Tensor) -> tf.Tensor:
         """float32 [B]."""
@@ -185,3 +231,10 @@ class Similarity(Task):
 def _equal(rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
     """bool [B, B] of two [B]."""
     return tf.equal(rows[:, None], columns[None])
+
+
+@task_recipe(Similarity)
+def similarity(config: Any, num_examples: int) -> Any:
+    """Vectors of texts, near to each other for the two texts of a row."""
+    del num_examples
+    return dataclasses.replace(config, task=SimilarityConfig(), model=small_encoder())

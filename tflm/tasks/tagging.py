@@ -1,5 +1,6 @@
 """Tagging: spans of a text and a label for each, such as names, or words; in code points of the text as given."""
 
+import collections
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -9,18 +10,25 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tflm.data import Batches, RowBatches, TokenStore
+from tflm.data import Batches, RowBatches, TokenStore, UnknownLabelError
+from tflm.data.labels import find_spelling, joined_labels, unknown_label
 from tflm.errors import UserError
 from tflm.layers import TokenHead
 from tflm.models import HeadModel, TextModel
-from tflm.tasks.rows import join, keep_first
-from tflm.tasks.task import TEXT, Batch, Features, Task, mean
-from tflm.text import Tokenizer
+from tflm.tasks.columns import JSON_LINES, Columns
+from tflm.tasks.features.rows import join, keep_first
+from tflm.tasks.features.windows import by_blocks, places_in_windows, text_windows
+from tflm.tasks.registry import register_task
+from tflm.tasks.task import TEXT, Batch, Features, Task, TaskConfig, TaskReport, mean
+from tflm.tasks.task_recipes import small_encoder, task_recipe
+from tflm.text import Tokenizer, TokenizerConfig
 from tflm.text.token_offsets import changes, token_offsets
+
+_TAGGED = {".conll": "conll", ".bio": "conll", ".bioes": "conll", ".txt": "segmented", ".utf8": "segmented"}
 
 
 @dataclasses.dataclass(frozen=True)
-class TaggingConfig:
+class TaggingConfig(TaskConfig):
     """Settings of `Tagging`."""
 
     kind: str = "tagging"
@@ -28,21 +36,41 @@ class TaggingConfig:
     """In the head."""
 
 
+@register_task("tagging")
 class Tagging(Task):
     """Rows of start, text, end; the tokens of a span are tagged B-LABEL I-LABEL ..., all others O (Ramshaw and Marcus,
-    1995, the scheme called IOB2). A text of more than `max_length` - 2 tokens is read to there, as in classification.
+    1995, the scheme called IOB2). A text of more than `max_length` - 2 tokens is learned from to there; the signatures
+    read the whole of it, in windows that overlap by half, and tag each token in the window where it has most context.
 
-    A tag stands for whole characters: of tokens that share one (the bytes of an emoji), the first has the tag and the
-    others are not asked. `token_offsets` says which characters a token stands for.
+    A tag covers whole characters: of tokens that share one (the bytes of an emoji), the first has the tag and the
+    others are ignored. `token_offsets` gives the characters of a token.
     """
+
+    config_class = TaggingConfig
+    architectures = ("encoder",)
+    columns = Columns(("text", "spans"), sources={**JSON_LINES, **_TAGGED})
+    has_labels = True
 
     def __init__(
         self, config: TaggingConfig, tokenizer: Tokenizer, max_length: int, labels: Sequence[str]
     ) -> None:
         super().__init__(tokenizer, max_length)
         self.config, self.labels = config, tuple(labels)
+        self._spelling_of = find_spelling(self.labels)
         if not self.labels:
             raise UserError("tagging needs one label at least; no text of the training side has a span.")
+
+    @classmethod
+    def report(cls, config: TaggingConfig) -> TaskReport:
+        """F1 of the spans."""
+        del config
+        return TaskReport("spans", "tag", ("text", "spans"))
+
+    @classmethod
+    def find_labels(cls, config: TaggingConfig, examples: Iterable[dict[str, str]]) -> list[str]:
+        """See `find_span_labels`."""
+        del config
+        return find_span_labels(examples)
 
     def model_for(self, body: TextModel) -> HeadModel:
         """The body with a head on each token: O, and B and I of each label."""
@@ -73,7 +101,7 @@ class Tagging(Task):
             num_lost.append(lost)
         flat = tf.constant(np.concatenate([*tags, np.zeros(0)]), tf.int32)
         return {
-            "token_ids": join(self.tokenizer.start_id, token_ids, self.tokenizer.end_id),
+            "token_ids": join(self.tokenizer.first_id, token_ids, self.tokenizer.end_id),
             "tag_ids": join(0, token_ids.with_flat_values(flat), 0),
             "num_widened": tf.constant(num_widened, tf.int32),
             "num_lost": tf.constant(num_lost, tf.int32),
@@ -115,7 +143,7 @@ class Tagging(Task):
 
         `tag` gives `start` and `end` int32 [B, N] (code points, the end after the last one), `label` string [B, N] and
         `score` float32 [B, N], the mean probability of the span's tags; rows with fewer spans are filled with -1, ""
-        and 0. `num_spans` int32 [B] counts those that are real.
+        and 0. `num_spans` int32 [B] counts those that are real. The whole text is read, however long it is.
         """
 
         def tag(text: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -128,10 +156,11 @@ class Tagging(Task):
         return {**functions, "tokenize": self.tokenize_signature()}
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
-        """One row and several of unequal length, in English and in Chinese."""
+        """One row and several of unequal length, in English and in Chinese; a text of several windows."""
         batches = [
             ["Anna lives in Paris."],
             ["王小明在北京大学读书。", "", "no name", "我用 iPhone 😀 in e\u0301te\u0301"],
+            ["Anna lives in Paris. 王小明在北京读书。 " * (1 + self.max_length // 12)],
         ]
         plain = [{"text": list(batch)} for batch in batches]
         return {"serving_default": plain, "tag": plain, "tokenize": plain}
@@ -151,18 +180,16 @@ class Tagging(Task):
         tags = np.zeros(len(starts), np.int32)
         free = widened = lost = 0
         for start, end, label in sorted(spans):
-            if label not in self.labels:
-                raise UserError(
-                    f"the label {label!r} is not among those of the training side: {', '.join(self.labels[:20])}. "
-                    "Mend it, or add examples of it there."
-                )
+            known = self._spelling_of(label)
+            if known is None:
+                raise UnknownLabelError(unknown_label(label, self.labels), self.labels)
             first = max(free, int(np.searchsorted(ends, start, side="right")))
             free = max(free, int(np.searchsorted(starts, end, side="left")))
             if first >= free:
                 lost += 1
                 continue
             widened += int(starts[first] != start or ends[free - 1] != end)
-            tags[first:free] = 2 + 2 * self.labels.index(label)
+            tags[first:free] = 2 + 2 * self.labels.index(known)
             tags[first] -= 1
         all_tags = np.zeros(num_tokens, np.int32)
         all_tags[asked] = tags + 1
@@ -173,20 +200,36 @@ class Tagging(Task):
         weights = tf.cast(tags > 0, tf.float32)
         return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
 
-    def _tag(self, model: Any, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        token_ids, starts, ends = self._rows(text)
-        rows = join(self.tokenizer.start_id, token_ids, self.tokenizer.end_id).to_tensor(0)
-        shares = tf.nn.softmax(model(rows, training=False)[:, 1:-1])
-        start, end = starts.to_tensor(-1), ends.to_tensor(-1)
-        asked = start >= 0
-        row, tag = (
-            tf.where(asked)[:, 0],
-            tf.boolean_mask(tf.argmax(shares, axis=-1, output_type=tf.int32), asked),
+    def _shares(self, model: Any, token_ids: tf.RaggedTensor) -> tf.Tensor:
+        """float32 [number of tokens, 1 + 2 * labels]: the probabilities of each token's tags."""
+        room = self.max_length - 2
+        stride = max(1, room // 2)
+        tokenizer = self.tokenizer
+        windows = text_windows(
+            token_ids, self.max_length, stride, tokenizer.first_id, tokenizer.end_id, tokenizer.pad_id
         )
-        start, end = tf.boolean_mask(start, asked), tf.boolean_mask(end, asked)
+        places = places_in_windows(windows, token_ids, stride, room)
+        shape = (None, 1 + 2 * len(self.labels))
+        logits = by_blocks(lambda rows: model(rows, training=False), windows.token_ids, shape)
+        return tf.nn.softmax(tf.gather_nd(logits, tf.stack(places, axis=1)))
+
+    def _tag(self, model: Any, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        token_ids, starts, ends = token_offsets(self.tokenizer, text)
+        shares = self._shares(model, token_ids)
+        asked = starts.flat_values >= 0
+        row, start, end, tag, share = (
+            tf.boolean_mask(values, asked)
+            for values in (
+                starts.value_rowids(),
+                starts.flat_values,
+                ends.flat_values,
+                tf.argmax(shares, axis=-1, output_type=tf.int32),
+                tf.reduce_max(shares, axis=-1),
+            )
+        )
         begins, inside, number = find_spans(tag, row)
         num_spans = tf.math.count_nonzero(begins, dtype=tf.int32)
-        score = tf.boolean_mask(tf.boolean_mask(tf.reduce_max(shares, axis=-1), asked), inside)
+        score = tf.boolean_mask(share, inside)
         label = tf.gather(tf.constant(self.labels), (tf.boolean_mask(tag, begins) - 1) // 2)
         counts = tf.math.unsorted_segment_sum(tf.cast(begins, tf.int32), row, tf.shape(text)[0])
 
@@ -221,7 +264,7 @@ def find_spans(tags: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, 
 
 
 def find_span_labels(examples: Iterable[dict[str, str]]) -> list[str]:
-    """The labels of examples' spans, sorted.
+    """The labels of examples' spans, sorted. Spellings of one label, such as those in NFC and NFD, are joined.
 
     >>> find_span_labels([{"text": "a b", "spans": '[[0, 1, "PER"], [2, 3, "LOC"]]'}])
     ['LOC', 'PER']
@@ -229,7 +272,8 @@ def find_span_labels(examples: Iterable[dict[str, str]]) -> list[str]:
     Raises:
         UserError: examples have no spans.
     """
-    return sorted({label for example in examples for _, _, label in read_spans(example)})
+    counts = collections.Counter(label for example in examples for _, _, label in read_spans(example))
+    return sorted(joined_labels(counts))
 
 
 def read_spans(example: dict[str, str]) -> list[tuple[int, int, str]]:
@@ -249,3 +293,16 @@ def read_spans(example: dict[str, str]) -> list[tuple[int, int, str]]:
         raise UserError(
             f'spans are a JSON list of [start, end, label], such as [[0, 2, "PER"]]; got {example["spans"][:80]!r}.'
         ) from error
+
+
+@task_recipe(Tagging)
+def tagging(config: Any, num_examples: int) -> Any:
+    """Labelled spans of a text; by characters, so that a span may begin and end anywhere."""
+    del num_examples
+    return dataclasses.replace(
+        config,
+        tokenizer=TokenizerConfig(kind="character", vocab_size=4000),
+        task=TaggingConfig(),
+        model=small_encoder(),
+        training=dataclasses.replace(config.training, optimizer="muon", peak_learning_rate=1e-2),
+    )

@@ -1,14 +1,34 @@
-"""What every task offers: features, batches, loss, metrics, and the signatures of its export."""
+"""What every task offers: features, batches, loss, metrics, the signatures of its export; and how it registers itself.
+
+    @dataclasses.dataclass(frozen=True)
+    class HeadlinesConfig(TaskConfig):
+        kind: str = "headlines"
+
+    @register_task("headlines")
+    class Headlines(Task):
+        config_class = HeadlinesConfig
+        architectures = ("encoder",)
+        columns = Columns(("text", "label"))
+        report = TaskReport("labels", "classify", ("text", "label"))
+
+docs/extending.md has a whole one.
+"""
 
 import abc
+import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
+from tflm.config import KindConfig, KindRegistry
 from tflm.data import Batches, TokenStore
-from tflm.models import TextModel
+from tflm.errors import UserError
+from tflm.generation import DecodingConfig
+from tflm.models import ModelConfig, TextModel, model_class
+from tflm.tasks.columns import Columns
+from tflm.tasks.registry import TASKS
 from tflm.text import Tokenizer
 
 Batch = dict[str, tf.Tensor]
@@ -16,16 +36,112 @@ Features = dict[str, tf.RaggedTensor | tf.Tensor]
 TEXT = tf.TensorSpec([None], tf.string, "text")
 
 
+@dataclasses.dataclass(frozen=True)
+class TaskConfig(KindConfig):
+    """The base of the settings of a task; they set `kind`."""
+
+    registry: ClassVar[KindRegistry[Any]] = TASKS
+
+
+class TaskReport(NamedTuple):
+    """What `tflm evaluate` reports of a task besides its loss."""
+
+    name: str
+    """The report's registered name; see `tflm.evaluation.reports`."""
+    signature: str
+    """The signature whose speed is reported."""
+    keys: tuple[str, ...]
+    """The columns of an example that are printed with its answer."""
+    baseline: str = ""
+    """ngram, logistic_regression, or "" for none."""
+    known_labels: bool = False
+    """Whether every label of an example has to be one that the model has learned."""
+    beam_search: bool = False
+    """Whether the signature `beam` may answer in place of `signature`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskInputs:
+    """What a task is made from besides its config."""
+
+    tokenizer: Tokenizer
+    model: ModelConfig
+    decoding: DecodingConfig = dataclasses.field(default_factory=DecodingConfig)
+    """The settings of `serving_default`, of tasks that generate text."""
+    labels_fn: Callable[[], Sequence[str]] = tuple
+    """The labels of the training side; called by tasks that have labels."""
+
+
 class Task(abc.ABC):
-    """Training, evaluation and export see this interface and nothing else.
+    """Training, evaluation and export see this interface and nothing else. A task is registered by `register_task`.
 
     Args:
         tokenizer: strings to ids.
         max_length: int, the longest row of tokens.
     """
 
+    config_class: ClassVar[type[TaskConfig]]
+    """The dataclass of its settings."""
+    architectures: ClassVar[tuple[str, ...]]
+    """The architectures of the models that it accepts; see `TextModel.architecture`."""
+    columns: ClassVar[Columns] = Columns(("text",))
+    """The columns that its examples have."""
+    has_labels: ClassVar[bool] = False
+    """Whether it has labels, which `find_labels` finds."""
+    loss_covers_text: ClassVar[bool] = False
+    """Whether the loss is over every token of the text that the model is asked for, so that bits per byte compare runs
+    with different tokenizers."""
+    config: Any
+
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
         self.tokenizer, self.max_length = tokenizer, max_length
+
+    @classmethod
+    def create(cls, config: Any, inputs: TaskInputs) -> "Task":
+        """The task of a config. A task whose `__init__` has other arguments overrides this.
+
+        Raises:
+            UserError: tokenizer, lengths or labels do not fit.
+        """
+        arguments = [config, inputs.tokenizer, inputs.model.max_length]
+        return cls(*arguments, *([inputs.labels_fn()] if cls.has_labels else []))
+
+    @classmethod
+    def check_model(cls, config: TaskConfig, model: ModelConfig) -> None:
+        """
+        Raises:
+            UserError: the task does not accept this family of models.
+        """
+        if model_class(model).architecture not in cls.architectures:
+            wanted = [f"{'an' if each[0] in 'aeiou' else 'a'} {each}" for each in cls.architectures]
+            listed = " or ".join([", ".join(wanted[:-1]), wanted[-1]] if len(wanted) > 1 else wanted)
+            raise UserError(
+                f"task.kind={config.kind!r} needs {listed}; model.kind is {model.kind!r}. Choose a preset "
+                "with another model or another task."
+            )
+
+    @classmethod
+    def report(cls, config: Any) -> TaskReport | None:
+        """How `tflm evaluate` reports this task; None for its loss alone."""
+        del config
+        return None
+
+    @classmethod
+    def find_labels(cls, config: Any, examples: Iterable[dict[str, str]]) -> list[str]:
+        """The labels of examples, of a task with `has_labels`."""
+        raise NotImplementedError(f"{cls.__name__} has no labels.")
+
+    @classmethod
+    def label_separator(cls, config: Any) -> str:
+        """What is between several labels of an example; "" where it has one."""
+        del config
+        return ""
+
+    @classmethod
+    def files(cls, config: Any) -> tuple[str, ...]:
+        """Files that the task reads besides the data. Where one changes, the data is tokenised again."""
+        del config
+        return ()
 
     @abc.abstractmethod
     def encode(self, examples: dict[str, tf.Tensor]) -> Features:
@@ -37,7 +153,10 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, model: Any, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """The loss as a sum, and its weight: float32 scalars. Over replicas and micro-batches both add up."""
+        """The loss as a sum, and its weight: float32 scalars. Over replicas and micro-batches both add up.
+
+        Traced without AutoGraph: control flow on tensors is `tf.cond` and `tf.while_loop`.
+        """
 
     @abc.abstractmethod
     def signatures(self, model: Any) -> dict[str, Callable[..., Any]]:
@@ -53,13 +172,20 @@ class Task(abc.ABC):
         del signatures
         return self.example_requests()
 
+    def export_signatures(self, model: Any) -> tuple[dict[str, Callable[..., Any]], Any]:
+        """The signatures of an export, and the `Writer` that they share where the task generates text, else None."""
+        return self.signatures(model), None
+
     def tokenize_signature(self) -> Callable[..., Any]:
-        """`text` string [B] to `token_ids` int32 [B, T], padded with 0, and `lengths` int32 [B]."""
+        """`text` string [B] to `token_ids` int32 [B, T], padded with the pad id, and `lengths` int32 [B]."""
 
         @tf.function(input_signature=[TEXT], autograph=False)
         def tokenize(text: tf.Tensor) -> dict[str, tf.Tensor]:
             rows = self.tokenizer.tokenize(text)
-            return {"token_ids": rows.to_tensor(0), "lengths": tf.cast(rows.row_lengths(), tf.int32)}
+            return {
+                "token_ids": rows.to_tensor(self.tokenizer.pad_id),
+                "lengths": tf.cast(rows.row_lengths(), tf.int32),
+            }
 
         return tokenize
 
@@ -75,6 +201,22 @@ class Task(abc.ABC):
     def metrics(self, sums: dict[str, float]) -> dict[str, float]:
         """What is reported of the sums: `loss`, the mean, and whatever the task is measured by."""
         return {"loss": mean(sums["loss"], sums["weight"])}
+
+
+def build_task(config: TaskConfig, inputs: TaskInputs) -> Task:
+    """The task that a config describes, after a check that the model can do it.
+
+    Raises:
+        UserError: the task does not accept this family of models, or something else does not fit.
+    """
+    cls = TASKS.get(config.kind)
+    cls.check_model(config, inputs.model)
+    return cls.create(config, inputs)
+
+
+def task_class(config: TaskConfig) -> type[Task]:
+    """The class that a config belongs to; see `register_task`."""
+    return TASKS.get(config.kind)
 
 
 def mean(total: float, weight: float) -> float:

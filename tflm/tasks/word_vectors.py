@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from tflm.data import Batches, TokenStore
-from tflm.data.skip_gram_batches import SkipGramBatches
+from tflm.data.batching.skip_gram_batches import SkipGramBatches
 from tflm.errors import UserError
 from tflm.models.skip_gram import SkipGram
-from tflm.tasks.rows import keep_first
-from tflm.tasks.task import TEXT, Batch, Features, Task, mean
+from tflm.tasks.registry import register_task
+from tflm.tasks.task import TEXT, Batch, Features, Task, TaskConfig, mean
 from tflm.text import Tokenizer
-from tflm.text.initial_embedding import token_texts
+from tflm.text.initial_embedding import vocabulary_texts
 from tflm.text.word_vectors import write_word_vectors
 
 NUM_NEAREST = 10
@@ -24,7 +24,7 @@ _WITHIN_WORDS = frozenset("-_'’")
 
 
 @dataclasses.dataclass(frozen=True)
-class WordVectorsConfig:
+class WordVectorsConfig(TaskConfig):
     """Settings of `WordVectors`."""
 
     kind: str = "word_vectors"
@@ -43,6 +43,7 @@ class WordVectorsConfig:
             raise ValueError(f"subsample is a share from 0 to 1; got {self.subsample}.")
 
 
+@register_task("word_vectors")
 class WordVectors(Task):
     """Learns words from those around them (Mikolov et al., 2013, sections 2.2 and 2.3).
 
@@ -51,16 +52,19 @@ class WordVectors(Task):
     word is several, its parts. Punctuation is passed over: windows reach across it.
 
     `serving_default` and `nearest` give the ten nearest `words` of a text and their `scores`, the cosines to the mean
-    of its words' vectors; `embed` gives that mean.
+    of its words' vectors; `embed` gives that mean. All words of a text count, however long it is.
     """
+
+    config_class = WordVectorsConfig
+    architectures = ("skip-gram model",)
 
     def __init__(self, config: WordVectorsConfig, tokenizer: Tokenizer, max_length: int) -> None:
         super().__init__(tokenizer, max_length)
         self.config = config
-        texts = token_texts(tokenizer)
+        texts = vocabulary_texts(tokenizer)
         self._word_of_token = _words_of_tokens(texts)
         self.word_ids = np.unique(self._word_of_token)[1:]
-        """int [W]: the ids that stand for a word."""
+        """int [W]: the ids that are words."""
         self.words = [texts[index] for index in self.word_ids]
         """What they are, [W]."""
         if len(self.words) <= NUM_NEAREST:
@@ -104,7 +108,7 @@ class WordVectors(Task):
 
     def signatures(self, model: SkipGram) -> dict[str, Callable[..., Any]]:
         """`nearest`, the same as `serving_default`, `embed`, and `tokenize`, which gives the words' ids."""
-        texts = tf.constant(token_texts(self.tokenizer))
+        texts = tf.constant(vocabulary_texts(self.tokenizer))
 
         def nearest(text: tf.Tensor) -> dict[str, tf.Tensor]:
             scores, ids = tf.math.top_k(self._cosines(model, text), NUM_NEAREST)
@@ -119,7 +123,10 @@ class WordVectors(Task):
 
         def tokenize(text: tf.Tensor) -> dict[str, tf.Tensor]:
             rows = self._words(text)
-            return {"token_ids": rows.to_tensor(0), "lengths": tf.cast(rows.row_lengths(), tf.int32)}
+            return {
+                "token_ids": rows.to_tensor(self.tokenizer.pad_id),
+                "lengths": tf.cast(rows.row_lengths(), tf.int32),
+            }
 
         functions = {"serving_default": nearest, "nearest": nearest, "embed": embed, "tokenize": tokenize}
         return {
@@ -156,7 +163,6 @@ class WordVectors(Task):
 
     def _mean_vector(self, model: SkipGram, rows: tf.RaggedTensor) -> tf.Tensor:
         """float32 [B, D]; 0 for a row without a word."""
-        rows = keep_first(rows, self.max_length)
         vectors = tf.cast(model.embed(rows.flat_values), tf.float32)
         return tf.math.unsorted_segment_mean(vectors, rows.value_rowids(), rows.nrows())
 

@@ -1,4 +1,4 @@
-"""A tokenizer whose ids are characters (code points), with core ops alone."""
+"""A character-level tokenizer (code points), with core TensorFlow ops only."""
 
 import collections
 import json
@@ -9,18 +9,20 @@ import tensorflow as tf
 
 from tflm.errors import UserError
 from tflm.text.byte_tokenizer import BYTES, join_pieces
+from tflm.text.compose_marks import spellings_of
 from tflm.text.tokenizer import Tokenizer
-from tflm.text.tokenizer_config import TokenizerConfig
+from tflm.text.tokenizer_config import CORE_SPECIAL_TOKENS, TokenizerConfig, register_tokenizer
 from tflm.text.training_text import normalized_texts
 
 
+@register_tokenizer("character")
 class CharacterTokenizer(Tokenizer):
-    """Ids in order: special tokens, the 256 bytes (if `byte_fallback`), characters by falling frequency.
+    """Ids in order: special tokens, 256 bytes (with `byte_fallback`), characters by descending frequency.
 
-    A character outside the vocabulary becomes its UTF-8 bytes, or unk if there is no byte fallback.
+    Out-of-vocabulary characters become their UTF-8 bytes, or unk without byte fallback.
 
-    The lookup is a binary search in the sorted code points: no hash table, hence no resource to initialize,
-    and keras-nlp's UnicodeCodepointTokenizer, whose id is the code point itself, would need 1,114,112 rows.
+    The lookup is a binary search in the sorted code points, which needs no hash table resource. The
+    UnicodeCodepointTokenizer of keras-nlp uses code points as ids, which needs an embedding of 1,114,112 rows.
 
     >>> tokenizer = train_tokenizer(TokenizerConfig(kind="character", byte_fallback=False), ["bba"])
     >>> tokenizer.tokenize(["abc"])
@@ -36,7 +38,7 @@ class CharacterTokenizer(Tokenizer):
         first_character_id = self.first_byte_id + num_bytes
         super().__init__(config, asset, vocab_size=first_character_id + len(characters))
         specials = [""] * self.first_byte_id
-        specials[self.unk_id] = "\ufffd"
+        specials[CORE_SPECIAL_TOKENS.index("unk")] = "\ufffd"
         encoded = [character.encode() for character in characters]
         self._pieces = tf.constant([piece.encode() for piece in specials] + BYTES[:num_bytes] + encoded)
         code_points = np.array([ord(character) for character in characters], np.int32)
@@ -46,15 +48,15 @@ class CharacterTokenizer(Tokenizer):
 
     @classmethod
     def train(cls, config: TokenizerConfig, texts: Iterable[str]) -> bytes:
-        """The characters of the texts, most frequent first, as many as `vocab_size` has room for.
+        """The most frequent characters of the texts, up to `vocab_size`, as JSON.
 
         Raises:
-            UserError: there is no text, or no room for a character.
+            UserError: no text, or a `vocab_size` without room for a character.
         """
         room = config.vocab_size - config.num_special_tokens - (256 if config.byte_fallback else 0)
         if room < 1:
             raise UserError(
-                f"vocab_size={config.vocab_size} leaves no room for a character beside the special tokens"
+                f"vocab_size={config.vocab_size} leaves no room for characters in addition to the special tokens"
                 f"{' and the 256 bytes' if config.byte_fallback else ''}. "
                 f"Set vocab_size to more than {config.vocab_size - room}."
             )
@@ -65,6 +67,22 @@ class CharacterTokenizer(Tokenizer):
             raise UserError("no text to train a tokenizer on: every text was empty.")
         by_frequency = sorted(counts, key=lambda character: (-counts[character], character))
         return json.dumps(by_frequency[:room], ensure_ascii=False).encode()
+
+    def piece_texts(self) -> list[bytes]:
+        """The bytes and the characters."""
+        return self.without_special(list(self._pieces.numpy()))
+
+    def composed_spellings(self) -> dict[str, str]:
+        """Those of the vocabulary's characters."""
+        return spellings_of(json.loads(self._asset))
+
+    def encode_with_offsets(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor, tf.Tensor]:
+        """Without the bytes, a token is a character, known or not; see `Tokenizer.encode_with_offsets`."""
+        if self.lossless:
+            return super().encode_with_offsets(text)
+        ids = self._encode(text)
+        lengths = tf.strings.length(tf.strings.unicode_split(text, "UTF-8").flat_values)
+        return ids, *self.offsets_of(ids, lengths)
 
     def _encode(self, text: tf.Tensor) -> tf.RaggedTensor:
         code_points = tf.strings.unicode_decode(text, "UTF-8")
@@ -77,9 +95,9 @@ class CharacterTokenizer(Tokenizer):
         return self._with_bytes(code_points, ids, known)
 
     def _with_bytes(self, code_points: tf.RaggedTensor, ids: tf.Tensor, known: tf.Tensor) -> tf.RaggedTensor:
-        """Ids where the character is known, the ids of its UTF-8 bytes where not.
+        """Ids of known characters, and byte ids of the UTF-8 of others.
 
-        Each character gets four places, [N, 4]; known ones fill the first, others as many as they have bytes.
+        Each character has four slots, [N, 4]: known characters use one, others one per byte.
         """
         utf8 = utf8_bytes(code_points.flat_values)
         first = tf.stack([ids, *[tf.fill(tf.shape(ids), -1)] * 3], axis=1)
@@ -96,7 +114,7 @@ class CharacterTokenizer(Tokenizer):
 
 
 def utf8_bytes(code_points: tf.Tensor) -> tf.Tensor:
-    """UTF-8 of code points (RFC 3629, section 3), -1 where there is no further byte.
+    """UTF-8 bytes of code points (RFC 3629, section 3), padded with -1.
 
     >>> utf8_bytes([0x41, 0x4E2D])
     [[0x41, -1, -1, -1], [0xE4, 0xB8, 0xAD, -1]]

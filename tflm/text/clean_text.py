@@ -1,4 +1,4 @@
-"""What every tokenizer does to text first: valid UTF-8, lower case if asked, one Unicode form."""
+"""Text normalization before tokenization: valid UTF-8, optional lower case, optional Unicode normalization."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ REPLACEMENT = "\ufffd"
 
 
 def replace_invalid_utf8(text: tf.Tensor) -> tf.Tensor:
-    """Each broken UTF-8 sequence becomes U+FFFD; valid text stays as it is.
+    """Replaces invalid UTF-8 sequences by U+FFFD.
 
     >>> replace_invalid_utf8(tf.constant([b"a\\xe4\\xb8"])).numpy()[0].decode()
     'a�'
@@ -22,21 +22,21 @@ def replace_invalid_utf8(text: tf.Tensor) -> tf.Tensor:
 
 
 def clean_text(text: tf.Tensor, form: str | None, case_fold: bool) -> tf.Tensor:
-    """Valid UTF-8 in lower case (if asked) and in one Unicode form (if asked).
+    """Normalizes text.
 
     Args:
         text: string [B].
         form: "NFC", "NFKC" or None. NFC composes (e + accent -> é) and keeps full-width punctuation and
             U+3000; NFKC turns them into half-width ones.
-        case_fold: whether to lower-case.
+        case_fold: bool, convert to lower case.
     Returns:
-        string [B].
+        string [B], valid UTF-8.
     """
     text = replace_invalid_utf8(text)
     if case_fold:
-        # Not tensorflow_text.case_fold_utf8 (which keras-nlp's `lowercase=True` calls): that applies
-        # NFKC_Casefold, which makes ，a comma and U+3000 a space. This one is a core op besides.
-        # It ends a text at its first NUL, which is therefore replaced.
+        # tensorflow_text.case_fold_utf8 (used by keras-nlp for `lowercase=True`) applies NFKC_Casefold, which turns ，
+        # into a comma and U+3000 into a space, and is not a core op. tf.strings.lower truncates a text at its first
+        # NUL, so NULs are replaced.
         text = tf.strings.lower(tf.strings.regex_replace(text, r"\x00", REPLACEMENT), encoding="utf-8")
     return text if form is None else unicode_form(text, form)
 

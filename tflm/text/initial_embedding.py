@@ -1,4 +1,4 @@
-"""The first embedding of a vocabulary, from a file of word vectors."""
+"""Initial token embeddings from pretrained word vectors."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,10 +8,10 @@ from tflm.text.tokenizer import Tokenizer
 from tflm.text.word_vectors import VectorTable
 
 
-def token_texts(tokenizer: Tokenizer) -> list[str]:
-    """The text of each id of the vocabulary by itself, without the spaces around it; "" for the special ones.
+def vocabulary_texts(tokenizer: Tokenizer) -> list[str]:
+    """The stripped text of each token of the vocabulary; "" for special tokens.
 
-    >>> token_texts(tokenizer)[40:44]
+    >>> vocabulary_texts(tokenizer)[40:44]
     ['file', '质量', 'tensor', '，']
     """
     ids = tf.range(tokenizer.vocab_size)[:, None]
@@ -19,31 +19,31 @@ def token_texts(tokenizer: Tokenizer) -> list[str]:
 
 
 def vocabulary_words(tokenizer: Tokenizer) -> set[str]:
-    """What `initial_embedding` looks for in a file of vectors: each token's text, and it in lower case."""
-    texts = token_texts(tokenizer)
+    """The words that `initial_embedding` looks up: the text of each token, and its lower case."""
+    texts = vocabulary_texts(tokenizer)
     return {*texts, *(text.lower() for text in texts)} - {""}
 
 
 def initial_embedding(
     tokenizer: Tokenizer, table: VectorTable, seed: int, stddev: float | None = None
 ) -> tuple[np.ndarray, int]:
-    """An embedding whose rows are the vectors of each token's text; of its lower case, where the file has no other.
+    """An embedding initialized with the word vector of each token's text, or of its lower case.
 
-    Rows for what the file does not have (special tokens, bytes, parts of words) are drawn from a normal
-    distribution, as wide as the file's own numbers are, so that no row stands out.
+    Rows of tokens without a vector (special tokens, bytes, subwords) are drawn from a normal distribution with the
+    standard deviation of the vectors.
 
     Args:
-        tokenizer: whose vocabulary, V.
+        tokenizer: a tokenizer with V tokens.
         table: from `read_word_vectors(path, wanted=vocabulary_words(tokenizer))`.
-        seed: of the draw.
-        stddev: of the draw; None for that of the vectors.
+        seed: int, seed of the random rows.
+        stddev: float, standard deviation of the random rows; None for that of the vectors.
     Returns:
-        float32 [V, D], and how many rows are from the file.
+        float32 [V, D], and the number of rows from the file.
     Raises:
-        UserError: the file has none of the vocabulary.
+        UserError: no token of the vocabulary is in the file.
     """
     places = {word: place for place, word in enumerate(table.words)}
-    texts = token_texts(tokenizer)
+    texts = vocabulary_texts(tokenizer)
     found = np.array([places.get(text, places.get(text.lower(), -1)) for text in texts])
     num_found = int((found >= 0).sum())
     if not num_found:

@@ -1,4 +1,4 @@
-"""Learning a WordPiece vocabulary from counted words, with tensorflow-text's learner."""
+"""Training of a WordPiece vocabulary from word counts, with the learner of tensorflow-text."""
 
 import collections
 import math
@@ -9,10 +9,10 @@ from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_li
 from tflm.errors import UserError
 
 _COVERAGE = 0.9995
-"""The share of all characters that the alphabet spells; the rarest are left out, as SentencePiece does."""
+"""Character coverage of the alphabet; rare characters are excluded, as in SentencePiece."""
 
 _MAX_WORDS = 20_000
-"""The learner works on the most frequent words; its time grows with their number."""
+"""The learner uses the most frequent words only; its time grows with their number."""
 
 _MAX_WORD_LENGTH = 24
 
@@ -22,19 +22,19 @@ def learn_wordpieces(
 ) -> list[str]:
     """A vocabulary: special pieces, the alphabet, the alphabet as suffixes, then longer pieces.
 
-    keras-nlp's `compute_word_piece_vocabulary` calls the same learner, but with at most 1,000 characters (a
-    Chinese text has several thousand), with a suffix for every Han character (which is never one), and with a
-    search for the right frequency that took 26 seconds on a text where this takes 3.
+    `compute_word_piece_vocabulary` of keras-nlp calls the same learner, but with at most 1,000 characters (Chinese
+    texts have several thousand), with a suffix for every Han character (which never occurs), and with a threshold
+    search that took 26 seconds on a text where this one takes 3.
 
     Args:
-        word_counts: how often each word occurs.
-        lone: characters that are always words of their own, and so need no suffix.
-        specials: the special pieces, which come first.
-        vocab_size: the most pieces.
+        word_counts: count of each word.
+        lone: characters that are always separate words, and so need no suffix.
+        specials: special pieces, which come first.
+        vocab_size: int, maximum number of pieces.
     Returns:
-        At most `vocab_size` different pieces.
+        At most `vocab_size` distinct pieces.
     Raises:
-        UserError: special pieces and alphabet alone are more than `vocab_size`.
+        UserError: special pieces and alphabet exceed `vocab_size`.
     """
     alphabet = _alphabet(word_counts)
     suffixes = ["##" + character for character in alphabet if character not in lone]
@@ -57,7 +57,7 @@ def learn_wordpieces(
 
 
 def _alphabet(word_counts: Mapping[str, int]) -> list[str]:
-    """Characters by falling frequency, as many as make up `_COVERAGE` of the text."""
+    """The most frequent characters that cover `_COVERAGE` of the text, in descending order."""
     counts: collections.Counter[str] = collections.Counter()
     for word, count in word_counts.items():
         for character in word:
@@ -72,12 +72,12 @@ def _alphabet(word_counts: Mapping[str, int]) -> list[str]:
 
 
 def _learn(word_counts: Sequence[tuple[str, int]], num_pieces: int) -> list[str]:
-    """At least `num_pieces` pieces longer than a character, most frequent first, if there are as many.
+    """At least `num_pieces` pieces longer than a character, most frequent first, if available.
 
-    The learner keeps what occurs more often than a threshold; this looks for the threshold on a log scale.
+    The learner keeps pieces above a frequency threshold; this is a binary search for the threshold on a log scale.
     """
     num_characters = sum(len(word) * count for word, count in word_counts)
-    low, high = 1, num_characters // num_pieces + 1  # a text has room for so many that occur so often
+    low, high = 1, num_characters // num_pieces + 1  # num_pieces pieces cannot be more frequent than this
     best: list[str] = []
     while low <= high:
         threshold = math.isqrt(low * high)

@@ -1,9 +1,17 @@
-"""What a tokenizer is: its kind, its size, what it does to text before it cuts it."""
+"""TokenizerConfig: kind, size and normalization of a tokenizer; and the registered kinds."""
 
 import dataclasses
 import re
+from collections.abc import Sequence
+from typing import Any
 
-KINDS = ("sentencepiece", "wordpiece", "byte", "character")
+from tflm.config import option
+from tflm.registry import Registry
+
+TOKENIZERS: Registry[Any] = Registry("tokenizer", "register_tokenizer", "tflm.text")
+"""A kind to the class, a `Tokenizer`, imported on demand: bytes and characters work without tensorflow-text."""
+register_tokenizer = TOKENIZERS.register
+
 ALGORITHMS = ("unigram", "bpe")
 NORMALIZATIONS = ("auto", "nfc", "nfkc", "none")
 CORE_SPECIAL_TOKENS = ("pad", "start", "end", "unk")
@@ -11,54 +19,65 @@ CORE_SPECIAL_TOKENS = ("pad", "start", "end", "unk")
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig:
-    """Settings of a tokenizer; `train_tokenizer` needs these and text, `load_tokenizer` reads them back.
+    """Settings of a tokenizer, for `train_tokenizer`; saved with the tokenizer.
 
     >>> TokenizerConfig(kind="byte").normalization_form is None
     True
     """
 
     kind: str = "sentencepiece"
-    """"sentencepiece" for every language; "wordpiece" for BERT vocabularies; "byte" and "character" need
-    TensorFlow's core ops alone."""
+    """"sentencepiece" for every language; "byte_pair" for byte-level BPE as in GPT-2, Llama 3 and Qwen; "wordpiece" for
+    BERT vocabularies; "byte" and "character" need core TensorFlow ops only."""
 
     algorithm: str = "unigram"
-    """How SentencePiece learns its pieces: "unigram" or "bpe". Other kinds do not read it."""
+    """Training algorithm of SentencePiece: "unigram" or "bpe". Ignored by other kinds."""
 
     vocab_size: int = 8192
-    """Number of ids, special ones included. Exact for sentencepiece, an upper limit for wordpiece and
-    character. A byte tokenizer always has 256 and its special tokens, and does not read it."""
+    """Number of ids, including special tokens. Exact for sentencepiece, a maximum for byte_pair, wordpiece and
+    character, ignored by byte, which has 256 ids and the special tokens."""
 
     soft_vocab_limit: bool = False
-    """sentencepiece, unigram: a text that is too small for `vocab_size` pieces gives fewer, and is no error."""
+    """sentencepiece with unigram: treat `vocab_size` as a maximum, so that a small text is not an error."""
 
     normalization: str = "auto"
-    """Unicode normalization: "nfc" keeps full-width punctuation, "nfkc" makes it half-width, "none" keeps
-    every code point. "auto" is nfc for sentencepiece and wordpiece, and none for byte and character, because
-    NFC takes an op of tensorflow-text and those two must load without it."""
+    """Unicode normalization: "nfc" keeps full-width punctuation, "nfkc" makes it half-width, "none" keeps every code
+    point. "auto" is what the tokenizer declares: nfc for sentencepiece, byte_pair and wordpiece, and none for byte and
+    character, which must load without tensorflow-text."""
 
     case_fold: bool = False
-    """Lower-case the text. For wordpiece also strip accents, as the uncased BERT models do."""
+    """Convert to lower case. For wordpiece also strip accents, as in the uncased BERT models."""
+
+    exact_bert: bool = option(False)
+    """wordpiece: normalize and split words exactly as BERT's own code and Hugging Face do, for published
+    vocabularies."""
+
+    strip_accents: bool | None = option(None)
+    """wordpiece: strip accents; null for as `case_fold`."""
+
+    split_han: bool = option(True)
+    """wordpiece with `exact_bert`: each Han character is a word."""
 
     byte_fallback: bool = True
-    """A character outside the vocabulary becomes its UTF-8 bytes (sentencepiece, character). If False it
-    becomes U+FFFD, the replacement character."""
+    """Encode out-of-vocabulary characters as UTF-8 bytes (sentencepiece, character). If False, they become unk, which
+    decodes to U+FFFD."""
 
     special_tokens: tuple[str, ...] = ("separator",)
-    """Names of ids beside pad, start, end and unk. They get ids from 4 on, in this order."""
+    """Names of special tokens in addition to pad, start, end and unk, with ids from 4 in this order."""
 
     def __post_init__(self) -> None:
-        _check_choice("kind", self.kind, KINDS)
+        if self.kind not in TOKENIZERS:
+            _check_choice("kind", self.kind, TOKENIZERS.names())
         _check_choice("algorithm", self.algorithm, ALGORITHMS)
         _check_choice("normalization", self.normalization, NORMALIZATIONS)
         for name in self.special_tokens:
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in CORE_SPECIAL_TOKENS:
                 raise ValueError(
-                    f"special_tokens are lower-case names such as 'separator', not one of "
+                    f"special_tokens are lower-case names such as 'separator', except "
                     f"{', '.join(CORE_SPECIAL_TOKENS)}; got {name!r}."
                 )
         if len(set(self.special_tokens)) != len(self.special_tokens):
             raise ValueError(f"special_tokens are all different; got {self.special_tokens!r}.")
-        if self.kind != "byte" and self.vocab_size <= self.num_special_tokens:
+        if self.vocab_size <= self.num_special_tokens and TOKENIZERS.get(self.kind).reads_vocab_size:
             raise ValueError(
                 f"vocab_size is more than the number of special tokens, {self.num_special_tokens}; "
                 f"got {self.vocab_size}."
@@ -66,7 +85,7 @@ class TokenizerConfig:
 
     @property
     def num_special_tokens(self) -> int:
-        """pad, start, end, unk and the named ones."""
+        """Number of special tokens: pad, start, end, unk and the named ones."""
         return len(CORE_SPECIAL_TOKENS) + len(self.special_tokens)
 
     @property
@@ -74,10 +93,10 @@ class TokenizerConfig:
         """The Unicode form with "auto" resolved: "NFC", "NFKC" or None."""
         form = self.normalization
         if form == "auto":
-            form = "none" if self.kind in ("byte", "character") else "nfc"
+            form = TOKENIZERS.get(self.kind).default_normalization
         return None if form == "none" else form.upper()
 
 
-def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_choice(field: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ValueError(f"{field} is one of {', '.join(choices)}; got {value!r}.")

@@ -1,4 +1,4 @@
-"""Text for training a vocabulary: checked, sampled, and cleaned by the tokenizer's own ops."""
+"""Training text of tokenizers: validation, sampling and normalization."""
 
 import itertools
 import re
@@ -11,21 +11,21 @@ from tflm.text.clean_text import clean_text
 from tflm.text.tokenizer_config import TokenizerConfig
 
 MAX_CHARACTERS = 4_000_000
-"""A vocabulary hardly changes beyond this much text, and SentencePiece learns from it in seconds."""
+"""Sample size. More text hardly changes a vocabulary, and SentencePiece trains on this much in seconds."""
 
 MAX_LINE = 1_000
-"""Characters in a line. SentencePiece leaves out lines of more than 4,192 bytes without a word."""
+"""Maximum characters per line. SentencePiece silently skips lines of more than 4,192 bytes."""
 
-# Between two of these a piece may grow. Besides line ends and tabs: NUL, and the two characters that
-# SentencePiece keeps for itself (U+2581 for a space, U+2585 for unknown).
+# Pieces do not cross these characters: line ends, tabs, NUL, and the characters that SentencePiece reserves (U+2581 for
+# a space, U+2585 for unknown).
 _LINE_ENDS = re.compile("[\0\t\n\r\u2581\u2585]+")
 
 
 def sampled_lines(config: TokenizerConfig, texts: Iterable[str]) -> list[str]:
-    """Lines from all over the texts, at most MAX_CHARACTERS of them, normalized.
+    """A deterministic sample of normalized lines, evenly spaced over the texts, of at most MAX_CHARACTERS characters.
 
-    Whenever too much is held, every second line is let go and from then on only every second one is taken: so
-    memory is bounded, one pass is enough, and the same texts always give the same lines.
+    Single pass with bounded memory: whenever the sample is too large, every second line is dropped and the stride
+    doubles.
 
     >>> sampled_lines(TokenizerConfig(), ["你好\\n\\nhello"])
     ['你好', 'hello']
@@ -44,15 +44,15 @@ def sampled_lines(config: TokenizerConfig, texts: Iterable[str]) -> list[str]:
             held = sum(map(len, lines))
     lines = [line for line in normalized_texts(config, lines) if line.strip()]
     if not lines:
-        raise UserError("no text to train a tokenizer on: there was nothing but spaces and empty lines.")
+        raise UserError("no text to train a tokenizer on: found only spaces and empty lines.")
     return lines
 
 
 def normalized_texts(config: TokenizerConfig, texts: Iterable[str]) -> Iterator[str]:
-    """Each text as the tokenizer will see it.
+    """Normalizes each text as the tokenizer does.
 
     Raises:
-        UserError: one string instead of several, or something that is no string.
+        UserError: a single string instead of an iterable, or an item that is not a string.
     """
     encoded = _encoded(texts)
     while batch := list(itertools.islice(encoded, 1_000)):
@@ -62,19 +62,19 @@ def normalized_texts(config: TokenizerConfig, texts: Iterable[str]) -> Iterator[
 
 
 def _encoded(texts: Iterable[str]) -> Iterator[bytes]:
-    for text in _checked(texts):
-        # A lone surrogate gives invalid UTF-8 here, which cleaning replaces.
+    for text in _validated(texts):
+        # A lone surrogate becomes invalid UTF-8, which normalization replaces.
         yield text.encode("utf-8", "surrogatepass")
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
-    for text in _checked(texts):
+    for text in _validated(texts):
         for line in _LINE_ENDS.split(text):
             for start in range(0, len(line), MAX_LINE):
                 yield line[start : start + MAX_LINE]
 
 
-def _checked(texts: Iterable[str]) -> Iterator[str]:
+def _validated(texts: Iterable[str]) -> Iterator[str]:
     if isinstance(texts, str | bytes):
         raise UserError("texts is an iterable of strings; got a single one. Pass [text].")
     for text in texts:

@@ -1,4 +1,4 @@
-"""Where a space goes between two words of a text that was cut into words."""
+"""Spacing rules to join words to a text."""
 
 import dataclasses
 import unicodedata
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tflm.text.cjk import BERT_HAN, KANA_BLOCKS, in_ranges
+
 _CLOSING = frozenset(",.!?;:%)]}”’»…")
 _OPENING = frozenset("([{“‘«¿¡")
-# Quotes, dashes and dots that Chinese and English share: no space where they touch Chinese.
+# Quotes, dashes and dots shared by Chinese and English: no space next to Chinese characters.
 _SHARED = frozenset("“”‘’…—·")
-_HAN = ((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F))
-_KANA = ((0x3005, 0x3007), (0x3040, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9F))
 _WIDE_PUNCTUATION = ((0x3001, 0x303F), (0xFF01, 0xFF65))
 
 
 @dataclasses.dataclass(frozen=True)
 class WordSpacing:
-    """What the first and the last character of each piece say about spaces; bool [V] each.
+    """Spacing properties of the first and last character of each piece; bool [V] each.
 
-    Only characters that are always words of their own ever let a space go (punctuation, Han), so cutting the
-    joined text gives the same words again.
+    Spaces are omitted only next to characters that are always separate words (punctuation, Han), so splitting the
+    joined text gives the same words.
 
         ["你", "好", "，", "TensorFlow", "!", "(", "ok", ")"]  ->  你好，TensorFlow! (ok)
     """
@@ -31,19 +31,21 @@ class WordSpacing:
     opens: tf.Tensor
     """No space after it: opening or full-width punctuation."""
     lone_first: tf.Tensor
-    """It begins with a Han character or with punctuation that Chinese and English share."""
+    """Begins with a Han character or with shared punctuation."""
     lone_last: tf.Tensor
+    """Ends with one."""
     wide_first: tf.Tensor
-    """As above, or it begins with kana."""
+    """Begins with a Han character, shared punctuation or kana."""
     wide_last: tf.Tensor
+    """Ends with one."""
 
     @classmethod
     def of_pieces(cls, pieces: Sequence[str], is_suffix: Sequence[bool]) -> "WordSpacing":
-        """The tables of a vocabulary.
+        """Computes the tables of a vocabulary.
 
         Args:
-            pieces: [V] the characters of each id, without "##".
-            is_suffix: [V] whether it continues a word.
+            pieces: [V], text of each id, without "##".
+            is_suffix: [V], whether the piece continues a word.
         """
         first = [piece[:1] for piece in pieces]
         last = [piece[-1:] for piece in pieces]
@@ -61,7 +63,7 @@ class WordSpacing:
         )
 
     def needs_space(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
-        """Whether a space stands before each token; never before the first of a row.
+        """Whether a space precedes each token; False for the first token of a row.
 
         Args:
             token_ids: RaggedTensor int32 [B, (T)].
@@ -81,12 +83,8 @@ class WordSpacing:
         return ~touch & (row == row_before)
 
 
-def _within(character: str, ranges: Sequence[tuple[int, int]]) -> bool:
-    return any(low <= ord(character) <= high for low, high in ranges) if character else False
-
-
 def _is_wide_punctuation(character: str) -> bool:
-    return _within(character, _WIDE_PUNCTUATION) and unicodedata.category(character).startswith("P")
+    return in_ranges(character, _WIDE_PUNCTUATION) and unicodedata.category(character).startswith("P")
 
 
 def _is_closing(character: str) -> bool:
@@ -94,8 +92,8 @@ def _is_closing(character: str) -> bool:
 
 
 def _is_lone(character: str) -> bool:
-    return character in _SHARED or _within(character, _HAN)
+    return character in _SHARED or in_ranges(character, BERT_HAN)
 
 
 def _is_wide(character: str) -> bool:
-    return _is_lone(character) or _within(character, _KANA)
+    return _is_lone(character) or in_ranges(character, KANA_BLOCKS)

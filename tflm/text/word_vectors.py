@@ -1,7 +1,7 @@
-"""Files of word vectors, read and written.
+"""Reading and writing word vector files.
 
-Read: word2vec's text and binary formats, fastText's .vec (word2vec's text) and GloVe's text, plain or gzip. What a
-file is, its content says; its name does not matter.
+Formats to read: word2vec text and binary, fastText .vec (word2vec text) and GloVe text, plain or gzip. The format is
+detected from the content; the file name does not matter.
 """
 
 import codecs
@@ -20,6 +20,8 @@ import numpy as np
 from absl import logging
 
 from tflm.errors import UserError
+from tflm.files.encodings import detect_encoding
+from tflm.files.writing import whole_file
 
 _FLOAT = np.dtype("<f4")
 _GZIP = b"\x1f\x8b"
@@ -35,28 +37,28 @@ class VectorTable:
     """Words and their vectors."""
 
     words: list[str]
-    """N different words."""
+    """N distinct words."""
     vectors: np.ndarray
     """float32 [N, D]."""
     num_skipped: int = 0
-    """Words of the file that were left out, because they are no UTF-8 or empty."""
+    """Number of skipped words, invalid UTF-8 or empty."""
 
 
 def read_word_vectors(path: str | os.PathLike[str], wanted: Container[str] | None = None) -> VectorTable:
-    """The vectors of a file, in its order.
+    """Reads word vectors in file order.
 
         3 2
         file 0.25 -1       ->  words ["file", "质量", "end"], vectors [[0.25, -1], [1, 0], [0.5, 2]]
         质量 1 0
         end 0.5 2
 
-    A line at a time is read, so memory holds only what is wanted. Of a word that comes twice the first stays.
+    The file is streamed, so only wanted vectors are in memory. The first occurrence of a duplicate word is kept.
 
     Args:
-        path: word2vec text or binary, fastText .vec or GloVe text; each may be packed with gzip.
-        wanted: the words to keep, such as a `vocabulary_words(tokenizer)`; None for all.
+        path: word2vec text or binary, fastText .vec or GloVe text, plain or gzip.
+        wanted: the words to keep, such as `vocabulary_words(tokenizer)`; None for all.
     Raises:
-        UserError: no such file, not a file of word vectors, cut off, or a line with another number of dimensions.
+        UserError: the file is missing, is not a word vector file, is truncated, or has lines of different dimensions.
     """
     name, table = os.fspath(path), _Builder(wanted)
     try:
@@ -70,26 +72,31 @@ def read_word_vectors(path: str | os.PathLike[str], wanted: Container[str] | Non
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
         word = words[int(np.argmin(finite))]
-        raise UserError(f"{name}: the vector of {word!r} has a number that is not finite. Mend the file.")
+        raise UserError(f"{name}: the vector of {word!r} has a number that is not finite. Fix the file.")
+    if table.num_skipped > table.num_seen / 2:
+        raise UserError(
+            f"{name!r}: {table.num_skipped:,} of {table.num_seen:,} words are not UTF-8. The file is in another "
+            "encoding (Chinese is often gb18030): save it as UTF-8."
+        )
     if table.num_skipped:
-        logging.warning("%s: %d words are no UTF-8 or empty, and left out", name, table.num_skipped)
+        logging.warning("%s: %d words are invalid UTF-8 or empty, and are skipped", name, table.num_skipped)
     return VectorTable(words, vectors, table.num_skipped)
 
 
 def write_word_vectors(
     path: str | os.PathLike[str], words: Sequence[str], vectors: np.ndarray, binary: bool = False
 ) -> None:
-    """Writes word2vec's format, which gensim, fastText and others read; whole or not at all.
+    """Writes the word2vec format, which gensim, fastText and others read, atomically.
 
-    The numbers have nine digits, so that float32 comes back exactly. A path that ends in .gz is packed.
+    Text files have nine significant digits, which is exact for float32. Paths ending in .gz are compressed.
 
     Args:
-        path: where to; its folder exists.
-        words: N different words without spaces in them.
+        path: file to write; its folder must exist.
+        words: N distinct words without spaces.
         vectors: float32 [N, D].
-        binary: four bytes for a number in place of digits.
+        binary: bool, write the binary format.
     Raises:
-        UserError: words and vectors are not equally many, a word is empty, has a space or comes twice; or the file
+        UserError: the numbers of words and vectors differ; a word is empty, duplicated or contains a space; or the file
             cannot be written.
     """
     name = os.fspath(path)
@@ -97,29 +104,29 @@ def write_word_vectors(
     _check_table(words, vectors)
     pack = gzip.open if name.endswith(".gz") else open
     try:
-        with pack(f"{name}.tmp", "wb") as file:
+        with whole_file(name) as aside, pack(aside, "wb") as file:
             file.write(f"{len(words)} {vectors.shape[1]}\n".encode())
             for word, vector in zip(words, vectors, strict=True):
                 numbers = (
                     vector.tobytes() if binary else " ".join(f"{x:.9g}" for x in vector.tolist()).encode()
                 )
                 file.write(word.encode() + b" " + numbers + b"\n")
-        os.replace(f"{name}.tmp", name)
     except OSError as error:
         raise UserError(f"cannot write the word vectors {name!r}: {error.strerror}.") from error
 
 
 class _Builder:
-    """The words that are kept so far, and their numbers as bytes: 4 for each, where a list has 100 for a row."""
+    """Collects words, and their vectors as raw float32 bytes, which take less memory than lists."""
 
     def __init__(self, wanted: Container[str] | None) -> None:
         self.wanted = wanted
         self.words: dict[str, None] = {}
         self.data = bytearray()
-        self.num_skipped = 0
+        self.num_seen = self.num_skipped = 0
 
     def takes(self, word: bytes) -> bool:
-        """Whether the word is to be kept; then its vector has to follow."""
+        """Whether to keep the word; if so, the caller appends its vector."""
+        self.num_seen += 1
         try:
             text = word.decode()
         except UnicodeDecodeError:
@@ -142,11 +149,14 @@ def _opened(name: str) -> contextlib.AbstractContextManager[io.BufferedReader]:
 def _read(name: str, file: io.BufferedReader, table: _Builder) -> int:
     """Fills the table; returns D."""
     first = file.readline(_LONGEST_LINE)
+    if (encoding := detect_encoding(first, repr(name))).startswith(("utf-16", "utf-32")):
+        raise UserError(f"{name!r} is {encoding.upper()}; expected UTF-8. Save the file as UTF-8.")
+    first = first.removeprefix(codecs.BOM_UTF8)
     header = re.fullmatch(rb"(\d+) (\d+)\s*", first)
     if not header:
         width = len(_stripped(first).split(b" ")) - 1
         if width < 1 or _as_numbers(_stripped(first).split(b" ")[1:]) is None:
-            raise UserError(f"{name!r} is not a file of word vectors. Known are {_FORMATS}.")
+            raise UserError(f"{name!r} is not a word vector file. Supported formats: {_FORMATS}.")
         _read_text(name, itertools.chain([first], file), 1, width, table)
         return width
     count, width = int(header[1]), int(header[2])
@@ -160,14 +170,14 @@ def _read(name: str, file: io.BufferedReader, table: _Builder) -> int:
     num_lines = _read_text(name, file, 2, width, table)
     if num_lines != count:
         raise UserError(
-            f"{name!r} says in its first line that it has {count} words; it has {num_lines}. It was cut off, or "
-            "changed by hand: fetch it again, or correct the number."
+            f"{name!r} has {num_lines} words; its first line says {count}. The file is truncated or was edited: "
+            "download it again, or correct the number."
         )
     return width
 
 
 def _is_binary(file: io.BufferedReader, width: int) -> bool:
-    """Whether floats follow the first word, not digits: four bytes of a float are hardly ever text."""
+    """Whether binary floats follow the first word: the bytes of floats are rarely valid text."""
     start = file.peek(1)
     fields = _stripped(start.partition(b"\n")[0]).split(b" ")[1:]
     if len(fields) == width and _as_numbers(fields) is not None:
@@ -181,7 +191,7 @@ def _is_binary(file: io.BufferedReader, width: int) -> bool:
 
 
 def _read_text(name: str, lines: Iterable[bytes], first: int, width: int, table: _Builder) -> int:
-    """Lines of a word and `width` numbers; returns how many they are. `first` is the number of the first line."""
+    """Reads lines of a word and `width` numbers, numbered from `first`; returns the number of words."""
     num_lines = 0
     for number, line in enumerate(lines, first):
         line = _stripped(line)
@@ -191,18 +201,18 @@ def _read_text(name: str, lines: Iterable[bytes], first: int, width: int, table:
         word, _, numbers = line.partition(b" ")
         if numbers.count(b" ") != width - 1:
             word, *fields = line.rsplit(b" ", width)
-            # A few words of GloVe's have spaces in them (". . ."), but one that ends in a number is a longer vector.
+            # A few words of GloVe contain spaces (". . ."); a word that ends in a number means a longer vector.
             if len(fields) < width or _as_numbers(word.split(b" ")[-1:]) is not None:
                 have = max(line.count(b" "), 0)
                 raise UserError(
-                    f"{name}:{number}: {have} numbers in place of {width}. Mend or remove the line."
+                    f"{name}:{number}: expected {width} numbers, found {have}. Fix or remove the line."
                 )
             numbers = b" ".join(fields)
         if table.takes(word):
             vector = _as_numbers(numbers.split(b" "))
             if vector is None:
                 raise UserError(
-                    f"{name}:{number}: after the word {word.decode()!r} stands something that is no number. Mend or "
+                    f"{name}:{number}: the vector of {word.decode()!r} contains something that is not a number. Fix or "
                     "remove the line."
                 )
             table.data += vector.tobytes()
@@ -210,7 +220,8 @@ def _read_text(name: str, lines: Iterable[bytes], first: int, width: int, table:
 
 
 def _read_binary(name: str, file: BinaryIO, count: int, width: int, table: _Builder) -> None:
-    """word2vec.c ends each vector with a new line and gensim does not; so one before a word is not part of it."""
+    """Reads binary vectors. word2vec.c writes a newline after each vector, gensim does not; a leading newline is not
+    part of a word."""
     for index in range(count):
         word = bytearray()
         while (byte := file.read(1)) not in (b" ", b""):
@@ -218,20 +229,20 @@ def _read_binary(name: str, file: BinaryIO, count: int, width: int, table: _Buil
         data = file.read(_FLOAT.itemsize * width)
         if len(data) < _FLOAT.itemsize * width:
             raise UserError(
-                f"{name!r} is cut off: its first line says {count} words of {width} dimensions, and it ends in word "
-                f"{index + 1}. Fetch it again."
+                f"{name!r} is truncated: its first line says {count} words of {width} dimensions, and it ends in word "
+                f"{index + 1}. Download it again."
             )
         if table.takes(bytes(word.removeprefix(b"\n"))):
             table.data += data
 
 
 def _stripped(line: bytes) -> bytes:
-    """Without what ends a line; fastText leaves a space there. Other spaces, such as U+00A0, are words."""
+    """Removes line ends and the trailing space of fastText. Other spaces, such as U+00A0, are words."""
     return line.rstrip(b" \t\r\n")
 
 
 def _as_numbers(fields: Sequence[bytes]) -> np.ndarray | None:
-    """float32 [D]; None if one is no number."""
+    """float32 [D]; None if a field is not a number."""
     try:
         return np.array(fields, _FLOAT)
     except ValueError:
@@ -241,12 +252,12 @@ def _as_numbers(fields: Sequence[bytes]) -> np.ndarray | None:
 def _check_table(words: Sequence[str], vectors: np.ndarray) -> None:
     if vectors.ndim != 2 or len(words) != len(vectors):
         raise UserError(
-            f"{len(words)} words go with vectors of the shape [{len(words)}, D]; got {list(vectors.shape)}."
+            f"{len(words)} words need vectors of shape [{len(words)}, D]; got {list(vectors.shape)}."
         )
     for word in words:
         if word.split() != [word]:
-            raise UserError(f"a word of a word2vec file is not empty and has no space in it; got {word!r}.")
+            raise UserError(f"a word of a word2vec file must not be empty or contain spaces; got {word!r}.")
     if len(set(words)) < len(words):
         raise UserError(
-            f"the words of a word2vec file are all different; got {len(set(words))} of {len(words)}."
+            f"the words of a word2vec file must be distinct; got {len(words)} words, {len(set(words))} distinct."
         )

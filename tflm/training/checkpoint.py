@@ -1,4 +1,4 @@
-"""Checkpoints: everything that decides the next step, written aside and renamed; a damaged one is passed over."""
+"""Training checkpoints: the complete training state, written atomically; damaged checkpoints are skipped."""
 
 import json
 import os
@@ -7,21 +7,23 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from tflm.errors import UserError
+from tflm.files.writing import writing
 
 _NAME = re.compile(r"step_(\d+)$")
 
 
 class Checkpoints:
-    """The checkpoints of one run: `FOLDER/step_00000500/`, the newest few of them.
+    """The newest checkpoints of one run, in folders such as `FOLDER/step_00000500/`.
 
     Args:
-        folder: where they stand; made when the first one is written.
-        variables: name to `tf.Variable`: weights, optimizer, loss scale, every random generator, the step.
-        keep: how many of the newest stay.
+        folder: the folder of the checkpoints; created by the first `save`.
+        variables: name to `tf.Variable`: weights, optimizer, every random generator, the step.
+        keep: int, number of checkpoints to keep.
     """
 
     def __init__(self, folder: str, variables: Mapping[str, Any], keep: int = 2) -> None:
@@ -30,42 +32,60 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(**{_attribute(name): v for name, v in variables.items()})
 
     def steps(self) -> list[int]:
-        """The steps that have a checkpoint, oldest first."""
+        """Steps with a checkpoint, in ascending order."""
         if not os.path.isdir(self.folder):
             return []
         matches = (_NAME.match(name) for name in os.listdir(self.folder))
         return sorted(int(match.group(1)) for match in matches if match)
 
+    def kept_note(self) -> str:
+        """A sentence for error messages about the latest checkpoint: "The checkpoint of step 20 was kept." """
+        steps = self.steps()
+        return (
+            f"The checkpoint of step {steps[-1]:,} was kept." if steps else "There is no earlier checkpoint."
+        )
+
     def save(self, step: int) -> str:
-        """Writes a checkpoint for `step` and removes those that are no longer kept. Returns its folder."""
+        """Writes a checkpoint for `step`, removes old checkpoints and returns the new checkpoint's folder.
+
+        Raises:
+            UserError: the checkpoint cannot be written, such as on a full disk. Earlier checkpoints are kept, and the
+                partial one is removed.
+        """
         final = self.path(step)
         aside = f"{final}.tmp"
         shutil.rmtree(aside, ignore_errors=True)
-        os.makedirs(aside)
-        self._checkpoint.write(os.path.join(aside, "state"))
-        with open(os.path.join(aside, "shapes.json"), "w", encoding="utf-8") as file:
-            json.dump({"step": step, "shapes": self._shapes}, file)
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(aside, final)
+        try:
+            with writing(f"the checkpoint {final!r}", self.kept_note()):
+                os.makedirs(aside)
+                self._checkpoint.write(os.path.join(aside, "state"))
+                with open(os.path.join(aside, "shapes.json"), "w", encoding="utf-8") as file:
+                    json.dump({"step": step, "shapes": self._shapes}, file)
+                shutil.rmtree(final, ignore_errors=True)
+                os.replace(aside, final)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
         for old in self.steps()[: -self.keep]:
             shutil.rmtree(self.path(old), ignore_errors=True)
         return final
 
     def restore(self, step: int | None = None, partial: bool = False) -> int | None:
-        """Loads the checkpoint of `step`, or the newest that is whole.
+        """Loads the checkpoint of `step`, or the newest intact one.
 
         Args:
-            step: which; the newest when None.
-            partial: these variables are a part of those in the checkpoint: the weights without the optimizer.
+            step: int, or None for the newest.
+            partial: bool, load a subset of the checkpoint's variables, such as the weights without the optimizer.
         Returns:
-            The step that was loaded; None when there is none at all.
+            The restored step, or None if there is no checkpoint.
         Raises:
-            UserError: the one asked for is not there, all are damaged, or they belong to another model.
+            UserError: the requested checkpoint is missing, all checkpoints are damaged, or they belong to another
+                model.
         """
         steps = self.steps() if step is None else [s for s in self.steps() if s == step]
         if step is not None and not steps:
             have = ", ".join(map(str, self.steps())) or "none"
-            raise UserError(f"no checkpoint of step {step} in {self.folder!r}; there are: {have}.")
+            raise UserError(f"no checkpoint of step {step} in {self.folder!r}; available steps: {have}.")
         for candidate in reversed(steps):
             try:
                 self._load(self.path(candidate), partial)
@@ -74,16 +94,16 @@ class Checkpoints:
                 if isinstance(error, UserError):
                     raise
                 first_line = (str(error).splitlines() or [type(error).__name__])[0]
-                logging.warning("checkpoint %s is damaged, passed over: %s", self.path(candidate), first_line)
+                logging.warning("checkpoint %s is damaged and skipped: %s", self.path(candidate), first_line)
         if steps:
             raise UserError(
-                f"every checkpoint in {self.folder!r} is damaged. Remove the folder (or use --overwrite) to begin "
-                "again."
+                f"every checkpoint in {self.folder!r} is damaged. Remove the folder (or use --overwrite) to restart "
+                "training."
             )
         return None
 
     def path(self, step: int) -> str:
-        """Where the checkpoint of `step` stands."""
+        """Folder of the checkpoint of `step`."""
         return os.path.join(self.folder, f"step_{step:08d}")
 
     def _load(self, folder: str, partial: bool) -> None:
@@ -93,11 +113,12 @@ class Checkpoints:
         for name in sorted(names):
             if shapes.get(name) != self._shapes.get(name):
                 raise UserError(
-                    f"the checkpoint {folder!r} is of another model: {name} is {shapes.get(name, 'absent')} there "
-                    f"and {self._shapes.get(name, 'absent')} here. Give its own config, or another workdir."
+                    f"the checkpoint {folder!r} belongs to another model: the shape of {name} is "
+                    f"{shapes.get(name, 'absent')} in the checkpoint and {self._shapes.get(name, 'absent')} in the "
+                    "model. Use the config of the checkpoint, or another workdir."
                 )
         prefix = os.path.join(folder, "state")
-        # Reads every tensor once before any variable changes: damage is found by the stored checksums.
+        # Reads every tensor before any variable is assigned; TensorFlow verifies the stored checksums.
         reader = tf.train.load_checkpoint(prefix)
         for key in reader.get_variable_to_shape_map():
             reader.get_tensor(key)
@@ -108,6 +129,46 @@ class Checkpoints:
             status.assert_consumed()
 
 
+class StoredWeight:
+    """A variable in a checkpoint, read when it is converted to an array."""
+
+    def __init__(self, reader: Any, key: str, shape: list[int]) -> None:
+        self._reader, self._key, self.shape = reader, key, tuple(shape)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        del copy  # it is always a new one
+        return np.asarray(self._reader.get_tensor(self._key), dtype)
+
+
+def stored_weights(folder: str) -> dict[str, StoredWeight]:
+    """The model's variables in a checkpoint by their paths, verified, of which none is kept in memory.
+
+    Args:
+        folder: of the checkpoint, such as "runs/a/checkpoints/step_00000500".
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        with open(os.path.join(folder, "shapes.json"), encoding="utf-8") as file:
+            shapes = json.load(file)["shapes"]
+        reader = tf.train.load_checkpoint(os.path.join(folder, "state"))
+        for key in reader.get_variable_to_shape_map():  # TensorFlow verifies the stored checksums
+            reader.get_tensor(key)
+    except (OSError, ValueError, IndexError, KeyError, tf.errors.OpError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"the checkpoint {folder!r} is damaged: {first_line}") from error
+    return {
+        name.removeprefix("model/"): StoredWeight(reader, _key(name), shape)
+        for name, shape in shapes.items()
+        if name.startswith("model/")
+    }
+
+
+def _key(name: str) -> str:
+    """Where TensorFlow keeps the variable; it doubles the dots of an attribute."""
+    return f"{_attribute(name).replace('.', '..')}/.ATTRIBUTES/VARIABLE_VALUE"
+
+
 def _attribute(name: str) -> str:
-    """A variable's path as an attribute's name, without collisions."""
+    """An injective map from a variable path to an attribute name."""
     return name.replace("_", "__").replace("/", "_.")

@@ -1,4 +1,4 @@
-"""How long, how fast and how carefully to train."""
+"""Training hyperparameters."""
 
 import dataclasses
 
@@ -9,44 +9,52 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """Settings of a `Trainer`."""
+    """Hyperparameters of a `Trainer`."""
 
     num_steps: int = 1000
-    """Optimizer steps in all."""
+    """Total number of optimizer steps."""
     global_batch_size: int = 16
-    """Rows in one optimizer step, over all replicas and micro-batches."""
+    """Rows per optimizer step, over all replicas and micro-batches."""
     num_micro_batches: int = 1
-    """Parts that a replica's rows are worked on in, one after the other, to save memory."""
+    """Gradient accumulation: sequential micro-batches per replica and step, to save memory."""
     optimizer: str = "adamw"
     """adamw, or muon (Jordan et al., 2024): Muon for the matrices inside the blocks, AdamW for the rest."""
     peak_learning_rate: float = 1e-3
+    """Learning rate after the warm-up."""
     schedule: str = "cosine"
-    """cosine, linear or constant, after the warm-up."""
+    """Learning rate decay after the warm-up: cosine, linear or constant."""
     warmup_steps: int = 100
+    """Steps of linear warm-up."""
     final_learning_rate: float = 0.1
-    """What the schedule ends at, as a fraction of the peak."""
+    """Learning rate at the end of the schedule, as a fraction of the peak."""
     weight_decay: float = 0.1
-    """Decoupled (Loshchilov and Hutter, 2019); none on norms, biases and embeddings."""
+    """Decoupled weight decay (Loshchilov and Hutter, 2019); not applied to norms, biases and embeddings."""
     beta_1: float = 0.9
+    """Decay rate of the first moment of AdamW."""
     beta_2: float = 0.95
+    """Decay rate of the second moment of AdamW."""
     muon_learning_rate_ratio: float = 1.0
-    """With muon: AdamW's learning rate for the rest, as a multiple of the peak."""
+    """With muon: learning rate of AdamW, as a multiple of the peak."""
     muon_iterations: int = 5
-    """With muon: Newton-Schulz iterations a step. Fewer are cheaper and less exact."""
+    """With muon: Newton-Schulz iterations per step. Fewer are cheaper and less accurate."""
     clip_norm: float = 1.0
-    """The largest global norm of the gradients; 0 for no clipping."""
+    """Maximum global norm of the gradients; 0 for no clipping."""
     precision: str = "float32"
-    """float32, or mixed_bfloat16: bfloat16 products, float32 weights, norms, softmax and loss."""
+    """float32, or mixed_bfloat16: bfloat16 matrix products; float32 weights, norms, softmax and loss."""
     jit_compile: bool = False
     """Compile the gradient step with XLA: faster for small models in float32; see docs/training.md."""
     log_every: int = 10
-    """Steps in one call of the compiled loop, and between two lines of the log."""
+    """Steps between two log records; also the steps per call of the compiled loop."""
     eval_every: int = 500
+    """Steps between two evaluations."""
     checkpoint_every: int = 500
+    """Steps between two checkpoints."""
     keep_checkpoints: int = 2
+    """Number of checkpoints to keep."""
     max_eval_batches: int = 0
-    """Batches of the held-out side in an evaluation on the way; 0 for all. The one at the end takes all."""
+    """Maximum number of batches of an evaluation during training; 0 for all. The final evaluation uses all."""
     seed: int = 0
+    """Seed of the initial weights, the dropout and the order of the data."""
 
     def __post_init__(self) -> None:
         choices = (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS))

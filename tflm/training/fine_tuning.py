@@ -1,38 +1,35 @@
-"""Fine-tuning: which variables of a model train, and how fast each layer of it learns."""
+"""Fine-tuning: freezing, layer-wise learning rates and low-rank adapters."""
 
 import dataclasses
 import math
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from tflm.errors import UserError
+from tflm.models.layer_groups import variable_depths
 from tflm.training.low_rank import add_adapters
 
-# Layers of a body that make logits over the vocabulary; under a head of another task nothing reads them.
-LANGUAGE_HEAD = ("head", "head_transform", "head_norm", "context_embedding")
-
 _FREEZE = re.compile(r"none|body|embeddings|layers:(\d+)")
-_LAYER = re.compile(r"/(encoder|decoder|lstm)(?:/block)?_(\d+)/")
 
 
 @dataclasses.dataclass(frozen=True)
 class FineTuningConfig:
-    """What trains of a model whose body was trained before."""
+    """How to fine-tune a pretrained model."""
 
     freeze: str = "none"
-    """What stays as it is: none, body, embeddings, or layers:N (the embeddings and the first N layers)."""
+    """Frozen variables: none, body, embeddings, or layers:N (the embeddings and the first N layers)."""
     layer_decay: float = 1.0
-    """Each layer learns this much slower than the one above it (Howard and Ruder, 2018, section 3.2; Clark et
-    al., 2020, appendix B); 1 for all alike."""
+    """Layer-wise learning rate decay: factor between the learning rate of a layer and that of the layer above (Howard
+    and Ruder, 2018, section 3.2; Clark et al., 2020, appendix B); 1 for a uniform learning rate."""
     lora_rank: int = 0
-    """Above 0, the body is frozen and low-rank adapters of this rank train in its place; see `low_rank`."""
+    """Rank of the low-rank adapters (Hu et al., 2021), trained while all else is frozen but for a task's own head; 0
+    for no adapters."""
     lora_alpha: float = 16.0
-    """The adapters' product is multiplied by lora_alpha / lora_rank."""
+    """The product of the adapter matrices is scaled by lora_alpha / lora_rank."""
 
     def __post_init__(self) -> None:
         if not _FREEZE.fullmatch(self.freeze):
-            raise ValueError(f"freeze is none, body, embeddings or layers:N; got {self.freeze!r}.")
+            raise ValueError(f"freeze must be none, body, embeddings or layers:N; got {self.freeze!r}.")
         if not 0.0 < self.layer_decay <= 1.0:
             raise ValueError(f"layer_decay is above 0 and at most 1; got {self.layer_decay}.")
         if self.lora_rank < 0 or self.lora_alpha <= 0.0:
@@ -46,25 +43,27 @@ class FineTuningConfig:
 
 
 def choose_trainable(model: Any, config: FineTuningConfig) -> int:
-    """Freezes what `config` says, and adds the adapters; the rest of the model trains.
+    """Freezes variables and adds adapters according to `config`.
 
-    A frozen variable keeps its value to the last bit; dropout works in a frozen body as in any other.
+    Dropout stays active in a frozen body.
 
     Args:
-        model: a TextModel or a HeadModel with its variables made; it is changed.
+        model: a built TextModel or HeadModel; modified in place.
         config: what to freeze.
     Returns:
-        How many numbers it froze.
+        int, number of frozen parameters.
     Raises:
-        UserError: the model has no such layers, is no Transformer (adapters), or nothing would train.
+        UserError: the model has fewer layers, is not a Transformer (for adapters), or no variable is left to train.
     """
     freeze = "body" if config.lora_rank else config.freeze
-    depths = depths_of(variable.path for variable in model.weights)
+    depths = depths_of(model)
     num_layers = max([1, *depths.values()]) - 1
     deepest = int(freeze.partition(":")[2] or 0)
     if deepest > num_layers:
         raise UserError(f"fine_tuning.freeze={freeze!r}, but the model has {num_layers} layers.")
-    if freeze == "body":
+    if config.lora_rank and not hasattr(model, "body"):  # the output layer of a language model is no new head
+        frozen = list(model.trainable_variables)
+    elif freeze == "body":
         frozen = [variable for variable in model.trainable_variables if not is_head(model, variable.path)]
     else:
         limit = -1 if freeze == "none" else deepest
@@ -82,45 +81,27 @@ def choose_trainable(model: Any, config: FineTuningConfig) -> int:
 
 
 def rate_factors(model: Any, layer_decay: float) -> list[float]:
-    """For each of `model.trainable_variables`, what its learning rate is multiplied by: `layer_decay` to the power
-    of its distance from the top."""
-    depths = depths_of(variable.path for variable in model.weights)
+    """Learning rate factors of `model.trainable_variables`: `layer_decay` to the power of the distance from the top
+    layer."""
+    depths = depths_of(model)
     top = max(depths.values())
     return [layer_decay ** (top - depths[variable.path]) for variable in model.trainable_variables]
 
 
-def depths_of(paths: Iterable[str]) -> dict[str, int]:
-    """How far each variable of a model stands from the tokens: embeddings 0, layer i at i + 1, and the last norm and
-    the heads at the top. An encoder's layers come before its decoder's.
-
-    >>> depths_of(["m/token_embedding/embeddings", "m/lstm_0/kernel", "m/lstm_1/kernel", "my_head/output/kernel"])
-    {'m/token_embedding/embeddings': 0, 'm/lstm_0/kernel': 1, 'm/lstm_1/kernel': 2, 'my_head/output/kernel': 3}
+def depths_of(model: Any) -> dict[str, int]:
+    """Depth of each variable of a model, by its path; see `variable_depths`.
 
     Args:
-        paths: of all the variables of one model.
+        model: a TextModel or a HeadModel with its variables built.
     """
-    layers = {path: _LAYER.search(path) for path in paths}
-    counts = {"encoder": 0, "decoder": 0, "lstm": 0}
-    for match in filter(None, layers.values()):
-        counts[match[1]] = max(counts[match[1]], int(match[2]) + 1)
-    return {path: _depth(path, match, counts) for path, match in layers.items()}
-
-
-def _depth(path: str, layer: re.Match[str] | None, counts: dict[str, int]) -> int:
-    if layer:
-        return int(layer[2]) + 1 + (counts["encoder"] if layer[1] == "decoder" else 0)
-    names = path.split("/")[:-1]
-    if any(name.endswith("_embedding") or name == "position_bias" for name in names):
-        return 0
-    if counts["decoder"] and (names[1:] == ["encoder", "final_norm"] or names[-1].startswith("bridge_")):
-        return counts["encoder"]
-    return sum(counts.values()) + 1
+    body = getattr(model, "body", model)
+    paths = (variable.path for variable in model.weights)
+    return variable_depths(paths, getattr(body, "layer_groups", ()), body.name)
 
 
 def is_head(model: Any, path: str) -> bool:
-    """Whether the variable belongs to what reads the hidden states: the head of a HeadModel, or the layers of a
-    language model that make logits."""
+    """Whether the variable belongs to the head of a HeadModel, or to the output layers of a language model."""
     first, second = path.split("/")[:2]
     if hasattr(model, "body"):
         return first != model.body.name
-    return second in LANGUAGE_HEAD
+    return second in getattr(model, "output_layer_names", ())

@@ -1,5 +1,4 @@
-"""AdamW and Muon from Keras, told which variables do not decay or learn slower, and that gradients come already
-summed."""
+"""The AdamW and Muon optimizers of Keras, with per-variable learning rates and weight decay exclusions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,23 +9,23 @@ import tensorflow as tf
 from tflm.training.config import TrainingConfig
 from tflm.training.schedules import WarmupSchedule
 
-# Not decayed: vectors (norms and biases) and embeddings.
+# No weight decay on norms, biases and embeddings.
 NO_DECAY = ("bias", "scale", "gamma", "beta", "embeddings")
 
 
-class _OwnRates(keras.optimizers.Optimizer):
-    """Before an optimizer of Keras among the bases: a variable's learning rate is multiplied by a factor of its own,
-    in its update and in its decay. Scaling gradients would not do: both optimizers divide by their size."""
+class _PerVariableRates(keras.optimizers.Optimizer):
+    """Mixin, listed before a Keras optimizer: multiplies the learning rate of each variable by its factor, in the
+    update and in the weight decay. Scaling gradients instead has no effect: both optimizers normalize them."""
 
     _factors: Mapping[Any, float] = {}
     _factor = 1.0
 
     def set_rate_factors(self, variables: Sequence[Any], factors: Sequence[float]) -> None:
-        """One factor for each variable; those without one have 1. Call before the first step."""
+        """Sets the factor of each variable; the default is 1. Call before the first step."""
         self._factors = {self._var_key(v): factor for v, factor in zip(variables, factors, strict=True)}
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
-        """One variable's update."""
+        """Updates one variable with its own learning rate."""
         factor = self._factor_of(variable)
         super().update_step(gradient, variable, learning_rate if factor == 1.0 else learning_rate * factor)
 
@@ -34,7 +33,7 @@ class _OwnRates(keras.optimizers.Optimizer):
         return self._factors.get(self._var_key(variable), 1.0)
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Keras reads the learning rate inside: so once for all the variables of one factor."""
+        """Applies weight decay once per distinct factor, since Keras reads the learning rate inside this method."""
         factors = [self._factor_of(variable) for variable in variables]
         for self._factor in sorted(set(factors)):
             same = [v for v, factor in zip(variables, factors, strict=True) if factor == self._factor]
@@ -46,21 +45,22 @@ class _OwnRates(keras.optimizers.Optimizer):
         return rate if self._factor == 1.0 else rate * self._factor
 
 
-class AdamW(_OwnRates, keras.optimizers.AdamW):
-    """Keras's AdamW."""
+class AdamW(_PerVariableRates, keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW` with per-variable learning rates."""
 
 
-class Muon(_OwnRates, keras.optimizers.Muon):
-    """Keras's Muon, with the transposes of its iteration folded into the products: on a CPU twice as fast."""
+class Muon(_PerVariableRates, keras.optimizers.Muon):
+    """`keras.optimizers.Muon` with per-variable learning rates, and with the transposes of its iteration folded into
+    the matrix products: twice as fast on a CPU."""
 
     def zeropower_via_newtonschulz5(self, x: tf.Tensor, steps: int) -> tf.Tensor:
-        """The nearest orthogonal matrix, roughly, by a quintic Newton-Schulz iteration (Jordan et al., 2024).
+        """Approximately orthogonalizes a matrix by a quintic Newton-Schulz iteration (Jordan et al., 2024).
 
         Args:
             x: float [N, M].
-            steps: int, iterations.
+            steps: int, number of iterations.
         Returns:
-            float [N, M] whose singular values lie near 1.
+            float [N, M] with singular values near 1.
         """
         wide = x.shape[0] <= x.shape[1]
         x = x / (tf.norm(x) + 1e-7)
@@ -74,11 +74,15 @@ class Muon(_OwnRates, keras.optimizers.Muon):
 def make_optimizer(
     config: TrainingConfig, variables: Sequence[Any], rate_factors: Sequence[float] = ()
 ) -> keras.optimizers.Optimizer:
-    """The optimizer, built for `variables`; where `rate_factors` are given, each variable's learning rate is
-    multiplied by its own. Call inside the strategy's scope.
+    """Creates the optimizer and builds it for `variables`. Call inside the scope of the strategy.
 
-    AdamW: Loshchilov and Hutter, 2019. Muon: Jordan et al., 2024, with the update's scale of Liu et al., 2025
-    (arXiv 2502.16982, section 2.2), so that one learning rate serves both.
+    AdamW: Loshchilov and Hutter, 2019. Muon: Jordan et al., 2024, with the update scale of Liu et al., 2025
+    (arXiv 2502.16982, section 2.2), so that one learning rate serves Muon and AdamW.
+
+    Args:
+        config: training hyperparameters.
+        variables: trainable variables.
+        rate_factors: learning rate factor of each variable; empty for 1.
     """
     schedule = WarmupSchedule(
         config.schedule,
@@ -88,7 +92,7 @@ def make_optimizer(
         config.final_learning_rate,
     )
     if config.optimizer == "muon":
-        optimizer: _OwnRates = Muon(
+        optimizer: _PerVariableRates = Muon(
             schedule,
             adam_beta_1=config.beta_1,
             adam_beta_2=config.beta_2,
@@ -103,7 +107,7 @@ def make_optimizer(
             schedule, config.weight_decay, beta_1=config.beta_1, beta_2=config.beta_2, epsilon=1e-8
         )
     optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
-    # The trainer sums gradients over replicas before it clips them; Keras would sum them a second time.
+    # The trainer all-reduces gradients before clipping; Keras would all-reduce them a second time.
     optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
     optimizer.build(variables)
     if rate_factors:

@@ -1,4 +1,4 @@
-"""The learning rate over the steps: a linear warm-up, then cosine, linear or constant."""
+"""Learning rate schedules: linear warm-up, then cosine decay, linear decay or a constant rate."""
 
 import math
 from typing import Any
@@ -12,14 +12,16 @@ Tensor = Any
 
 
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises to the peak over `warmup_steps`, then falls to `final_fraction` of it at `num_steps`.
+    """Linear warm-up to the peak over `warmup_steps`, then decay to `final_fraction` of the peak at `num_steps`.
 
     Args:
-        kind: cosine (Loshchilov and Hutter, 2017), linear, or constant, which does not fall.
+        kind: cosine (Loshchilov and Hutter, 2017), linear, or constant (no decay).
         peak_learning_rate: float.
         warmup_steps: int; the first step has 1 / warmup_steps of the peak.
-        num_steps: int, the steps of the whole training.
-        final_fraction: float.
+        num_steps: int, total number of training steps.
+        final_fraction: float, in [0, 1].
+    Raises:
+        ValueError: unknown kind.
     """
 
     def __init__(
@@ -31,21 +33,21 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_steps, self.num_steps, self.final_fraction = warmup_steps, num_steps, final_fraction
 
     def __call__(self, step: Tensor) -> Tensor:
-        """float32 scalar for `step`, an int scalar from 0."""
+        """Learning rate float32 scalar at `step`, an int scalar from 0."""
         step = ops.cast(step, "float32")
         warmup = ops.minimum(1.0, (step + 1.0) / max(self.warmup_steps, 1))
-        return self.peak_learning_rate * warmup * self._fall(step)
+        return self.peak_learning_rate * warmup * self._decay(step)
 
-    def _fall(self, step: Tensor) -> Tensor:
-        done = (step - self.warmup_steps) / max(self.num_steps - self.warmup_steps, 1)
-        done = ops.clip(done, 0.0, 1.0)
+    def _decay(self, step: Tensor) -> Tensor:
+        progress = (step - self.warmup_steps) / max(self.num_steps - self.warmup_steps, 1)
+        progress = ops.clip(progress, 0.0, 1.0)
         if self.kind == "constant":
-            return ops.ones_like(done)
-        share = 1.0 - done if self.kind == "linear" else 0.5 * (1.0 + ops.cos(math.pi * done))
-        return self.final_fraction + (1.0 - self.final_fraction) * share
+            return ops.ones_like(progress)
+        decay = 1.0 - progress if self.kind == "linear" else 0.5 * (1.0 + ops.cos(math.pi * progress))
+        return self.final_fraction + (1.0 - self.final_fraction) * decay
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Constructor arguments, for serialization."""
         return {
             "kind": self.kind,
             "peak_learning_rate": self.peak_learning_rate,

@@ -1,4 +1,4 @@
-"""Where training runs, by name."""
+"""Distribution strategies by name."""
 
 import tensorflow as tf
 
@@ -8,13 +8,13 @@ STRATEGIES = ("auto", "one_device", "mirrored")
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """A `tf.distribute` strategy.
+    """Creates a `tf.distribute` strategy.
 
-    auto: all GPUs of this machine when there are several, else the one device there is. one_device: the first
-    GPU, or the CPU. mirrored: all GPUs, or all logical CPUs where there is no GPU.
+    auto: all GPUs if there are several, else one device. one_device: the first GPU, or the CPU. mirrored: all GPUs, or
+    all logical CPUs without a GPU.
 
     Raises:
-        UsageError: no strategy of this name.
+        UsageError: unknown strategy.
     """
     if name not in STRATEGIES:
         raise UsageError(f"--strategy is one of {', '.join(STRATEGIES)}; got {name!r}.")

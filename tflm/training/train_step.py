@@ -1,4 +1,4 @@
-"""The compiled part of training: several steps in one `tf.function`, on every replica of a strategy."""
+"""Compiled training and evaluation steps, run on every replica of a strategy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,11 +19,23 @@ def make_train_steps(
     num_micro_batches: int,
     clip_norm: float,
     jit_compile: bool,
+    pad_id: int,
 ) -> Callable[[Any, tf.Tensor], dict[str, tf.Tensor]]:
-    """A function that takes a (distributed) iterator and an int32 scalar n, and trains for n steps.
+    """Builds the compiled training loop: a function of a (distributed) iterator and an int32 scalar n that trains for n
+    steps.
 
-    It returns float32 [n] tensors `loss` (the mean over weights), `gradient_norm` (before clipping) and `tokens`
-    (those of the batch that are not padding, id 0; those of the source among them).
+    It returns float32 [n] tensors: `loss` (weighted mean), `gradient_norm` (before clipping) and `tokens` (tokens in
+    the batch without padding, including source tokens).
+
+    Args:
+        strategy: distribution strategy.
+        loss_fn: maps a batch to the sum of the losses and the sum of the weights; not converted by AutoGraph.
+        variables: trainable variables.
+        optimizer: see `make_optimizer`.
+        num_micro_batches: int, for gradient accumulation.
+        clip_norm: float, maximum global norm of the gradients; 0 for no clipping.
+        jit_compile: bool, compile the gradient step with XLA.
+        pad_id: int, padding of `token_ids` and `source_ids`.
     """
 
     def gradients(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
@@ -33,12 +45,12 @@ def make_train_steps(
         parts = tape.gradient(loss_sum, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return loss_sum, weight, [tf.convert_to_tensor(part) for part in parts]
 
-    compiled = tf.function(gradients, jit_compile=True) if jit_compile else gradients
+    compiled = tf.function(gradients, autograph=False, jit_compile=True) if jit_compile else gradients
 
     def replica_step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         loss_sum, weight, parts = _accumulate(compiled, batch, num_micro_batches)
         context = tf.distribute.get_replica_context()
-        tokens = _num_tokens(batch)
+        tokens = _num_tokens(batch, pad_id)
         sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tokens, loss_sum, weight, *parts])
         tokens, loss_sum, weight, *parts = sums
         scale = tf.math.reciprocal_no_nan(weight)
@@ -48,12 +60,15 @@ def make_train_steps(
         optimizer.apply([part * scale for part in parts], variables)
         return loss_sum * tf.math.reciprocal_no_nan(weight), norm, tokens
 
+    # AutoGraph converts the loop below and nothing inside it: converting models and losses takes seconds per run.
+    step_fn = tf.autograph.experimental.do_not_convert(replica_step)
+
     @tf.function(reduce_retracing=True)
     def train_steps(iterator: Any, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
         logs = [tf.TensorArray(tf.float32, num_steps, element_shape=[]) for _ in range(3)]
         for step in tf.range(num_steps):
-            values = strategy.run(replica_step, args=(next(iterator),))
-            # Every replica has the same sums after the all-reduce.
+            values = strategy.run(step_fn, args=(next(iterator),))
+            # After the all-reduce, every replica has the same sums.
             values = [strategy.experimental_local_results(value)[0] for value in values]
             logs = [log.write(step, value) for log, value in zip(logs, values, strict=True)]
         loss, norm, tokens = (log.stack() for log in logs)
@@ -65,9 +80,9 @@ def make_train_steps(
 def make_eval_step(
     strategy: tf.distribute.Strategy, sums_fn: Callable[[Batch], dict[str, tf.Tensor]]
 ) -> Callable[[Any], dict[str, tf.Tensor]]:
-    """A function from a (distributed) batch to its sums over all replicas; see `Task.sums`."""
+    """Builds the compiled evaluation step: maps a (distributed) batch to `Task.sums`, summed over all replicas."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def eval_step(batch: Any) -> dict[str, tf.Tensor]:
         sums = strategy.run(sums_fn, args=(batch,))
         add = tf.distribute.ReduceOp.SUM
@@ -76,15 +91,19 @@ def make_eval_step(
     return eval_step
 
 
-def _num_tokens(batch: Batch) -> tf.Tensor:
-    counts = [tf.math.count_nonzero(batch[name]) for name in ("token_ids", "source_ids") if name in batch]
+def _num_tokens(batch: Batch, pad_id: int) -> tf.Tensor:
+    counts = [
+        tf.math.count_nonzero(tf.not_equal(batch[name], pad_id))
+        for name in ("token_ids", "source_ids")
+        if name in batch
+    ]
     return tf.cast(tf.add_n(counts), tf.float32)
 
 
 def _accumulate(
     gradients: Callable[[Batch], tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]], batch: Batch, num_parts: int
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """Sums of loss, weight and gradients over `num_parts` equal parts of the batch, one after the other."""
+    """Gradient accumulation: sums of losses, weights and gradients over `num_parts` sequential micro-batches."""
     if num_parts == 1:
         return gradients(batch)
     parts = {

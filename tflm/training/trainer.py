@@ -1,61 +1,63 @@
-"""The training loop: steps on a strategy, evaluation, checkpoints, logs, and a stop when numbers go wrong."""
+"""The trainer: training loop on a strategy with evaluation, checkpoints, logs, and a stop on non-finite losses."""
 
+import contextlib
+import os
 import random
 import re
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tflm.data import Batches
+from tflm.data.batching.eval_loop import sum_over_batches
 from tflm.errors import UserError
+from tflm.files.locks import hold
+from tflm.tasks.task import Task
 from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
 from tflm.training.fine_tuning import FineTuningConfig, choose_trainable, rate_factors
-from tflm.training.logs import RunLog, read_log
+from tflm.training.logs import RunLog, SpeedMeter, evaluation_note, peak_flops, read_log
 from tflm.training.optimizers import make_optimizer
-from tflm.training.throughput import SpeedMeter, peak_flops
 from tflm.training.train_step import make_eval_step, make_train_steps
 
-Batch = dict[str, tf.Tensor]
+TRAINING_LOCK = "train.lock"
+"""Lock file in the folder of a run while a process trains in it."""
 
-# Keras counts optimizers and random generators through the whole process: a number that says what else was made
-# in it has no place in a checkpoint.
+# Keras numbers optimizers and random generators per process. The number depends on objects outside this run, so it is
+# removed from checkpoint names.
 _NUMBERED = re.compile(r"^(adam_w|muon|seed_generator)(_\d+)?/")
 
 
-class Task(Protocol):
-    """What the loop needs of a task."""
+def training_lock(workdir: str) -> contextlib.AbstractContextManager[None]:
+    """A reentrant lock against other processes that train in the same folder.
 
-    def loss(self, model: Any, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """The loss as a sum, and its weight."""
-
-    def sums(self, model: Any, batch: Batch) -> dict[str, tf.Tensor]:
-        """What an evaluation adds up."""
-
-    def metrics(self, sums: dict[str, float]) -> dict[str, float]:
-        """What is reported of the sums."""
-
-
-class TrainBatches(Protocol):
-    """What the loop needs of the data: batch n is a function of n."""
-
-    def dataset(self, start_batch: int = 0) -> tf.data.Dataset:
-        """The batches from number `start_batch` on."""
+    Raises:
+        UserError: another process trains in the folder, or the folder cannot be created.
+    """
+    return hold(
+        os.path.join(workdir, TRAINING_LOCK),
+        f"{workdir!r} is being trained",
+        "Wait for that process, stop it, or give another --workdir.",
+    )
 
 
 class Trainer:
     """Trains one model on one task.
 
     Args:
-        model_fn: makes the model; called inside the strategy's scope, after the seed is set.
+        model_fn: creates the model; called inside the scope of the strategy, after the seed is set.
         task: see `tflm.tasks`.
-        config: how to train.
-        workdir: where checkpoints and logs go.
-        strategy: where to run; the default strategy when None.
-        fine_tuning: which variables train, and how fast; all alike when None.
+        config: training hyperparameters.
+        workdir: folder of the checkpoints and logs.
+        strategy: distribution strategy; the current one if None.
+        fine_tuning: frozen variables and layer-wise learning rates; None to train everything at one rate.
+    Raises:
+        UserError: the batch size is not divisible by replicas and micro-batches, or `fine_tuning` does not fit the
+            model.
     """
 
     def __init__(
@@ -72,11 +74,12 @@ class Trainer:
         per_replica, rest = divmod(config.global_batch_size, self.strategy.num_replicas_in_sync)
         if rest or per_replica % config.num_micro_batches:
             raise UserError(
-                f"training.global_batch_size={config.global_batch_size} does not divide evenly over "
-                f"{self.strategy.num_replicas_in_sync} replicas and {config.num_micro_batches} micro-batches."
+                f"training.global_batch_size={config.global_batch_size} is not divisible by "
+                f"{self.strategy.num_replicas_in_sync} replicas times {config.num_micro_batches} micro-batches. Set it "
+                "to a multiple."
             )
-        # Keras draws the seeds of initializers and dropouts from here. `keras.utils.set_random_seed` would also
-        # call `tf.random.set_seed`, which empties the cache of kernels, and with it a user's own tables.
+        # Keras draws the seeds of initializers and dropout layers from `random`. `keras.utils.set_random_seed` would
+        # also call `tf.random.set_seed`, which clears the kernel cache and with it the user's lookup tables.
         random.seed(config.seed)
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(config.precision)
@@ -98,33 +101,53 @@ class Trainer:
             num_micro_batches=config.num_micro_batches,
             clip_norm=config.clip_norm,
             jit_compile=config.jit_compile,
+            pad_id=_pad_id(self.model),
         )
         self._eval_step = make_eval_step(self.strategy, lambda batch: task.sums(self.model, batch))
         self.checkpoints = Checkpoints(f"{workdir}/checkpoints", self._state(), config.keep_checkpoints)
 
     def train(
-        self, batches: TrainBatches, eval_batches: TrainBatches | None, stop_at: int | None = None
+        self,
+        batches: Batches,
+        eval_batches: Batches | None,
+        stop_at: int | None = None,
+        note_fn: Callable[[str], None] = lambda text: None,
     ) -> dict[str, float]:
-        """Trains from the newest checkpoint, or from the start, to `num_steps`.
+        """Trains to `num_steps`, from the newest checkpoint if there is one.
 
         Args:
-            batches: endless.
-            eval_batches: one pass over the held-out side, or None.
-            stop_at: a step to stop at before the end, as an interruption would, with a checkpoint.
+            batches: training batches, endless.
+            eval_batches: evaluation batches, one pass; or None.
+            stop_at: int, stop early after this step, with a checkpoint; None to train to the end.
+            note_fn: called with a line for the user after each evaluation.
         Returns:
-            The metrics of the last evaluation, empty when there was none.
+            The metrics of the last evaluation; empty without an evaluation.
         Raises:
-            UserError: the loss or the gradients are not finite; names the step.
+            UserError: the loss or the gradient norm is not finite; another process trains in the folder; or a file
+                cannot be written. The message names the step or the checkpoint that was kept.
         """
+        with training_lock(self.workdir):
+            return self._train(batches, eval_batches, stop_at, note_fn)
+
+    def restore(self) -> int:
+        """Loads the newest intact checkpoint and returns its step; 0 without a checkpoint."""
+        return self.checkpoints.restore() or 0
+
+    def _train(
+        self,
+        batches: Batches,
+        eval_batches: Batches | None,
+        stop_at: int | None,
+        note_fn: Callable[[str], None],
+    ) -> dict[str, float]:
         config, last = self.config, min(stop_at or self.config.num_steps, self.config.num_steps)
-        step = self.checkpoints.restore() or 0
+        step = self.restore()
         metrics: dict[str, float] = {}
         if step >= last:
             return metrics
         iterator = iter(self._distribute(batches.dataset(start_batch=step)))
-        log = RunLog(self.workdir, config.num_steps, step)
-        meter = self._speed_meter()
-        try:
+        with RunLog(self.workdir, config.num_steps, step, self.checkpoints.kept_note) as log:
+            meter = self._speed_meter()  # reads the log after RunLog removed the records of repeated steps
             while step < last:
                 count = self._steps_until_pause(step, last)
                 begin = time.perf_counter()
@@ -138,29 +161,22 @@ class Trainer:
                 log.write(step, {**record, "learning_rate": rate, **speed})
                 log.advance(step, record["loss"], tokens / (time.perf_counter() - begin))
                 if eval_batches is not None and (step % config.eval_every == 0 or step == last):
-                    # The last one is the run's result: over the whole held-out side.
+                    # The final evaluation is the result of the run and uses all batches.
                     limit = 0 if step == config.num_steps else config.max_eval_batches
                     metrics = self.evaluate(eval_batches, limit)
                     log.write(step, {f"eval_{name}": value for name, value in metrics.items()})
+                    note_fn(evaluation_note(step, record["loss"], metrics))
                 if step % config.checkpoint_every == 0 or step == last:
                     self.checkpoints.save(step)
-        finally:
-            log.close()
         return metrics
 
-    def evaluate(self, batches: TrainBatches, max_batches: int = 0) -> dict[str, float]:
-        """Metrics of the task over one pass, or over the first `max_batches`."""
-        dataset = batches.dataset()
-        if max_batches:
-            dataset = dataset.take(max_batches)
-        sums: dict[str, float] = {}
-        for batch in self._distribute(dataset):
-            for name, value in self._eval_step(batch).items():
-                sums[name] = sums.get(name, 0.0) + float(value)
+    def evaluate(self, batches: Batches, max_batches: int = 0) -> dict[str, float]:
+        """Metrics of the task over one pass, or over the first `max_batches` batches if not 0."""
+        sums = sum_over_batches(self._eval_step, self._distribute(batches.dataset()), max_batches)
         return self.task.metrics(sums)
 
     def _speed_meter(self) -> SpeedMeter:
-        """Goes on from what the log says was done before."""
+        """A meter that continues from the totals in the log."""
         peak = peak_flops("bfloat16" if "bfloat16" in self.config.precision else "float32")
         past = [record for record in read_log(self.workdir) if "seconds" in record]
         done = (past[-1]["tokens"], past[-1]["seconds"]) if past else (0.0, 0.0)
@@ -175,7 +191,7 @@ class Trainer:
             raise UserError(
                 f"step {step + bad + 1}: the loss is {values['loss'][bad]:.4g} and the gradient norm "
                 f"{values['gradient_norm'][bad]:.4g}. Training stopped; the newest checkpoint is of step "
-                f"{saved[-1] if saved else 0}. This usually means a learning rate that is too high: lower "
+                f"{saved[-1] if saved else 0}. The learning rate is probably too high: lower "
                 "training.peak_learning_rate or raise training.warmup_steps."
             )
         return values
@@ -193,12 +209,17 @@ class Trainer:
         return self.strategy.experimental_distribute_dataset(dataset.with_options(options))
 
     def _state(self) -> dict[str, tf.Variable]:
-        """Everything that decides the next step. The position in the data is the step."""
+        """The complete training state by checkpoint name. The position in the data is the step."""
         state = {"step": self.step}
         for prefix, variables in (("model", self.model.variables), ("optimizer", self.optimizer.variables)):
             for variable in variables:
                 name = f"{prefix}/{_NUMBERED.sub('', variable.path)}"
                 while name in state:
-                    name += "+"  # Keras lets the generators of two dropouts share a path.
+                    name += "+"  # the random generators of two dropout layers may share a path
                 state[name] = variable.value
         return state
+
+
+def _pad_id(model: Any) -> int:
+    """That of the model's config."""
+    return getattr(getattr(getattr(model, "body", model), "config", None), "pad_id", 0)

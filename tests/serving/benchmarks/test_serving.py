@@ -10,7 +10,7 @@ from benchmarks import serving
 from benchmarks.serving_sides import in_process
 from benchmarks.serving_sides.serving_table import batching_ratios, joined, row_of, table
 from tflm.serving.server import ModelManager, Server
-from tflm.serving.server.model_config import read_model_config_file
+from tflm.serving.server.core.model_config import read_model_config_file
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_the_benchmark_of_seconds(run_here, served_models, tmp_path, capsys):
     values = {"seconds": 0.05, "clients": ["1"], "size": "tiny", "torch_python": None}
     assert run_here(serving, models=str(served_models), output=str(path), **values) == 0
     out = capsys.readouterr().out
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     results = found["results"]
     sides = ["REST", "gRPC", "REST, batched", "gRPC, batched"]
     served = [f"{work}, {side}" for side in sides for work in ("classify", "generate")]

@@ -8,19 +8,19 @@ import pytest
 from benchmarks import soak_serving
 from benchmarks.serving_sides.soak_client import attempt, is_full
 from benchmarks.serving_sides.soak_report import markdown, percentiles, summary
-from tflm.serving.remote import ServerError
+from tflm.serving.client.remote import ServerError
 
 
 def test_a_soak_of_seconds(run_here, served_models, tmp_path, capsys):
     """What it waits for, new versions and the first answer of the client that is killed, makes it long enough."""
     values = {"minutes": 0.02, "clients": 2, "seed": 1, "server_flags": []}
     code = run_here(soak_serving, models=str(served_models), output=f"{tmp_path}/soak", **values)
-    assert code == 0, capsys.readouterr()
-    report = json.loads((tmp_path / "soak.json").read_text())
+    assert code == 0, capsys.readouterr().out[-2000:]
+    report = json.loads((tmp_path / "soak.json").read_text(encoding="utf-8"))
     assert report["right"] == report["requests"] > 10
     assert [event["step"] for event in report["events"]] == ["reload", "reload", "reload", "kill"]
     assert {states["4"] for states in report["states"].values()} == {"AVAILABLE"}
-    assert "nothing lost, nothing wrong" in (tmp_path / "soak.md").read_text()
+    assert "nothing lost, nothing wrong" in (tmp_path / "soak.md").read_text(encoding="utf-8")
 
 
 def test_percentiles_are_those_of_numpy():

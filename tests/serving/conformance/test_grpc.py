@@ -237,7 +237,8 @@ def test_reload_of_labels_and_of_strange_folders(stubs, server, tmp_path):
     found, details = refusal(stubs[1].HandleReloadConfigRequest, message)
     assert found == CODE.PERMISSION_DENIED
     assert (
-        "none of the folders that the server was started with. Start it with a --model_config_file" in details
+        "not among the folders that the server was started with. Restart it with a --model_config_file"
+        in details
     )
 
 

@@ -30,8 +30,8 @@ def test_case(server, case):
     shown = body.decode("utf-8", "backslashreplace")
     assert status == case.status, shown
     assert content_type == "application/json"
-    if isinstance(case.answer, str):
-        assert shown == case.answer
+    if isinstance(case.answer, str):  # dumped again, since NaN is not equal to itself, and -0.0 is to 0.0
+        assert json.dumps(json.loads(body)) == json.dumps(json.loads(case.answer))
     elif case.status != 200:
         message = json.loads(body)["error"]
         expected = case.answer["error"]

@@ -7,14 +7,18 @@ import json
 import socket
 import threading
 
+import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from tests.serving.conformance import served_model
 from tests.serving.waiting import until
 from tflm.errors import UserError
 from tflm.serving import connect
-from tflm.serving.cancellation import Cancellation
+from tflm.serving.runtime.cancellation import Cancellation
 from tflm.serving.server import (
     BatchingConfig,
     Metrics,
@@ -23,8 +27,10 @@ from tflm.serving.server import (
     Server,
     ServingError,
     ServingOptions,
-    rest_server,
+    TokenFile,
 )
+from tflm.serving.server.monitoring.metrics import watch_models
+from tflm.serving.server.rest import requests as rest_requests
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +107,7 @@ def test_stopping_answers_what_is_at_work_and_takes_no_more(manager):
     answers = []
     asker = threading.Thread(target=lambda: answers.append(post(running.rest_port, waiting(1.0))))
     asker.start()
-    until(lambda: in_flight(manager) == 1)
+    until(lambda: answers or in_flight(manager) == 1)
     running.stop()
     asker.join()
     assert answers == [(200, {"outputs": [1.0]})]
@@ -126,7 +132,7 @@ def _quietly(running):
 
 
 def test_limits(manager, monkeypatch):
-    monkeypatch.setattr(rest_server, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr(rest_requests, "MAX_BODY_BYTES", 1000)
     large = json.dumps({"instances": ["A" * 2000]}).encode()
     with Server(manager, rest_port=0) as running:
         status, answer = post(running.rest_port, large)
@@ -178,12 +184,51 @@ def test_bodies_that_are_no_json(manager, body, words):
     assert words in answer["error"]
 
 
+MISSHAPEN = [
+    ("serving_default", {"inputs": {"text": "你好"}}, "'text' takes string [B]; got a single value, '你好'"),
+    ("serving_default", {"inputs": "hello"}, "'text' takes string [B]; got a single value, 'hello'"),
+    ("serving_default", {"instances": [["a", "b"]]}, "'text' takes string [B]; got the shape [1, 2]"),
+    ("linear", {"inputs": {"x": [1, 2, 3], "n": [1]}}, "'x' takes float32 [B, 3]; got the shape [3]"),
+    ("linear", {"inputs": {"x": [[1, 2, 3]], "n": 2}}, "'n' takes int32 [B]; got a single value, 2"),
+    ("linear", {"instances": [{"x": [1, 2], "n": 1}]}, "'x' takes float32 [B, 3]; got the shape [1, 2]"),
+    ("joined", {"inputs": {"words": ["a"]}}, "'words' takes string [B, any]; got the shape [1]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("batching", [None, BatchingConfig(batch_timeout_micros=0)], ids=["", "batching"])
+def test_an_input_of_another_shape_is_refused_by_name(manager, batching):
+    """Over REST, in columns and rows, and over gRPC."""
+    served = ModelManager([manager.configs()[0]], options=ServingOptions(batching))
+    served.start()
+    with Server(served, rest_port=0, grpc_port=0) as running:
+        for signature, body, words in MISSHAPEN:
+            answer = post(running.rest_port, json.dumps({"signature_name": signature, **body}))
+            assert answer[0] == 400 and words in answer[1]["error"].replace(
+                f" of signature {signature!r}", ""
+            )
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "probe"
+        request.inputs["text"].CopyFrom(tf.make_tensor_proto("你好"))
+        with (
+            grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel,
+            pytest.raises(grpc.RpcError) as caught,
+        ):
+            PredictionServiceStub(channel).Predict(request)
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert (
+            caught.value.details()
+            .replace(" of signature 'serving_default'", "")
+            .startswith(f"Input {MISSHAPEN[0][2]}")
+        )
+    served.stop()
+
+
 def test_an_address_of_ipv6(manager):
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
     except OSError:
-        pytest.skip("this machine has no IPv6")
+        pytest.skip("no IPv6 here; to test it: sysctl net.ipv6.conf.lo.disable_ipv6=0")
     with Server(manager, "::1", rest_port=0, grpc_port=0) as running:
         for url in (
             f"http://[::1]:{running.rest_port}/v1/models/probe",
@@ -198,8 +243,62 @@ def test_a_port_that_is_taken(manager):
         taken.listen()
         port = taken.getsockname()[1]
         for ports in ({"rest_port": port}, {"rest_port": None, "grpc_port": port}):
-            with pytest.raises(UserError, match=rf"={port} on 127.0.0.1 cannot be listened on: .* 0 for any"):
+            with pytest.raises(
+                UserError, match=rf"cannot listen on 127.0.0.1, --\w+={port}: the port is in use .* 0 for any"
+            ):
                 Server(manager, **ports).start()
+
+
+def asked_by_a_page(port, method, path, **headers):
+    """Status, and the headers of CORS."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request(method, path, b'{"instances": ["A"]}' if method == "POST" else None, headers)
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    found = {name.lower(): value for name, value in response.getheaders()}
+    return response.status, {name: value for name, value in found.items() if "access-control" in name}
+
+
+PREDICT, PAGE = "/v1/models/probe:predict", "https://xn--fsqu00a.cn"
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization,content-type,x-stainless-lang",
+}
+
+
+@pytest.mark.parametrize("with_tokens", [False, True])
+def test_pages_of_other_sites_may_ask(manager, tmp_path, with_tokens):
+    tokens = None
+    if with_tokens:
+        (tmp_path / "tokens").touch(0o600)
+        (tmp_path / "tokens").write_text("0123456789abcdef\n")
+        tokens = TokenFile(str(tmp_path / "tokens"))
+    with Server(manager, rest_port=0, tokens=tokens, cors_origins=[PAGE]) as running:
+        for path in (PREDICT, "/v1/chat/completions", "/v1/models"):
+            status, headers = asked_by_a_page(running.rest_port, "OPTIONS", path, Origin=PAGE, **PREFLIGHT)
+            assert status == 200 and headers["access-control-allow-origin"] == PAGE
+            assert "POST" in headers["access-control-allow-methods"]
+            assert "authorization" in headers["access-control-allow-headers"]
+        status, headers = asked_by_a_page(running.rest_port, "POST", PREDICT, Origin=PAGE)
+        assert status == (401 if with_tokens else 200), "a page can read a refusal, too"
+        assert headers["access-control-allow-origin"] == PAGE
+        bearer = {"Authorization": "Bearer 0123456789abcdef"}
+        status, headers = asked_by_a_page(running.rest_port, "POST", PREDICT, Origin=PAGE, **bearer)
+        assert status == 200 and headers["access-control-expose-headers"] == "X-Request-Id"
+        other = {"Origin": "https://other.com"}
+        assert asked_by_a_page(running.rest_port, "OPTIONS", PREDICT, **other, **PREFLIGHT)[0] == 400
+        headers = asked_by_a_page(running.rest_port, "POST", PREDICT, **other, **bearer)[1]
+        assert "access-control-allow-origin" not in headers
+
+
+def test_pages_of_any_site_and_of_none(manager):
+    with Server(manager, rest_port=0, cors_origins=["*"]) as running:
+        headers = asked_by_a_page(running.rest_port, "POST", PREDICT, Origin="https://other.com")[1]
+        assert headers["access-control-allow-origin"] == "*"
+    with Server(manager, rest_port=0) as running:
+        assert asked_by_a_page(running.rest_port, "POST", PREDICT, Origin=PAGE) == (200, {})
+        assert asked_by_a_page(running.rest_port, "OPTIONS", PREDICT, Origin=PAGE, **PREFLIGHT) == (400, {})
 
 
 def test_a_slash_too_many_is_another_path(manager):
@@ -214,10 +313,10 @@ def test_what_is_counted(manager):
     metrics = Metrics()
     config = manager.configs()[0]
     counted = ModelManager(
-        [config], options=ServingOptions(BatchingConfig(batch_timeout_micros=0)), metrics=metrics
+        [config], options=ServingOptions(BatchingConfig(batch_timeout_micros=0)), observer=metrics
     )
     counted.start()
-    metrics.watch_models(counted)
+    watch_models(metrics, counted)
     examples = json.dumps({"signature_name": "classify", "examples": [{"age": 0.25}] * 3}).encode()
     with Server(counted, rest_port=0, metrics=metrics) as running:
         assert post(running.rest_port, b'{"instances": ["A", "B"]}')[0] == 200

@@ -13,11 +13,11 @@ import tempfile
 import tensorflow as tf
 
 from tflm.config import to_dict
-from tflm.decoding import DecodingConfig, cut_at_stop, settings_specs
-from tflm.export.about import about_signature
+from tflm.export.write import about_signature
+from tflm.generation import DecodingConfig, cut_at_stop, settings_specs
 from tflm.serving.server import ModelConfig, ModelManager
-from tflm.serving.server.rest_server import RestServer
-from tflm.serving.server.runner import Runner
+from tflm.serving.server.core.runner import Runner
+from tflm.serving.server.rest.http_server import RestServer
 
 OWN = DecodingConfig(temperature=0.5, top_k=7, max_new_tokens=12, stop=("▮",))
 """What the models' configs say."""
@@ -64,11 +64,11 @@ def serving(*routes, names=NAMES, timeout_seconds=60.0):
         manager.stop()
 
 
-def ask(port, body, path="/v1/models/lines:stream", method="POST"):
+def ask(port, body, path="/v1/models/lines:stream", method="POST", **headers):
     """(status, headers, bytes)."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        connection.request(method, path, body if isinstance(body, bytes) else json.dumps(body))
+        connection.request(method, path, body if isinstance(body, bytes) else json.dumps(body), headers)
         response = connection.getresponse()
         return response.status, response.headers, response.read()
     finally:
@@ -101,17 +101,17 @@ class Writer(tf.Module):
             "decode",
             "alternatives",
             "tokenize",
-            *(["chat"] if is_chat else []),
+            *(["chat", "chat_alternatives"] if is_chat else []),
         )
         self.generate = _signature([*text, *settings], self._generate)
         self.chat = _signature([*asked, *settings], self._generate)
         self.prefill = _signature([*asked, *settings], self._prefill)
         self.decode = _signature([_spec("num_tokens", tf.int32), *state], self._decode)
         self.tokenize = _signature(text, lambda inputs: {"lengths": _length(inputs["text"])})
-        told = [_spec("token_ids", tf.int32, 2), _spec("max_new_tokens", tf.int32)]
-        self.alternatives = _signature(
-            [*text, *told, _spec("num_alternatives", tf.int32)], self._alternatives
-        )
+        counts = [_spec(name, tf.int32) for name in ("max_new_tokens", "num_alternatives")]
+        answer = [_spec("token_ids", tf.int32, 2), *counts]
+        self.alternatives = _signature([*text, *answer], self._alternatives)
+        self.chat_alternatives = _signature([*asked, *answer], self._alternatives)
 
     def _whole(self, inputs):
         """Text and finish reason."""
@@ -161,6 +161,9 @@ class Writer(tf.Module):
         each = tf.strings.unicode_encode(tf.reshape(tf.maximum(ids, 0), [-1, 1]), "UTF-8")
         tokens = tf.where(ids < 0, "", tf.reshape(each, tf.shape(ids)))
         shares = -tf.cast(ids, tf.float32) / 1024.0
+        if "roles" in inputs:  # the messages after the first count
+            count = tf.math.count_nonzero(inputs["roles"], axis=1, keepdims=True, dtype=tf.int32)
+            shares -= tf.cast(count - 1, tf.float32)
         others = tf.range(inputs["num_alternatives"][0])
         likeliest = tokens[:, :, None] + tf.where(others == 0, "", tf.strings.as_string(others))
         return {

@@ -72,7 +72,8 @@ def visit(browser, site):
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
-            "console", lambda told: problems.append(told.text) if "Security Policy" in told.text else None
+            "console",
+            lambda message: problems.append(message.text) if "Security Policy" in message.text else None,
         )
         page.goto(url)
         return page

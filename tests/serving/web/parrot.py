@@ -29,7 +29,8 @@ STORY = " a fox lived at the edge of the wood. 从前有一只狐狸。"
 
 
 class Writer(tf.Module):
-    """Gives a text out as our exports do: a character is a token. One that was asked "slowly" takes its time."""
+    """Gives a text out as our exports do: a character is a token. One that was asked "slowly" takes
+    its time, one that was asked "very slowly" takes longer than a browser on a busy machine needs for a click."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -52,6 +53,7 @@ class Writer(tf.Module):
     def first(self, text, asked, max_new_tokens):
         """What `prefill` gives: nothing of the text yet."""
         pause = tf.where(tf.strings.regex_full_match(asked, "(?s).*slowly.*"), 0.04, 0.0)
+        pause = tf.where(tf.strings.regex_full_match(asked, "(?s).*very slowly.*"), 0.5, pause)
         length = tf.strings.length(text, "UTF8_CHAR")
         cut = tf.strings.substr(text, tf.zeros_like(length), tf.minimum(length, max_new_tokens), "UTF8_CHAR")
         reason = tf.where(length > max_new_tokens, "length", "stop")

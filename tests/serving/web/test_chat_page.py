@@ -55,7 +55,7 @@ def test_an_answer_comes_piece_by_piece(visit):
 @pytest.mark.parametrize("way", ["button", "Escape"])
 def test_stopped_in_the_midst(visit, site, way):
     page = visit()
-    say(page, "tell it slowly")
+    say(page, "tell it very slowly")
     expect(page.locator(".assistant .words")).not_to_be_empty()
     if way == "button":
         page.click("#stop")
@@ -160,8 +160,8 @@ def test_settings_reach_the_model(visit):
     page.fill("#setting-system", "Say 好")
     page.get_by_role("button", name="Done").click()
     answer = ask(page, "now")
-    for told in ("temperature=0.25", "top_p=0.5", "top_k=7", "seed=42", "max_new_tokens=600"):
-        assert told in answer
+    for setting in ("temperature=0.25", "top_p=0.5", "top_k=7", "seed=42", "max_new_tokens=600"):
+        assert setting in answer
     assert answer.startswith("system: Say 好\nuser: as you are\n")
     page.reload()
     page.click("#open-settings")

@@ -226,7 +226,7 @@ def test_a_server_that_asks_for_a_token(visit, site, tmp_path):
         expect(page.get_by_role("dialog")).to_contain_text("This server asks for a token")
         check_access(page)
         page.keyboard.press("Escape")
-        expect(page.get_by_role("alert")).to_contain_text("The server wants a token")
+        expect(page.get_by_role("alert")).to_contain_text("The server requires a token")
         page.get_by_role("button", name="Try again").click()
         page.fill("#token", "词元")  # no header can have it
         page.press("#token", "Enter")

@@ -86,7 +86,7 @@ def test_the_models(site):
 def test_models_of_other_kinds(site, monkeypatch):
     """One that answers, one that tells nothing of itself, one that classifies, one that cannot be loaded."""
     from tflm.serving.server import ServingError
-    from tflm.serving.server.served_model import ServedModel
+    from tflm.serving.server.core.served_model import ServedModel
 
     def described(config):
         monkeypatch.setattr(ServedModel, "config", property(lambda _: config()))

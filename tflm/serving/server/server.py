@@ -2,26 +2,32 @@
 
 import threading
 from collections.abc import Collection
+from typing import Any
 
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
-from tflm.serving.server import event_stream, openai_api
-from tflm.serving.server.access_log import AccessLog
-from tflm.serving.server.bearer import OPEN_PATHS, BearerAuth, BearerInterceptor, TokenFile
-from tflm.serving.server.body_budget import BodyBudget
-from tflm.serving.server.grpc_monitoring import GrpcMonitoring
-from tflm.serving.server.grpc_server import GrpcServer
-from tflm.serving.server.health_routes import health_routes
-from tflm.serving.server.http_monitoring import HttpMonitoring
-from tflm.serving.server.manager import ModelManager
-from tflm.serving.server.metrics import Metrics
-from tflm.serving.server.monitoring import LIVE_PATH, READY_PATH, Monitor
-from tflm.serving.server.monitoring_config import MonitoringConfig
-from tflm.serving.server.rest_server import RestServer, Routes
-from tflm.serving.server.runner import Runner
-from tflm.serving.server.tls import Tls
+from tflm.serving.server.auth.bearer import OPEN_PATHS, BearerAuth, BearerInterceptor, TokenFile
+from tflm.serving.server.auth.tls import Tls
+from tflm.serving.server.core.manager import ModelManager
+from tflm.serving.server.core.runner import Runner
+from tflm.serving.server.grpc.server import GrpcServer
+from tflm.serving.server.monitoring.access_log import AccessLog
+from tflm.serving.server.monitoring.grpc import GrpcMonitoring
+from tflm.serving.server.monitoring.http import HttpMonitoring, health_routes
+from tflm.serving.server.monitoring.metrics import Metrics
+from tflm.serving.server.monitoring.monitor import LIVE_PATH, READY_PATH, Monitor, MonitoringConfig
+from tflm.serving.server.openai import api as openai_api
+from tflm.serving.server.rest import event_stream
+from tflm.serving.server.rest.http_server import RestServer, Routes
+from tflm.serving.server.rest.requests import BodyBudget
 
-_SPARE_THREADS = 8  # to refuse what is too much
+_SPARE_THREADS = 8  # to refuse requests over the limit
+_CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "POST"],
+    "allow_headers": ["*"],
+    "expose_headers": ["X-Request-Id"],
+}
 
 
 class Server:
@@ -31,7 +37,7 @@ class Server:
             print(server.rest_port)
 
     Attributes:
-        rest_port, grpc_port: those that are listened on, also where 0 was asked for; None where none was.
+        rest_port, grpc_port: the ports, also where 0 was asked for; None for none.
         has_tls: whether it speaks https.
     """
 
@@ -51,6 +57,7 @@ class Server:
         tls: Tls | None = None,
         pages: Routes | None = None,
         open_paths: Collection[str] = (),
+        cors_origins: Collection[str] = (),
     ) -> None:
         """Listens nowhere yet.
 
@@ -58,14 +65,15 @@ class Server:
             manager: already started.
             host: the address to listen on.
             rest_port, grpc_port: 0 for any free one, None for none.
-            rest_timeout_seconds: after these a REST request is given up and answered with 504; of a stream, each piece.
-            drain_seconds: how long `stop` waits for the requests that are being answered.
+            rest_timeout_seconds: deadline of a REST request, then 504; of a stream, of each piece.
+            drain_seconds: how long `stop` waits for requests in flight.
             metrics: what is counted, shown at `metrics_path`; that of the manager, too. None for none.
             access_log: gets a line for every request.
-            tokens: without one of them nobody is answered.
+            tokens: requests without one of them are refused.
             tls: None for plain text.
             pages: routes of web pages.
             open_paths: those of them that are for everybody.
+            cors_origins: origins of other sites whose pages may ask the server from a browser, "*" for any.
         """
         self.manager, self.host, self.has_tls = manager, host, tls is not None
         self.rest_port, self.grpc_port = rest_port, grpc_port
@@ -73,6 +81,8 @@ class Server:
         monitor = Monitor(metrics or Metrics(), access_log, (LIVE_PATH, READY_PATH, metrics_path))
         middleware = [Middleware(HttpMonitoring, monitor=monitor)]
         interceptors = [GrpcMonitoring(monitor)]
+        if cors_origins:  # outside of BearerAuth: a browser's preflight request has no token
+            middleware.append(Middleware(CORSMiddleware, allow_origins=list(cors_origins), **_CORS))
         if tokens is not None:
             everybodys = {*OPEN_PATHS, *open_paths}
             middleware.append(Middleware(BearerAuth, tokens=tokens, open_paths=everybodys))
@@ -108,7 +118,7 @@ class Server:
         """Listens and answers.
 
         Raises:
-            UserError: a port that cannot be had.
+            UserError: a port that is in use or not permitted.
         """
         if self.rest_port is not None:
             self.rest_port = self._rest.start(self.host, self.rest_port)
@@ -120,7 +130,7 @@ class Server:
                 raise
 
     def stop(self) -> None:
-        """Takes no more requests, waits for those at work, and ends."""
+        """Takes no more requests, drains those in flight, and ends."""
         self._stopping.set()
         ended = None if self._grpc is None else self._grpc.begin_stop()
         self._rest.stop()

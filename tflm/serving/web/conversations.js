@@ -74,7 +74,7 @@ export function keepSettings(model, settings) {
   write(SETTINGS, { ...readJson(SETTINGS), [model]: settings });
 }
 
-/** Gives a conversation out as a file, in the form that `apps.chat` loads and chat models are trained on. */
+/** Gives a conversation out as a file, in the form that `tflm chat` loads and chat models are trained on. */
 export function download(conversation, system) {
   const said = conversation.messages.map(({ role, content }) => ({ role, content }));
   const messages = system ? [{ role: "system", content: system }, ...said] : said;

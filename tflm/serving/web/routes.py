@@ -1,4 +1,4 @@
-"""The chat page: its files, and what it asks of the server beside `:stream`: which models there are."""
+"""The chat page: its files, and what it asks of the server in addition to `:stream`: which models there are."""
 
 import json
 import logging
@@ -9,14 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tflm.serving.server import json_text
-from tflm.serving.server.failures import failure
-from tflm.serving.server.manager import ModelManager, Version
-from tflm.serving.server.model_config import ModelConfig
-from tflm.serving.server.rest_server import read_body
-from tflm.serving.server.runner import Runner
-from tflm.serving.server.served_model import ServedModel
-from tflm.serving.server.status import ServingError
+from tflm.serving.server.core import json_text
+from tflm.serving.server.core.manager import ModelManager, Version
+from tflm.serving.server.core.model_config import ModelConfig
+from tflm.serving.server.core.runner import Runner
+from tflm.serving.server.core.served_model import ServedModel
+from tflm.serving.server.core.status import ServingError
+from tflm.serving.server.rest.requests import failure, read_body
 from tflm.serving.stream import can_stream
 
 _log = logging.getLogger(__name__)
@@ -88,8 +87,8 @@ def describe_models(manager: ModelManager) -> list[dict[str, Any]]:
     [{"name": "chat", "versions": [{"version": 2, "state": "AVAILABLE", "error": "", "labels": ["stable"],
       "mode": "chat", "streams": True, "settings": {"temperature": 0.7, ...}, "system": ""}]}]
 
-    `mode` says how to talk with it: "chat", a conversation; "answer", questions that stand alone; "complete", the text
-    goes on; None where it writes no text. `settings` are the defaults of those that it takes, `system` that text.
+    `mode` says how to talk with it: "chat", a conversation; "answer", independent questions; "complete", the text
+    is continued; None if it does not generate. `settings` are the defaults of those that it takes, `system` that text.
     """
     return [
         {
@@ -149,7 +148,7 @@ def _config(model: ServedModel) -> dict[str, Any]:
     try:
         return model.config
     except (ServingError, ValueError, LookupError) as error:  # an `about` that is not as tflm exports it
-        _log.warning("%s: its signature about tells no config: %s", model.path, error)
+        _log.warning("%s: its signature about returns no config: %s", model.path, error)
         return {}
 
 

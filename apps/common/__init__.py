@@ -1,0 +1,1 @@
+"""What several apps share: flags, input and output."""

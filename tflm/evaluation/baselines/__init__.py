@@ -1,0 +1,1 @@
+"""Baselines: n-gram model, logistic regression, first sentence."""

@@ -1,0 +1,191 @@
+"""A run from end to end: `Experiment.create(...)`, `.train()`, `.evaluate()`, `.export()`. The apps call these."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
+
+import tensorflow as tf
+
+from tflm.config import override
+from tflm.errors import UserError
+from tflm.evaluation import evaluate, plot_losses
+from tflm.experiments.config import ExperimentConfig
+from tflm.experiments.evaluate_run import Evaluation, EvaluationOptions
+from tflm.experiments.export_run import publish
+from tflm.experiments.measured import measured_run
+from tflm.experiments.recipe_registry import load_preset
+from tflm.experiments.run import Run
+from tflm.export.deploy import write_deployment
+from tflm.files.writing import writing
+from tflm.training import Trainer, make_strategy, read_log, training_lock
+
+
+class TrainingSummary(NamedTuple):
+    """What a training gave."""
+
+    training: dict[str, float]
+    """The measures of the task on batches that were trained on."""
+    held_out: dict[str, float]
+    """Those of the held-out side; empty without one."""
+    plot: str
+    """The picture of the loss curve."""
+    step: int
+    """The last step."""
+
+
+class Experiment(Run):
+    """A config and the folder of its run. Each part (tokenizer, task, data, model) is made when it is first asked for,
+    and found again the next time; see `Run`.
+
+        run = Experiment.create("tiny_chat", "runs/mine", settings=["training.num_steps=50"])
+        run.train()
+        run.evaluate()["this model"]                     # {"rouge1": 12.3, "rouge1_interval": [10.8, 13.9], ...}
+        run.export("saved_models/mine")                  # "saved_models/mine/1"
+
+    Args:
+        config: what to do.
+        workdir: the folder of the run.
+    """
+
+    @classmethod
+    def create(
+        cls,
+        recipe: str | ExperimentConfig | Callable[[], ExperimentConfig],
+        workdir: str,
+        settings: Sequence[str] = (),
+        overwrite: bool = False,
+    ) -> Self:
+        """Starts a run in `workdir`, or takes up the one that is there if its config is the same. One that has no
+        checkpoint yet, such as a first try with a wrong setting, is begun again with another config, too.
+
+        Args:
+            recipe: the name of a recipe, its function, or a config.
+            workdir: a folder, made if need be.
+            settings: `section.field=value` each, such as "model.num_layers=2".
+            overwrite: whether to remove the run that is there.
+        Raises:
+            UsageError: there is no such recipe.
+            UserError: no such field, or a value that does not fit it; a trained run with another config, or something
+                else, is in the folder; another process trains in it; it cannot be made; or what a new run is to begin
+                with is not there or does not fit.
+        """
+        config = load_preset(recipe) if isinstance(recipe, str) else recipe
+        if not isinstance(config, ExperimentConfig):
+            config = config()
+        return cls.begin(override(config, settings), workdir, overwrite)
+
+    def train(self, strategy: str = "auto", note_fn: Callable[[str], None] | None = None) -> TrainingSummary:
+        """Trains to the last step, from the newest checkpoint where there is one, and draws the loss curve.
+
+        Args:
+            strategy: auto, one_device or mirrored.
+            note_fn: called with what is to be said on the way.
+        Returns:
+            The measures of both sides, and where the loss curve is.
+        Raises:
+            UserError: data, labels or settings do not fit; or another process trains in the folder.
+        """
+        where = make_strategy(strategy)
+        with training_lock(self.workdir):
+            return train_run(self, where, note_fn or (lambda text: None))
+
+    def evaluate(
+        self, options: EvaluationOptions | None = None, step: int | None = None, **settings: Any
+    ) -> dict[str, Any]:
+        """The measures of a checkpoint.
+
+        Args:
+            options: on which side or file, and how; the held-out side when None.
+            step: which checkpoint; the newest when None.
+            settings: fields of `options`: `run.evaluate(split="test", limit=100)`.
+        Returns:
+            `held_out`, the measures of training over the whole side; `this model`, those of the task's report, each
+            with `NAME_interval`, the ends of its 95% interval; baselines; and `texts`, each example with its answer.
+        Raises:
+            UserError: no checkpoint, no such side, or the data cannot be read.
+        """
+        options = dataclasses.replace(options or EvaluationOptions(), **settings)
+        evaluation = Evaluation(measured_run(self, step), options)
+        return functools.reduce(
+            lambda report, section: report | section, evaluation.sections(), evaluation.facts
+        )
+
+    def export(self, output: str, step: int | None = None, deploy: bool = False, **options: Any) -> str:
+        """Exports a checkpoint as a SavedModel that takes strings and returns strings, verified.
+
+        Args:
+            output: `saved_models/NAME` for the next free version, or `saved_models/NAME/VERSION`.
+            step: which checkpoint; the newest when None.
+            deploy: whether to write `saved_models/NAME/deploy/`, files for stock servers, too.
+            options: see `publish`: `draft`, `contrastive`, `xla`, `only`.
+        Returns:
+            The folder of the version.
+        Raises:
+            UserError, ExportError: see `publish`.
+        """
+        path = publish(self, output, step, **options)
+        if deploy:
+            write_deployment(path)
+        return path
+
+    def save_word_vectors(self, path: str, step: int | None = None) -> int:
+        """Writes the vectors of a task of word vectors in word2vec's text format; in its binary format where the name
+        ends in .bin.
+
+        Returns:
+            How many words they are of.
+        Raises:
+            UserError: the task has none, or there is no checkpoint.
+        """
+        save_vectors = getattr(self.task_class, "save_vectors", None)
+        if save_vectors is None:
+            raise UserError(
+                f"--word_vectors is for the task word_vectors; that of this run is {self.config.task.kind!r}."
+            )
+        save_vectors(self.task, self.trained_model(step)[0], path, binary=path.endswith(".bin"))
+        return len(self.task.words)  # type: ignore[attr-defined]
+
+
+_MOST_SEEN = 50  # batches of the training side that are measured
+
+
+def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str], None]) -> TrainingSummary:
+    """Trains a run; call under its `training_lock`.
+
+    Args:
+        run: new or resumed.
+        strategy: where to run.
+        note_fn: called with lines for the user.
+    """
+    config = run.config
+    trainer = run.trainer(strategy, note_fn=note_fn)
+    done = trainer.restore()  # first of all: the newest checkpoint may be damaged
+    batches = run.batches("train", training=True)
+    held_out = run.batches("eval", training=False) if config.data.has_eval else None
+    note_fn(_heading(run, trainer, batches.batches_per_epoch))
+    if done >= config.training.num_steps:
+        note_fn(f"all {config.training.num_steps:,} steps are done; --overwrite begins again.")
+    elif done:
+        note_fn(f"resuming from step {done:,}.")
+    metrics = trainer.train(batches, held_out, note_fn=note_fn)
+    if held_out and not metrics:
+        metrics = trainer.evaluate(held_out)
+    seen = evaluate(run.task, trainer.model, run.batches("train", training=False), max_batches=_MOST_SEEN)
+    plot = os.path.join(run.workdir, "loss.png")
+    with writing(f"the loss curve {plot!r}", trainer.checkpoints.kept_note()):
+        drawn = plot_losses(read_log(run.workdir), plot, config.name)
+    if notice := drawn.notice(plot):
+        note_fn(notice)
+    return TrainingSummary(seen, metrics or {}, plot, config.training.num_steps)
+
+
+def _heading(run: Run, trainer: Trainer, batches_per_epoch: float) -> str:
+    learning, frozen = trainer.model.num_parameters(), trainer.num_frozen
+    training = run.config.training
+    return (
+        f"{run.config.name}: {learning + frozen:,} parameters{f' ({frozen:,} frozen)' if frozen else ''}, vocabulary "
+        f"of {run.tokenizer.vocab_size:,}, {training.num_steps:,} steps of {training.global_batch_size} rows "
+        f"({training.num_steps / batches_per_epoch:.1f} epochs), in {run.workdir}"
+    )

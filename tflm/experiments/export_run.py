@@ -1,0 +1,207 @@
+"""From a trained run to `saved_models/NAME/VERSION`, with the signatures of contrastive and speculative search."""
+
+import contextlib
+import filecmp
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tflm.config import to_dict
+from tflm.errors import UserError
+from tflm.experiments.run import Run
+from tflm.experiments.run_folder import vocabulary_files
+from tflm.experiments.warm_start import EXPORTED_TOKENIZER
+from tflm.export import write_export
+from tflm.export.verify import as_written
+from tflm.tasks.signatures.contrastive import contrastive_requests, contrastive_signature
+from tflm.tasks.signatures.generate import compiled_signature
+from tflm.tasks.signatures.speculative import speculative_requests, speculative_signature
+from tflm.tasks.signatures.writer import Writer
+from tflm.tasks.task import TEXT
+from tflm.training import Checkpoints, read_log
+
+
+def publish(
+    experiment: Run,
+    output: str,
+    step: int | None = None,
+    draft: Run | None = None,
+    contrastive: bool = False,
+    xla: bool = False,
+    only: Sequence[str] = (),
+    weights: str = "float32",
+) -> str:
+    """Exports a checkpoint of a run, checked and verified.
+
+    Args:
+        experiment: a run with a checkpoint.
+        output: `saved_models/NAME` for the next free version, or `saved_models/NAME/VERSION`.
+        step: which checkpoint; the newest when None.
+        draft, contrastive, xla: see `search_signatures`.
+        only: names of the signatures to export; all when empty. A smaller graph loads sooner.
+        weights: float32 or bfloat16: how weights are stored.
+    Returns:
+        The folder of the version.
+    Raises:
+        UserError: no checkpoint, or the version is there already, or the draft does not fit, or `only` names a
+            signature that there is not.
+        ExportError: the export does not answer as the model does.
+    """
+    model, found = experiment.trained_model(step, dtype=weights)
+    task, config = experiment.task, experiment.config
+    signatures, writer = task.export_signatures(model)
+    search = search_signatures(experiment, writer, draft, contrastive, xla)
+    signatures = _chosen(signatures, only)
+    with as_written():
+        requests = task.requests(signatures)
+    card = {
+        "What it is": f"A model of the kind {config.model.kind} with {model.num_parameters():,} parameters, "
+        f"for the task {config.task.kind}, from the recipe `{config.name}`, after {found} steps.",
+        "Held-out measures": _measures(experiment.workdir, found) or "None were taken.",
+        "Data": {key: value for key, value in to_dict(config.data).items() if value not in ("", None)},
+        "Model": to_dict(config.model),
+    }
+    if writer is not None:
+        card["Defaults of `serving_default`"] = to_dict(config.decoding)
+    return write_export(
+        {**signatures, **search.signatures},
+        [model, task.tokenizer, *search.variables],
+        output,
+        requests={name: requests[name] for name in signatures} | search.requests,
+        card={**card, **search.card},
+        files={
+            "config.json": json.dumps(_config_file(experiment, found), indent=2, ensure_ascii=False),
+            **_tokenizer_files(experiment),
+        },
+    )
+
+
+def _chosen(signatures: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The named signatures, or all of them.
+
+    Raises:
+        UserError: there is no such signature.
+    """
+    if unknown := sorted(set(names) - set(signatures)):
+        raise UserError(f"there is no signature {', '.join(unknown)}; this run has {', '.join(signatures)}.")
+    return {name: signature for name, signature in signatures.items() if name in names or not names}
+
+
+def is_published(experiment: Run, path: str) -> bool:
+    """Whether the version in `path` is an export of this run's newest checkpoint.
+
+    Raises:
+        UserError: something else is in `path`.
+    """
+    if not os.path.exists(path):
+        return False
+    found = {}
+    with (
+        contextlib.suppress(OSError, ValueError),
+        open(os.path.join(path, "config.json"), encoding="utf-8") as file,
+    ):
+        found = json.load(file)
+    step = max(Checkpoints(f"{experiment.workdir}/checkpoints", {}).steps(), default=0)
+    if found != _config_file(experiment, step):
+        raise UserError(
+            f"{path!r} is there already and was not made from step {step} of {experiment.workdir!r}. Give another "
+            "--output, remove it, or --overwrite."
+        )
+    return True
+
+
+def _config_file(experiment: Run, step: int) -> dict[str, Any]:
+    """The resolved config, and where the weights come from."""
+    return {**to_dict(experiment.config), "source": {"run": experiment.config.name, "step": step}}
+
+
+def _tokenizer_files(experiment: Run) -> dict[str, bytes]:
+    """The vocabulary as files, for a run that begins with these weights."""
+    folder, files = os.path.join(experiment.workdir, "tokenizer"), {}
+    for name in vocabulary_files(folder):
+        with open(os.path.join(folder, name), "rb") as file:
+            files[f"{EXPORTED_TOKENIZER}/{name}"] = file.read()
+    return files
+
+
+def _measures(workdir: str, step: int) -> dict[str, float]:
+    records = [record for record in read_log(workdir) if record["step"] == step]
+    merged = {name: value for record in records for name, value in record.items()}
+    return {name: value for name, value in merged.items() if name.startswith("eval_")}
+
+
+class SearchSignatures(NamedTuple):
+    """What they add to an export."""
+
+    signatures: dict[str, Any]
+    requests: dict[str, list[dict[str, Any]]]
+    variables: list[Any]
+    """The draft's own, without the names that its layers give them: a run begins with the large model's weights."""
+    card: dict[str, Any]
+
+
+def search_signatures(
+    experiment: Run,
+    writer: Writer | None,
+    draft: Run | None = None,
+    contrastive: bool = False,
+    xla: bool = False,
+) -> SearchSignatures:
+    """None of them, unless they are asked for.
+
+    Args:
+        experiment: the run.
+        writer: its trained model as the other signatures write with it; None where the task writes no text.
+        draft: a run of a smaller model of the same task with the same tokenizer; its newest checkpoint.
+        contrastive: whether there is `contrastive`.
+        xla: whether there is `generate_xla`, `generate` with its steps compiled.
+    Raises:
+        UserError: the task writes no text, or the draft does not fit or has no checkpoint.
+    """
+    made = SearchSignatures({}, {}, [], {})
+    if draft is None and not contrastive and not xla:
+        return made
+    if writer is None:
+        raise UserError(
+            "a draft, contrastive search and generate_xla are for tasks that write text; that of this run is "
+            f"{experiment.config.task.kind!r}."
+        )
+    task = writer.task
+    if xla:
+        compiled = Writer(task, writer.model, compiled=True)
+        made.signatures["generate_xla"] = compiled_signature(compiled, [TEXT])
+        # One request: every new shape is compiled, here and where the export is checked.
+        made.requests["generate_xla"] = task.example_requests()["generate"][-1:]
+    if contrastive:
+        made.signatures["contrastive"] = contrastive_signature(writer)
+        made.requests["contrastive"] = contrastive_requests()
+    if draft is not None:
+        check_same_text(experiment, draft)
+        small, step = draft.trained_model()
+        made.signatures["speculative"] = speculative_signature(writer, small)
+        made.requests["speculative"] = speculative_requests(task.example_requests()["generate"])
+        made.variables.extend(variable.value for variable in small.variables)
+        made.card["Draft of `speculative`"] = (
+            f"A model of the kind {draft.config.model.kind} with {small.num_parameters():,} parameters, from the "
+            f"recipe `{draft.config.name}`, after {step} steps."
+        )
+    return made
+
+
+def check_same_text(experiment: Run, draft: Run) -> None:
+    """Raises UserError unless both runs have the same task and, to the byte, the same tokenizer."""
+    kinds = experiment.config.task.kind, draft.config.task.kind
+    if kinds[0] != kinds[1]:
+        raise UserError(
+            f"the task of the draft {draft.workdir!r} is {kinds[1]!r}, that of {experiment.workdir!r} is {kinds[0]!r}. "
+            "Give a draft of the same task."
+        )
+    own, other = (os.path.join(run.workdir, "tokenizer") for run in (experiment, draft))
+    names = vocabulary_files(own)
+    same, _, _ = filecmp.cmpfiles(own, other, names, shallow=False)
+    if same != names or vocabulary_files(other) != names:
+        raise UserError(
+            f"the tokenizer of the draft {draft.workdir!r} is not that of {experiment.workdir!r}, so their tokens mean "
+            "different things. Train the draft on the same data with the same settings of the tokenizer."
+        )

@@ -1,0 +1,327 @@
+"""A run: a config and a working folder, and from them the tokenizer, the data, the task and the model.
+
+WORKDIR/config.json     the resolved config
+WORKDIR/tokenizer/      the vocabulary
+WORKDIR/data/           the tokenised examples, train and eval
+WORKDIR/checkpoints/    step_00000500/ ...
+WORKDIR/log.jsonl, tensorboard/, loss.png, report.json
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import keras
+import tensorflow as tf
+
+from tflm.config import load_json, save_json, to_dict
+from tflm.data import (
+    Batches,
+    TokenStore,
+    UnknownLabelError,
+    build_store,
+    check_labels,
+    read_examples,
+)
+from tflm.errors import UserError
+from tflm.experiments.config import ExperimentConfig
+from tflm.experiments.run_folder import (
+    BEGINNINGS,
+    has_checkpoint,
+    is_taken_up,
+    remove_parts,
+    sources_changed,
+    vocabulary_files,
+)
+from tflm.experiments.warm_start import check_fits, load_body, load_word_vectors, open_source
+from tflm.export.weights import read_weights
+from tflm.files.writing import whole_file, writing
+from tflm.models import build_model
+from tflm.tasks import Task, TaskInputs, build_task, task_class
+from tflm.text import Tokenizer, load_tokenizer, train_tokenizer
+from tflm.training import TRAINING_LOCK, Checkpoints, Trainer, training_lock
+from tflm.training.checkpoint import stored_weights
+from tflm.training.low_rank import add_adapters, give_merged_weights, merged_weights
+
+_NO_TEXT = ("label", "spans", "answers")  # parts of an example that no vocabulary is learned from
+
+
+class Run:
+    """Makes each part when it is first asked for, and finds it again the next time.
+
+    Args:
+        config: what to do.
+        workdir: the folder of the run.
+    """
+
+    def __init__(self, config: ExperimentConfig, workdir: str) -> None:
+        self.config, self.workdir = config, workdir
+
+    @classmethod
+    def begin(cls, config: ExperimentConfig, workdir: str, overwrite: bool = False) -> Self:
+        """Starts a run in `workdir`, or takes up the one that is there if its config is the same. One that has no
+        checkpoint yet, such as a first try with a wrong setting, is begun again with another config, too.
+
+        Raises:
+            UserError: a trained run with another config, or something else, is in the folder; another process trains
+                in it; or it cannot be made; or what a new run is to begin with is not there or does not fit.
+        """
+        with training_lock(workdir):
+            return cls._begin(config, workdir, overwrite)
+
+    @classmethod
+    def _begin(cls, config: ExperimentConfig, workdir: str, overwrite: bool) -> Self:
+        path = os.path.join(workdir, "config.json")
+        is_there = os.path.exists(path) and not overwrite
+        begun = is_there
+        if is_there:
+            is_there = is_taken_up(path, config)
+        if config.init_from and config.word_vectors:
+            raise UserError(
+                f"init_from={config.init_from!r} and word_vectors={config.word_vectors!r} both say what the embedding "
+                "begins with. Give one of them."
+            )
+        if config.word_vectors and not is_there and not os.path.exists(config.word_vectors):
+            raise UserError(f"word_vectors={config.word_vectors!r} is no file.")
+        if config.init_from and not is_there:
+            origin, own = os.path.realpath(config.init_from), os.path.realpath(workdir)
+            if os.path.commonpath([origin, own]) == own:
+                raise UserError(
+                    f"init_from={config.init_from!r} is in the run's own folder. Give another --workdir."
+                )
+            check_fits(open_source(config.init_from), config.model)
+        present = set(os.listdir(workdir)) - {TRAINING_LOCK}
+        if not is_there and present:
+            if not os.path.exists(path):
+                raise UserError(f"{workdir!r} is not empty and holds no run. Give a folder of its own.")
+            # Without --overwrite, files of the user's stay.
+            remove_parts(workdir, present & set(BEGINNINGS) if begun else present, config)
+        elif begun and not has_checkpoint(workdir) and sources_changed(path, config):
+            remove_parts(workdir, present & {"tokenizer", "labels.json", "data"}, config)
+        with writing(f"the run's config {path!r}"):
+            save_json(config, path)
+        return cls(config, workdir)
+
+    @classmethod
+    def open(cls, workdir: str) -> Self:
+        """The run in `workdir`.
+
+        Raises:
+            UserError: `workdir` holds no run.
+        """
+        path = os.path.join(workdir, "config.json")
+        if not os.path.exists(path):
+            raise UserError(f"{workdir!r} holds no run: there is no config.json. `tflm train` makes one.")
+        return cls(load_json(ExperimentConfig, path), workdir)
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Trained on the training side, or that of the weights to begin with; kept in the run's folder."""
+        folder = os.path.join(self.workdir, "tokenizer")
+        if not os.path.isdir(folder):
+            if self.config.init_from:
+                tokenizer = load_tokenizer(open_source(self.config.init_from).tokenizer_folder)
+            else:
+                tokenizer = train_tokenizer(self.config.tokenizer, self._texts())
+            shutil.rmtree(f"{folder}.tmp", ignore_errors=True)
+            try:
+                with writing(f"the vocabulary {folder!r}"):
+                    tokenizer.save(f"{folder}.tmp")
+                    os.replace(f"{folder}.tmp", folder)
+            finally:
+                shutil.rmtree(f"{folder}.tmp", ignore_errors=True)
+        return load_tokenizer(folder)
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """Features, loss and signatures."""
+        config = self.config
+        return build_task(
+            config.task, TaskInputs(self.tokenizer, config.model, config.decoding, lambda: self.labels)
+        )
+
+    def check_labels(self, examples: Iterable[tuple[str, dict[str, str]]], known: Sequence[str]) -> None:
+        """Checks the labels of examples, each with its place, of a task that has labels.
+
+        Raises:
+            UnknownLabelError: one is not among the `known`.
+        """
+        if self.task_class.has_labels:
+            check_labels(examples, known, self.task_class.label_separator(self.config.task))
+
+    @property
+    def task_class(self) -> type[Task]:
+        """The class of the task."""
+        return task_class(self.config.task)
+
+    @functools.cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the training side in the order of their text, found once and kept in labels.json."""
+        path = os.path.join(self.workdir, "labels.json")
+        if not os.path.exists(path):
+            labels = self.task_class.find_labels(self.config.task, self._whole_side())
+            with (
+                writing(f"the labels {path!r}"),
+                whole_file(path) as aside,
+                open(aside, "w", encoding="utf-8") as file,
+            ):
+                json.dump(labels, file, ensure_ascii=False)
+        try:
+            with open(path, encoding="utf-8") as file:
+                return tuple(json.load(file))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{path!r} is damaged: {error}. Remove it, and it is made again.") from error
+
+    def batches(self, split: str, training: bool) -> Batches:
+        """Batches of the split "train", "eval" or "test"."""
+        config = self.config.training
+        return self.task.batches(self.store(split), config.global_batch_size, config.seed, training)
+
+    def store(self, split: str) -> TokenStore:
+        """The tokenised examples of a split."""
+        examples = read_examples(self.config.data, split)
+        folder = f"{self.workdir}/data/{split}"
+        try:
+            return build_store(
+                examples, self.task.encode, folder, self._fingerprint(split), self.tokenizer.pad_id
+            )
+        except UnknownLabelError:
+            self.check_labels(examples.with_places(), self.labels)
+            raise
+
+    def make_model(self) -> Any:
+        """A new model under the current dtype policy: a body, with the task's own head where it has one."""
+        tokenizer = self.tokenizer
+        config = dataclasses.replace(
+            self.config.model, vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id
+        )
+        return self.task.model_for(build_model(config))
+
+    def trainer(
+        self,
+        strategy: tf.distribute.Strategy | None = None,
+        note_fn: Callable[[str], None] | None = None,
+    ) -> Trainer:
+        """A trainer for a new model, which has the weights of `init_from` where there is no checkpoint yet.
+
+        Args:
+            strategy: where to run; the default strategy when None.
+            note_fn: called with what is to be said of those weights.
+        """
+        config = self.config
+        trainer = Trainer(
+            self.make_model, self.task, config.training, self.workdir, strategy, config.fine_tuning
+        )
+        if not trainer.checkpoints.steps():
+            report = self._give_first_weights(trainer.model)
+            if report and note_fn is not None:
+                note_fn(report)
+        return trainer
+
+    def trained_model(self, step: int | None = None, dtype: str = "float32") -> tuple[Any, int]:
+        """The model with the weights of a checkpoint, the newest by default, and its step; low-rank
+        adapters are merged into it.
+
+        Args:
+            step: which checkpoint; the newest when None.
+            dtype: float32, or bfloat16 for weights and activations; norms, softmax and log-probabilities stay float32.
+        Raises:
+            UserError: there is no checkpoint.
+        """
+        if not Checkpoints(f"{self.workdir}/checkpoints", {}).steps():
+            raise UserError(
+                f"{self.workdir!r} has no checkpoint yet. `tflm train --workdir={self.workdir}` first."
+            )
+        policy, tuning = keras.config.dtype_policy(), self.config.fine_tuning
+        keras.config.set_dtype_policy("float32")
+        try:
+            model = trained = self.make_model()
+            if tuning.lora_rank:
+                trained = self.make_model()
+                add_adapters(trained, tuning.lora_rank, tuning.lora_alpha)
+        finally:
+            keras.config.set_dtype_policy(policy)
+        weights = {f"model/{variable.path}": variable.value for variable in trained.weights}
+        checkpoints = Checkpoints(f"{self.workdir}/checkpoints", weights)
+        found = checkpoints.restore(step, partial=True)
+        assert found is not None
+        if trained is not model:
+            give_merged_weights(trained, model)
+        if dtype != "float32":
+            model = self._converted(model, dtype)
+        return model, found
+
+    def _converted(self, model: Any, dtype: str) -> Any:
+        """The model with weights and activations in another dtype."""
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(dtype)
+        try:
+            converted = self.make_model()
+        finally:
+            keras.config.set_dtype_policy(policy)
+        for variable, value in zip(converted.weights, model.weights, strict=True):
+            variable.assign(tf.cast(value, variable.dtype))
+        return converted
+
+    def _give_first_weights(self, model: Any) -> str:
+        config = self.config
+        if config.word_vectors:
+            return load_word_vectors(model, config.word_vectors, self.tokenizer, config.training.seed)
+        if not config.init_from:
+            return ""
+        report = load_body(model, config.init_from, self._initial_weights())
+        if self.tokenizer.config != config.tokenizer:
+            report += f"\nthe vocabulary is theirs ({_describe(self.tokenizer)}), not that of the recipe."
+        return report
+
+    def _initial_weights(self) -> Mapping[str, Any]:
+        source = open_source(self.config.init_from)
+        if not source.is_run:
+            return read_weights(source.folder)
+        run = Run.open(source.folder)
+        checkpoints = Checkpoints(f"{source.folder}/checkpoints", {})
+        if not run.config.fine_tuning.lora_rank and checkpoints.steps():
+            with contextlib.suppress(UserError):  # damaged: an earlier one may not be
+                return stored_weights(checkpoints.path(checkpoints.steps()[-1]))
+        return merged_weights(run.trained_model()[0])
+
+    def _whole_side(self) -> Iterable[dict[str, str]]:
+        """The training side, whatever part of it trains: of it are the vocabulary and the labels."""
+        return read_examples(dataclasses.replace(self.config.data, train_fraction=1.0), "train")
+
+    def _texts(self) -> Iterator[str]:
+        for example in self._whole_side():
+            if "messages" in example:
+                yield from (message["content"] for message in json.loads(example["messages"]))
+            else:
+                yield from (text for key, text in example.items() if key not in _NO_TEXT)
+
+    def _fingerprint(self, split: str) -> str:
+        """Stands for what a store depends on: data, tokenizer, task, lengths."""
+        config = to_dict(self.config)
+        if self.task_class.has_labels:
+            config["task"]["labels"] = list(self.labels)
+        parts: list[Any] = [
+            split,
+            config["data"],
+            config["tokenizer"],
+            config["task"],
+            config["model"]["max_length"],
+        ]
+        folder = os.path.join(self.workdir, "tokenizer")
+        paths = [os.path.join(folder, name) for name in vocabulary_files(folder)]
+        for path in [*paths, *self.task_class.files(self.config.task)]:
+            with open(path, "rb") as file:
+                parts.append(hashlib.sha256(file.read()).hexdigest())
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _describe(tokenizer: Tokenizer) -> str:
+    names = ", ".join(tokenizer.special_tokens) or "none"
+    return f"{tokenizer.config.kind}, {tokenizer.vocab_size:,} tokens, special ones: {names}"

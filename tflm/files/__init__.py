@@ -1,0 +1,1 @@
+"""Files: encodings, formats, atomic writes and locks. Does not import TensorFlow."""

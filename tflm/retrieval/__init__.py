@@ -1,0 +1,1 @@
+"""Search in documents: passages, BM25, an index of vectors, keywords."""

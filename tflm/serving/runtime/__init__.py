@@ -1,0 +1,1 @@
+"""A SavedModel in this process."""

@@ -1,0 +1,1 @@
+"""Models and their lifecycle, admission, batching; what REST, gRPC and OpenAI handlers share."""

@@ -1,0 +1,1 @@
+"""The signatures that several tasks export, one file per family."""

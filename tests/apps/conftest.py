@@ -51,7 +51,7 @@ def call(name: str, *arguments: str, stdin: bytes = b"", at_terminal: bool = Fal
 
 @pytest.fixture(name="call", scope="session")
 def call_fixture():
-    """`call(NAME, *arguments, stdin=b"", at_terminal=False)`. An export is loaded once for all calls: a load takes time,
+    """`call(NAME, *arguments, stdin=b"", at_terminal=False)`. An export is loaded once for all calls: that takes time,
     and some hundred megabytes that TensorFlow never gives back. A server is connected to anew by each call."""
     load_once = functools.cache(connect)
 

@@ -7,6 +7,7 @@
   tflm export --workdir=runs/tiny --output=saved_models/tiny --xla --signatures=serving_default,generate
   tflm export --workdir=runs/qwen --output=saved_models/qwen --weights=bfloat16
   tflm export --workdir=runs/qwen --output=exports/qwen --format=huggingface
+  tflm export --workdir=runs/mine --output=exports/mine --format=peft
   tflm export --workdir=runs/vectors --output=saved_models/vectors --word_vectors=vectors.txt
 
 The folder gets the next free version number, or the one asked for. It appears under its number only after its
@@ -86,9 +87,10 @@ flags.DEFINE_enum(
 flags.DEFINE_enum(
     "format",
     "saved_model",
-    ["saved_model", "huggingface"],
-    "What is written: saved_model, for tflm and TensorFlow Serving; or huggingface, a folder that transformers loads, "
-    "with adapters merged, for runs of imported checkpoints and those that began with one.",
+    ["saved_model", "huggingface", "peft"],
+    "What is written: saved_model, for tflm and TensorFlow Serving; huggingface, a folder that transformers loads, "
+    "with adapters merged, and sentence-transformers where the task is similarity; or peft, the low-rank adapters "
+    "alone, as PEFT loads them. The last two are for runs of imported checkpoints and those that began with one.",
     flag_values=FLAGS,
 )
 define_plugins(FLAGS)
@@ -101,7 +103,7 @@ def main(flag_values: flags.FlagValues) -> None:
             raise UsageError(f"--{name} is needed.")
     use_plugins(flag_values)
     load_tensorflow()
-    if flag_values.format == "huggingface":
+    if flag_values.format != "saved_model":
         _write_public(flag_values)
         return
     export(
@@ -148,10 +150,11 @@ def export(
 
 def _write_public(flag_values: flags.FlagValues) -> None:
     from tflm.experiments import Experiment
-    from tflm.experiments.public_export import write_public
+    from tflm.experiments.public_export import write_adapter, write_public
 
     experiment = Experiment.open(flag_values.workdir)
-    path = write_public(experiment, flag_values.output, flag_values.step, flag_values.weights)
+    write = write_adapter if flag_values.format == "peft" else write_public
+    path = write(experiment, flag_values.output, flag_values.step, flag_values.weights)
     print(f"written: {path}")
 
 

@@ -355,11 +355,16 @@ def test_shapes_are_compared_variable_by_variable(fields, words):
     assert_equal(values(model), before)
 
 
-def test_an_encoders_transform_is_left_under_another_head():
+def test_an_encoders_transform_goes_along_under_another_head():
+    """It is not trained there, and is written with the body for transformers."""
     source = build_model(ENCODER)
     model = HeadModel(build_model(ENCODER), PooledHead(2, name="classification_head"))
     line = load_body(model, "runs/bert", values(source))
-    assert line.endswith(" 3 left (transformer_encoder/head_norm, transformer_encoder/head_transform)")
+    assert line.endswith(" 2 new (classification_head/output), 0 left")
+    assert_equal(
+        {path: value for path, value in values(model).items() if "/head_" in path},
+        {path: value for path, value in values(source).items() if "/head_" in path},
+    )
     # And an export of that classifier, which lacks them, fits a model that has them.
     exported = {path: value for path, value in values(model).items() if "/head_" not in path}
     line = load_body(build_model(ENCODER), "runs/classifier", exported)

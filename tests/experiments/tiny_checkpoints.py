@@ -42,15 +42,58 @@ WORDS += [*"abcdefghijklmnopqrstuvwxyz", *(f"##{letter}" for letter in "abcdefgh
 WORDS += ["good", "bad", "the", "film", "is"]
 
 
+HEADS = {
+    "bert": ("cls.predictions.transform.dense.weight", "cls.predictions.bias", "pooler.dense.weight"),
+    "roberta": ("lm_head.dense.weight", "lm_head.bias"),
+    "distilbert": ("vocab_transform.weight", "vocab_projector.bias"),
+    "albert": ("predictions.dense.weight", "predictions.bias", "pooler.weight"),
+    "mt5": ("lm_head.weight",),
+}
+"""Tensors of a file from which a family finds its heads, beside the embedding."""
+GEMMA = {
+    **DECODER,
+    "hidden_act": "gelu_pytorch_tanh",
+    "hidden_activation": "gelu_pytorch_tanh",
+    "head_dim": 8,
+}
+WINDOWS = {"sliding_window": 7, "layer_types": ["sliding_attention", "full_attention"]}
+DECODERS = {
+    "llama": {**DECODER, "tie_word_embeddings": False},
+    "mistral": {**DECODER, "sliding_window": 7},
+    "qwen2": DECODER,
+    "qwen3": {**DECODER, "head_dim": 8},
+    "gemma": GEMMA,
+    "gemma2": {
+        **GEMMA,
+        **WINDOWS,
+        "query_pre_attn_scalar": 4,
+        "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 5.0,
+    },
+    "gemma3": {**GEMMA, **WINDOWS, "query_pre_attn_scalar": 8, "rope_local_base_freq": 50.0},
+}
+ENCODERS = {
+    "bert": BERT,
+    "distilbert": {
+        "dim": 16,
+        "n_layers": 2,
+        "n_heads": 4,
+        "hidden_dim": 24,
+        "max_position_embeddings": 48,
+    },
+    "electra": {**BERT, "embedding_size": 8},
+    "albert": {**BERT, "embedding_size": 8},
+}
+
+
 def model_of(family, theirs, seed=1, spread=0.3):
     """A model with random weights of a config.json."""
     keras.utils.set_random_seed(seed)
     made = FAMILIES.get(family)(family)
-    names = {made.embeddings: (theirs["vocab_size"], theirs.get("hidden_size", 16))}
-    if family == "bert":
-        names |= dict.fromkeys(
-            ("cls.predictions.transform.dense.weight", "cls.predictions.bias", "pooler.dense.weight"), ()
-        )
+    width = theirs.get("embedding_size", theirs.get("hidden_size", 16))
+    names = {made.embeddings: (theirs["vocab_size"], width), **dict.fromkeys(HEADS.get(family, ()), ())}
+    if theirs.get("tie_word_embeddings") is False:
+        names["lm_head.weight"] = ()
     model = build_model(made.read_config(theirs, FamilyTensors(names)))
     for variable in model.weights:
         is_norm = "norm" in variable.path
@@ -65,17 +108,16 @@ def write_model(folder, family, theirs, **changes):
     return str(folder)
 
 
-def byte_level(**changes):
+def byte_level(special_tokens=SPECIAL):
     """A byte-level BPE of `LINES`."""
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
     made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=NUM_TOKENS,
-        special_tokens=list(SPECIAL),
+        special_tokens=list(special_tokens),
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
-        **changes,
     )
     made.train_from_iterator(LINES, trainer)
     return made
@@ -98,12 +140,17 @@ def write_byte_level(folder, template="", end="<|end|>"):
     write_json(folder, "generation_config.json", {"eos_token_id": made.token_to_id(end)})
 
 
-def qwen2(folder, template=templates.MARKED):
+def decoder(folder, family, template=templates.MARKED):
     """A decoder with a chat template."""
     size = byte_level().get_vocab_size()
-    write_model(folder, "qwen2", {**DECODER, "vocab_size": size + 12})
+    write_model(folder, family, {**DECODERS[family], "vocab_size": size + 12})
     write_byte_level(folder, template)
     return str(folder)
+
+
+def qwen2(folder, template=templates.MARKED):
+    """A decoder with a chat template."""
+    return decoder(folder, "qwen2", template)
 
 
 def gpt2(folder):
@@ -115,11 +162,29 @@ def gpt2(folder):
     return str(folder)
 
 
-def bert(folder):
+def encoder(folder, family):
     """An encoder with its vocabulary of words and characters."""
-    write_model(folder, "bert", {**BERT, "vocab_size": len(WORDS)})
+    write_model(folder, family, {**ENCODERS[family], "vocab_size": len(WORDS)})
     (pathlib.Path(folder) / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
     write_json(folder, "tokenizer_config.json", {"do_lower_case": True})
+    return str(folder)
+
+
+def bert(folder):
+    """An encoder with its vocabulary of words and characters."""
+    return encoder(folder, "bert")
+
+
+def roberta(folder):
+    """An encoder with a byte-level vocabulary, whose padding id is 1."""
+    names = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>", "cls": "<s>"}
+    made = byte_level(dict.fromkeys(names.values()))
+    made.post_processor = tokenizers.processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    sizes = {"vocab_size": made.get_vocab_size(), "type_vocab_size": 1, "pad_token_id": 1}
+    write_model(folder, "roberta", {**BERT, **sizes})
+    made.save(f"{folder}/tokenizer.json")
+    settings = {f"{role}_token": name for role, name in names.items()}
+    write_json(folder, "tokenizer_config.json", {**settings, "sep_token": "</s>"})
     return str(folder)
 
 
@@ -140,8 +205,8 @@ def sentences(folder):
     return str(folder)
 
 
-def t5(folder):
-    """An encoder-decoder with a unigram vocabulary."""
+def t5(folder, family="t5"):
+    """An encoder-decoder with a unigram vocabulary; as mT5, with a gate and an output of its own."""
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     letters = ["▁", *"abcdefghijklmnopqrstuvwxyz", *"你好天气很今世界。，"]
     pieces += [(letter, -5.0 - index / 100) for index, letter in enumerate([*letters, "▁the", "▁good"])]
@@ -163,7 +228,9 @@ def t5(folder):
         "num_layers": 1,
         "num_heads": 4,
     }
-    write_model(folder, "t5", {**theirs, "is_encoder_decoder": True})
+    if family == "mt5":
+        theirs |= {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+    write_model(folder, family, {**theirs, "is_encoder_decoder": True})
     made.save(f"{folder}/tokenizer.json")
     write_json(
         folder, "tokenizer_config.json", {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
@@ -216,3 +283,12 @@ def gguf_file(path, template=templates.MARKED):
     writer.write_tensors_to_file()
     writer.close()
     return str(path)
+
+
+def of_family(folder, family):
+    """A tiny checkpoint of any family."""
+    if family in DECODERS:
+        return decoder(folder, family)
+    if family in ENCODERS:
+        return encoder(folder, family)
+    return t5(folder, family) if family == "mt5" else globals()[family](folder)

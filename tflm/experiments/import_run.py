@@ -72,6 +72,11 @@ def import_checkpoint(
     _check_folder(checkpoint, workdir, overwrite)
     source = read_checkpoint(download(checkpoint, note_fn))
     tokenizer = read_tokenizer(_tokenizer_source(source), source.num_rows)
+    if source.sentence.lowercase and not tokenizer.config.case_fold:
+        raise UserError(
+            f"{checkpoint!r} puts texts into lower case before its tokenizer (do_lower_case in "
+            "sentence_bert_config.json), which tflm does not. Choose another checkpoint."
+        )
     config = override(_config(checkpoint, source, tokenizer, thinking, note_fn), settings)
     aside = f"{os.path.normpath(workdir)}.tmp"
     shutil.rmtree(aside, ignore_errors=True)
@@ -223,14 +228,15 @@ def _read_json(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # without it, or beside a GGUF file
         return {}
     except (OSError, ValueError) as error:
         raise UserError(f"{path!r} is damaged: {error}. Download it again.") from error
 
 
 def _described(checkpoint: str, source: Checkpoint) -> dict[str, Any]:
-    """Where the weights are from; without vocabularies, which are kept with the tokenizer."""
+    """Where the weights are from, their config and settings of generation; without vocabularies, which are kept with
+    the tokenizer."""
     metadata = {
         key: value
         for key, value in source.metadata.items()
@@ -240,7 +246,9 @@ def _described(checkpoint: str, source: Checkpoint) -> dict[str, Any]:
     return {
         "checkpoint": checkpoint,
         "family": source.family,
+        "max_tokens": source.sentence.max_tokens,
         "config": json.loads(json.dumps(metadata, default=str)),
+        "generation_config": _read_json(os.path.join(source.folder, "generation_config.json")),
     }
 
 

@@ -234,40 +234,39 @@ class Run:
         Raises:
             UserError: there is no checkpoint.
         """
+        model, found = self.adapted_model(step)
+        if self.config.fine_tuning.lora_rank:
+            adapted, model = model, self._make_in("float32")
+            give_merged_weights(adapted, model)
+        if dtype != "float32":
+            converted = self._make_in(dtype)
+            for variable, value in zip(converted.weights, model.weights, strict=True):
+                variable.assign(tf.cast(value, variable.dtype))
+            model = converted
+        return model, found
+
+    def adapted_model(self, step: int | None = None) -> tuple[Any, int]:
+        """As `trained_model`, in float32, with low-rank adapters apart, where the run has such."""
         if not Checkpoints(f"{self.workdir}/checkpoints", {}).steps():
             raise UserError(
                 f"{self.workdir!r} has no checkpoint yet. `tflm train --workdir={self.workdir}` first."
             )
-        policy, tuning = keras.config.dtype_policy(), self.config.fine_tuning
-        keras.config.set_dtype_policy("float32")
-        try:
-            model = trained = self.make_model()
-            if tuning.lora_rank:
-                trained = self.make_model()
-                add_adapters(trained, tuning.lora_rank, tuning.lora_alpha)
-        finally:
-            keras.config.set_dtype_policy(policy)
-        weights = {f"model/{variable.path}": variable.value for variable in trained.weights}
-        checkpoints = Checkpoints(f"{self.workdir}/checkpoints", weights)
-        found = checkpoints.restore(step, partial=True)
+        model, tuning = self._make_in("float32"), self.config.fine_tuning
+        if tuning.lora_rank:
+            add_adapters(model, tuning.lora_rank, tuning.lora_alpha)
+        weights = {f"model/{variable.path}": variable.value for variable in model.weights}
+        found = Checkpoints(f"{self.workdir}/checkpoints", weights).restore(step, partial=True)
         assert found is not None
-        if trained is not model:
-            give_merged_weights(trained, model)
-        if dtype != "float32":
-            model = self._converted(model, dtype)
         return model, found
 
-    def _converted(self, model: Any, dtype: str) -> Any:
-        """The model with weights and activations in another dtype."""
+    def _make_in(self, dtype: str) -> Any:
+        """A new model with weights and activations in a dtype."""
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(dtype)
         try:
-            converted = self.make_model()
+            return self.make_model()
         finally:
             keras.config.set_dtype_policy(policy)
-        for variable, value in zip(converted.weights, model.weights, strict=True):
-            variable.assign(tf.cast(value, variable.dtype))
-        return converted
 
     def _give_first_weights(self, model: Any) -> str:
         config = self.config

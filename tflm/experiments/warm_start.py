@@ -111,8 +111,8 @@ def check_fits(source: Source, model: ModelConfig) -> None:
 
 
 def load_body(model: Any, path: str, weights: Mapping[str, Any]) -> str:
-    """Gives the body of `model` the weights of the same path; a language model also its output layer, where both
-    have one. A head of another task stays new.
+    """Gives the body of `model` the weights of the same path, also its output layer, where both have one. A head of
+    another task stays new.
 
     Args:
         model: a TextModel or a HeadModel with its variables made.
@@ -126,8 +126,6 @@ def load_body(model: Any, path: str, weights: Mapping[str, Any]) -> str:
     """
     body = getattr(model, "body", model)
     here = {variable.path: variable for variable in model.weights}
-    if body is not model:  # its own output layer is not read under a head that takes its place
-        here = {name: variable for name, variable in here.items() if not _makes_logits(body, name)}
     names = [name for name in sorted(here.keys() | weights.keys()) if name.startswith(f"{body.name}/")]
     for name in names:
         there, wanted = (list(side[name].shape) if name in side else "absent" for side in (weights, here))

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from tflm.config import option
+from tflm.errors import UserError
 from tflm.layers import make_norm, padding_mask
 from tflm.layers.output_bias import OutputBias
 from tflm.models.layer_groups import LayerGroup
@@ -121,9 +122,10 @@ class TransformerEncoder(TextModel):
             hidden_states = ops.gelu(self.transform(hidden_states), approximate=not exact)
             hidden_states = self.transform_norm(hidden_states)
         elif self.config.embedding_width != self.config.hidden_dim:
-            raise ValueError(
+            raise UserError(
                 f"this model has no output layer: embedding_dim={self.config.embedding_width} apart from "
-                f"hidden_dim={self.config.hidden_dim} needs head_transform."
+                f"hidden_dim={self.config.hidden_dim} needs head_transform: --set "
+                "model.head_transform=true, which begins untrained."
             )
         return super().logits(hidden_states)
 

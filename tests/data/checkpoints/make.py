@@ -1,8 +1,11 @@
 """Writes the tiny checkpoints of this folder with transformers, and what its models compute; or checks one.
 
-    python -m venv hf && hf/bin/pip install torch transformers==5.24.0 gguf==0.19.0
+    python -m venv hf && hf/bin/pip install torch transformers==5.24.0 gguf==0.19.0 peft==0.21.2 \\
+        sentence-transformers==6.2.0
     hf/bin/python tests/data/checkpoints/make.py                    # writes every NAME/
     hf/bin/python tests/data/checkpoints/make.py check FOLDER NAME  # FOLDER has the outputs of NAME
+    hf/bin/python tests/data/checkpoints/make.py adapters FOLDER    # PEFT computes what is in FOLDER/expected.npz
+    hf/bin/python tests/data/checkpoints/make.py vectors FOLDER     # so does sentence-transformers
 
 Each folder has the files of the checkpoint and reference.npz. Of a decoder: `token_ids` [2, T], `logits` [2, T, V] and
 `new_ids` [2, N], the greedy continuation of the first PROMPT tokens. Of an encoder-decoder also `source_ids`, where
@@ -344,10 +347,53 @@ def check(folder, name):
     print(name, "ok", sorted(found.keys() & set(expected.files)), report["unexpected_keys"])
 
 
+@torch.no_grad()
+def check_adapter(folder):
+    """The outputs of the checkpoint that an adapter belongs to, with it, against FOLDER/expected.npz."""
+    import peft
+
+    classes = {
+        "CAUSAL_LM": hf.AutoModelForCausalLM,
+        "SEQ_2_SEQ_LM": hf.AutoModelForSeq2SeqLM,
+        "FEATURE_EXTRACTION": hf.AutoModel,
+    }
+    config = peft.PeftConfig.from_pretrained(folder)
+    base = classes[config.task_type].from_pretrained(config.base_model_name_or_path, dtype=torch.float32)
+    model = peft.PeftModel.from_pretrained(base, folder).eval()
+    expected = {name: torch.from_numpy(value) for name, value in np.load(f"{folder}/expected.npz").items()}
+    inputs = {"input_ids": expected["token_ids"].long()}
+    if "source_ids" in expected:
+        inputs = {"input_ids": expected["source_ids"].long(), "decoder_input_ids": inputs["input_ids"]}
+    outputs = model(**inputs)
+    key = "logits" if "logits" in expected else "states"
+    found = outputs.logits if key == "logits" else outputs.last_hidden_state
+    np.testing.assert_allclose(found, expected[key], atol=1e-4, rtol=1e-4, err_msg=folder)
+    with model.disable_adapter():
+        outputs = model(**inputs)
+        plain = outputs.logits if key == "logits" else outputs.last_hidden_state
+    assert not np.allclose(plain, expected[key], atol=1e-2), f"{folder}: the adapter changes nothing"
+    print(folder, "ok", float((found - expected[key]).abs().max()))
+
+
+def check_vectors(folder):
+    """The vectors that sentence-transformers makes of FOLDER/texts.json, against FOLDER/expected.npz."""
+    import sentence_transformers
+
+    texts = json.loads((pathlib.Path(folder) / "texts.json").read_text(encoding="utf-8"))
+    found = sentence_transformers.SentenceTransformer(folder, device="cpu").encode(texts)
+    expected = np.load(f"{folder}/expected.npz")["vectors"]
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5, err_msg=folder)
+    print(folder, "ok", np.abs(found - expected).max())
+
+
 if __name__ == "__main__":
     hf.logging.set_verbosity_error()
     torch.set_num_threads(1)
-    if sys.argv[1:2] == ["check"]:
+    checks = {"adapters": check_adapter, "vectors": check_vectors}
+    if sys.argv[1:2] and sys.argv[1] in checks:
+        for folder in sys.argv[2:]:
+            checks[sys.argv[1]](folder)
+    elif sys.argv[1:2] == ["check"]:
         for folder, name in zip(sys.argv[2::2], sys.argv[3::2]):
             check(folder, name)
     else:

@@ -1,10 +1,11 @@
-"""Folders of sentence-transformers: which pooling and normalization make a vector of a text."""
+"""Folders of sentence-transformers: which pooling and normalization make a vector of a text; read and written."""
 
 import json
 import os
 from typing import Any, NamedTuple
 
 from tflm.errors import UserError
+from tflm.files.writing import writing
 
 MODULES = "modules.json"
 _POOLINGS = {
@@ -13,6 +14,7 @@ _POOLINGS = {
     "pooling_mode_max_tokens": "max",
     "pooling_mode_lasttoken": "last",
 }
+_TEXT_SETTINGS = "sentence_bert_config.json"
 _NAMES = {"cls": "first", "mean": "mean", "max": "max", "lasttoken": "last"}
 
 
@@ -56,8 +58,37 @@ def read_sentence_settings(path: str) -> SentenceSettings:
     return settings
 
 
+def write_sentence_settings(folder: str, settings: SentenceSettings, width: int) -> None:
+    """Writes modules.json and what it names beside a model that was written, so that sentence-transformers loads it.
+
+    Args:
+        folder: of config.json and the weights.
+        settings: with a pooling.
+        width: of the vectors.
+    """
+    kinds = {"Transformer": "", "Pooling": "1_Pooling"} | (
+        {"Normalize": "2_Normalize"} if settings.normalize else {}
+    )
+    modules = [
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for index, (kind, path) in enumerate(kinds.items())
+    ]
+    pooling = {key: name == settings.pooling for key, name in _POOLINGS.items()}
+    limits = {"max_seq_length": settings.max_tokens, "do_lower_case": settings.lowercase}
+    with writing(f"the folder {folder!r}"):
+        for path in filter(None, kinds.values()):
+            os.makedirs(os.path.join(folder, path), exist_ok=True)
+        for name, content in {
+            MODULES: modules,
+            "1_Pooling/config.json": {"word_embedding_dimension": width, **pooling},
+            _TEXT_SETTINGS: limits,
+        }.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=2)
+
+
 def _text_settings(folder: str) -> dict[str, Any]:
-    path = os.path.join(folder, "sentence_bert_config.json")
+    path = os.path.join(folder, _TEXT_SETTINGS)
     found = _json(path) if os.path.isfile(path) else {}
     return {
         "max_tokens": int(found.get("max_seq_length") or 0),

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -29,7 +29,9 @@ DTYPES = {
 }
 
 
-class _Written(NamedTuple):
+class NamedShape(NamedTuple):
+    """A tensor of a file that is to be written."""
+
     name: str
     shape: tuple[int, ...]
 
@@ -57,8 +59,7 @@ def write_checkpoint(
     Raises:
         UserError: the family lacks something that the model has; the message names it. Or the disk is full.
     """
-    if dtype not in DTYPES:
-        raise UserError(f"dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
+    _check_dtype(dtype)
     body = getattr(model, "body", model)
     adapters = [variable.path for variable in body.weights if "lora_" in variable.path]
     if adapters:
@@ -114,23 +115,45 @@ def _family(name: str) -> Family:
 def _write_tensors(body: Any, family: Family, config: Any, dtype: str, path: str) -> None:
     variables = {variable.path.partition("/")[2]: variable for variable in body.weights}
     entries = list(family.weight_map(config))
-    kind, code = DTYPES[dtype]
     written = [each for entry in entries for each in _shapes(entry, variables, family, config)]
+    arrays = (array for entry in entries for array in _arrays(entry, variables, config.vocab_size))
+    write_safetensors(path, written, arrays, dtype)
+
+
+def write_safetensors(
+    path: str, written: Sequence[NamedShape], arrays: Iterable[np.ndarray], dtype: str
+) -> None:
+    """Writes a file of tensors, one at a time.
+
+    Args:
+        path: the file.
+        written: the name and the shape of each.
+        arrays: of those, in the same order.
+        dtype: float32, float16 or bfloat16.
+    Raises:
+        UserError: another dtype.
+    """
+    _check_dtype(dtype)
+    kind, code = DTYPES[dtype]
     with whole_file(path) as aside, open(aside, "wb") as file:
         file.write(_header(written, code, np.dtype(kind).itemsize))
-        for entry in entries:
-            for array in _arrays(entry, variables, config.vocab_size):
-                value = np.ascontiguousarray(array, dtype=kind)
-                file.write(value.reshape(-1).view(np.uint8).data)
+        for array in arrays:
+            value = np.ascontiguousarray(array, dtype=kind)
+            file.write(value.reshape(-1).view(np.uint8).data)
 
 
-def _shapes(entry: Entry, variables: Mapping[str, Any], family: Family, config: Any) -> Iterator[_Written]:
+def _check_dtype(dtype: str) -> None:
+    if dtype not in DTYPES:
+        raise UserError(f"dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
+
+
+def _shapes(entry: Entry, variables: Mapping[str, Any], family: Family, config: Any) -> Iterator[NamedShape]:
     empty = [
         _cut(name, np.broadcast_to(np.float32(0), tuple(variables[name].shape)), config.vocab_size)
         for name in entry.ours
     ]
     for name, array in zip(entry.theirs, entry.transform.write(*empty), strict=True):
-        yield _Written(family.written_name(name, config), array.shape)
+        yield NamedShape(family.written_name(name, config), array.shape)
 
 
 def _arrays(entry: Entry, variables: Mapping[str, Any], num_rows: int) -> Iterator[np.ndarray]:
@@ -145,7 +168,7 @@ def _cut(name: str, array: np.ndarray, num_rows: int) -> np.ndarray:
     return array[:num_rows] if VOCABULARY[name] == 0 else array[:, :num_rows]
 
 
-def _header(written: list[_Written], code: str, size: int) -> bytes:
+def _header(written: Sequence[NamedShape], code: str, size: int) -> bytes:
     """The length of a JSON object in 8 bytes, and the object: of each tensor its dtype, its shape, where it is."""
     places: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     begin = 0

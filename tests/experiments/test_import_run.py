@@ -25,6 +25,7 @@ KINDS = {
     "gpt2": ("language_modeling", "transformer_decoder"),
     "bert": ("masked_language_modeling", "transformer_encoder"),
     "sentences": ("similarity", "transformer_encoder"),
+    "electra": ("similarity", "transformer_encoder"),
     "t5": ("pairs", "transformer_encoder_decoder"),
 }
 
@@ -34,7 +35,7 @@ def write(name, folder):
     if name == "gguf":
         pytest.importorskip("gguf", reason='to test GGUF: pip install "tflm[gguf]"')
         return tiny.gguf_file(folder / "tiny.gguf")
-    return getattr(tiny, name)(folder / name)
+    return tiny.sentences(folder / name) if name == "sentences" else tiny.of_family(folder / name, name)
 
 
 @pytest.fixture(name="imported", scope="module")

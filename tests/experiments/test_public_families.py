@@ -16,6 +16,7 @@ FAMILIES = ("roberta", *tiny.ENCODERS, "gpt2", *tiny.DECODERS, "t5", "mt5")
 FEW = ("num_steps=2", "warmup_steps=1", "global_batch_size=2", "peak_learning_rate=0.01", "eval_every=2")
 TASKS = {
     "masked_language_modeling": ("classification", "films.tsv", "serving_default"),
+    "similarity": ("classification", "films.tsv", "serving_default"),
     "language_modeling": ("language_modeling", "lines.txt", "score"),
     "chat": ("chat", "talk.jsonl", "score"),
     "pairs": ("pairs", "pairs.tsv", "score"),

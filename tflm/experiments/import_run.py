@@ -56,8 +56,8 @@ def import_checkpoint(
         run = import_checkpoint("Qwen2.5-0.5B-Instruct", "runs/qwen")
 
     The task is what the checkpoint is for: chat with a chat template, sentence vectors for a folder of
-    sentence-transformers, masked language modelling for a BERT, pairs for a T5, else language modelling. Nothing is
-    left in `workdir` where something goes wrong.
+    sentence-transformers and for an encoder without an output layer, masked language modelling for other encoders,
+    pairs for a T5, else language modelling. Nothing is left in `workdir` where something goes wrong.
 
     Args:
         checkpoint: a folder as transformers writes it, a GGUF file, or `hf://OWNER/NAME`, `modelscope://OWNER/NAME`.
@@ -158,7 +158,8 @@ def _task(source: Checkpoint, tokenizer: Tokenizer, thinking: bool | None, note_
     if architecture == "encoder":
         if source.sentence.pooling:
             return SimilarityConfig(pooling=source.sentence.pooling, normalize=source.sentence.normalize)
-        return MaskedLanguageModelingConfig()
+        has_head = getattr(source.model_config, "head_transform", False)
+        return MaskedLanguageModelingConfig() if has_head else SimilarityConfig()
     if architecture == "encoder-decoder":
         return PairsConfig(max_source_length=510, max_target_length=510)
     jinja = chat_template_of(source)

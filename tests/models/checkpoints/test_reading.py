@@ -1,5 +1,6 @@
 """What is read besides plain folders: relatives, other names, other sizes, Google's files, sentence-transformers."""
 
+import dataclasses
 import json
 import re
 
@@ -9,12 +10,13 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
+from tests.models.checkpoints import folders
 from tests.models.checkpoints.folders import change, float32, load
 from tflm.errors import UserError
 from tflm.layers.positions import RotaryScaling, rotary_frequencies
 from tflm.models import build_model
 from tflm.models.checkpoints import FAMILIES, read_checkpoint
-from tflm.models.checkpoints.gguf_models import _rotary_scaling
+from tflm.models.checkpoints.gguf_models import _gemma_config, _rotary_scaling
 
 
 def test_a_token_more_has_zeros_and_fewer_positions_are_the_first(folder):
@@ -229,6 +231,72 @@ def test_llama3_scaling_in_gguf():
     }
     with pytest.raises(UserError, match=r"'some.gguf' scales its rotary positions by frequencies of its own"):
         _rotary_scaling(_Frequencies(np.linspace(1, 8, 32)), config)
+
+
+def as_gguf(folder, path, name):
+    """A checkpoint as llama.cpp's `convert_hf_to_gguf.py` writes it, in float32."""
+    gguf = pytest.importorskip("gguf", reason='to test GGUF: pip install "tflm[gguf]"')
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    num_layers, rotary = config["num_hidden_layers"], config["rope_parameters"]
+    writer = gguf.GGUFWriter(path, name)
+    writer.add_block_count(num_layers)
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_key_length(config["head_dim"])
+    writer.add_value_length(config["head_dim"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    if name == "gemma3":
+        writer.add_rope_freq_base(rotary["full_attention"]["rope_theta"])
+        writer.add_rope_freq_base_swa(rotary["sliding_attention"]["rope_theta"])
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(rotary["full_attention"]["factor"])
+        writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config["layer_types"]])
+    elif name == "qwen3":
+        writer.add_rope_freq_base(rotary["rope_theta"])
+    if name in ("gemma2", "gemma3"):
+        writer.add_sliding_window(config["sliding_window"])
+    if name == "gemma2":
+        writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
+        writer.add_final_logit_softcapping(config["final_logit_softcapping"])
+    names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, name.upper()), num_layers)
+    for theirs, value in float32(folder).items():
+        array = value + 1 if name.startswith("gemma") and theirs.endswith("norm.weight") else value
+        writer.add_tensor(names.get_name(theirs, try_suffixes=(".weight",)), array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gemma", "gemma2", "gemma3"])
+def test_gguf_of_other_families(load, folder, tmp_path, name):
+    checkpoint, model, _ = load(name)
+    as_gguf(folder / name, tmp_path / "tiny.gguf", name)
+    found, other = folders.load(tmp_path / "tiny.gguf")
+    expected = checkpoint.model_config
+    if name == "gemma2":  # divides scores by another number than any published Gemma 2
+        expected = dataclasses.replace(expected, attention_scale=0.0)
+    assert (found.model_config, found.family) == (expected, checkpoint.family)
+    for variable, value in zip(other.weights, model.weights, strict=True):
+        np.testing.assert_allclose(variable, value, atol=1e-6, err_msg=variable.path)
+
+
+@pytest.mark.parametrize(
+    "name, num_layers, scalar", [("gemma2", 46, 144), ("gemma2", 42, 128), ("gemma3", 62, 144)]
+)
+def test_the_scale_of_scores_of_gemma_27b_in_gguf(name, num_layers, scalar):
+    """4608 / 32 = 144; of other sizes the width of a head."""
+    values = {"block_count": num_layers, "embedding_length": 4608, "attention.head_count": 32}
+    values |= {"attention.key_length": 128, "attention.sliding_window": 512}
+    metadata = {f"{name}.{key}": value for key, value in values.items()}
+    config = _gemma_config({"general.architecture": name, **metadata})
+    assert config["query_pre_attn_scalar"] == scalar
+    every = 2 if name == "gemma2" else 6
+    assert config["layer_types"][:every].count("full_attention") == 1
+    assert config["layer_types"][every - 1] == "full_attention" and len(config["layer_types"]) == num_layers
 
 
 def test_every_family_is_declared():

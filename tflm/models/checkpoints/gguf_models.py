@@ -12,7 +12,10 @@ from tflm.models.checkpoints.gguf_file import GGUFFile, metadata_value
 from tflm.models.checkpoints.tensor_files import TensorSource
 
 # The architecture to the model_type of transformers.
-ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+ARCHITECTURES = {
+    **{name: name for name in ("llama", "qwen2", "qwen3", "gemma", "gemma2")},
+    "gemma3": "gemma3_text",
+}
 _KEYS = {
     "num_hidden_layers": "block_count",
     "hidden_size": "embedding_length",
@@ -40,6 +43,20 @@ _NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+# Of Gemma 2 and 3, which have norms before and after each part.
+_GEMMA2_NAMES = {
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_attention_norm": "post_attention_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+_GEMMA2_KEYS = {
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping",
+    "sliding_window": "attention.sliding_window",
+    "rope_local_base_freq": "rope.freq_base_swa",
+}
+_GEMMA_27B = {"gemma2": 46, "gemma3": 62}
+"""Layers of the models whose scores are not divided by the root of the width of a head; no key of a file says so."""
 _FREQUENCIES = "rope_freqs.weight"
 # What Llama 3 was trained with; its files hold the resulting frequencies alone.
 _LLAMA3 = RotaryScaling("llama3", 0.0, 8192, 1.0, 4.0)
@@ -50,9 +67,12 @@ class GGUFModel(TensorSource):
 
     def __init__(self, file: GGUFFile) -> None:
         self._file = file
-        self._places = {_renamed(name): name for name in file.shapes if name != _FREQUENCIES}
-        super().__init__(file.place, {own: file.shapes[name] for own, name in self._places.items()})
         metadata = file.metadata
+        self._architecture = metadata["general.architecture"]
+        self._places = {
+            _renamed(name, self._architecture): name for name in file.shapes if name != _FREQUENCIES
+        }
+        super().__init__(file.place, {own: file.shapes[name] for own, name in self._places.items()})
         self._heads = {
             "q_proj": metadata_value(metadata, "attention.head_count"),
             "k_proj": metadata_value(
@@ -61,10 +81,13 @@ class GGUFModel(TensorSource):
         }
 
     def read(self, name: str) -> np.ndarray:
-        """See `TensorSource`. The architecture llama has pairs of rotated rows next to each other."""
+        """See `TensorSource`. The architecture llama has pairs of rotated rows next to each other; scales of norms of
+        Gemma have the 1 added that transformers adds."""
         array = self._file.read(self._places[name])
         part = name.split(".")[-2]
-        if self._file.metadata["general.architecture"] != "llama" or part not in self._heads:
+        if self._architecture.startswith("gemma") and part.endswith("norm"):
+            return array - 1
+        if self._architecture != "llama" or part not in self._heads:
             return array
         pairs = array.reshape(self._heads[part], -1, 2, *array.shape[1:])
         return np.swapaxes(pairs, 1, 2).reshape(array.shape)
@@ -86,9 +109,33 @@ def open_gguf(path: str) -> tuple[dict[str, Any], dict[str, Any], TensorSource]:
     config = {key: metadata_value(metadata, name) for key, name in _KEYS.items()}
     config = {key: value for key, value in config.items() if value is not None}
     config |= {"model_type": ARCHITECTURES[architecture], "initializer_range": 0.02, "hidden_act": "silu"}
+    if architecture.startswith("gemma"):
+        config |= _gemma_config(metadata)
     if scaling := _rotary_scaling(file, config):
         config["rope_scaling"] = scaling
     return config, metadata, GGUFModel(file)
+
+
+def _gemma_config(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What the config of a Gemma has beside that of a Llama."""
+    architecture = metadata["general.architecture"]
+    config = {"hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh"}
+    if architecture == "gemma":
+        return config
+    values = {key: metadata_value(metadata, name) for key, name in _GEMMA2_KEYS.items()}
+    num_layers = metadata_value(metadata, "block_count")
+    width = metadata_value(metadata, "attention.key_length", 256)
+    if num_layers == _GEMMA_27B[architecture]:
+        width = metadata_value(metadata, "embedding_length") // metadata_value(
+            metadata, "attention.head_count"
+        )
+    config |= {key: value for key, value in values.items() if value is not None}
+    pattern = metadata_value(
+        metadata, "attention.sliding_window_pattern", 2 if architecture == "gemma2" else 6
+    )
+    slides = pattern if isinstance(pattern, list) else [(n + 1) % pattern != 0 for n in range(num_layers)]
+    kinds = ["sliding_attention" if each else "full_attention" for each in slides]
+    return config | {"query_pre_attn_scalar": width, "layer_types": kinds}
 
 
 def _rotary_scaling(file: GGUFFile, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,13 +171,14 @@ def _llama3_scaling(file: GGUFFile, config: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def _renamed(name: str) -> str:
+def _renamed(name: str, architecture: str) -> str:
     """
-    >>> _renamed("blk.3.attn_q.weight")
+    >>> _renamed("blk.3.attn_q.weight", "llama")
     'model.layers.3.self_attn.q_proj.weight'
     """
     match = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)", name)
-    if not match or match[2] not in _NAMES:
+    names = {**_NAMES, **_GEMMA2_NAMES} if architecture in _GEMMA_27B else _NAMES
+    if not match or match[2] not in names:
         return name
     place = f"model.layers.{match[1]}." if match[1] else ""
-    return f"{place}{_NAMES[match[2]]}.{match[3]}"
+    return f"{place}{names[match[2]]}.{match[3]}"

@@ -173,3 +173,12 @@ def test_adapters_that_cannot_be_written_alone(run, tmp_path, capsys):
         with pytest.raises(UserError, match=f"belong to '{name}', which PEFT does not load as this model"):
             write_adapter(begun_with(str(tmp_path)), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_gguf_file_has_no_files_of_the_tokenizer(tmp_path):
+    pytest.importorskip("gguf", reason='to test GGUF: pip install "tflm[gguf]"')
+    run = import_checkpoint(tiny.gguf_file(tmp_path / "tiny.gguf"), str(tmp_path / "run"))
+    with pytest.raises(
+        UserError, match=r"tiny\.gguf', whose tokenizer has no file that transformers reads\. Begin"
+    ):
+        write_public(run, str(tmp_path / "out"))

@@ -240,6 +240,7 @@ def as_gguf(folder, path, name):
     num_layers, rotary = config["num_hidden_layers"], config["rope_parameters"]
     writer = gguf.GGUFWriter(path, name)
     writer.add_block_count(num_layers)
+    writer.add_vocab_size(config["vocab_size"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_feed_forward_length(config["intermediate_size"])

@@ -63,13 +63,9 @@ def test_adapters_change_the_answers(folder, tmp_path):
     config = automatic("chat", str(folder / "talk.jsonl"), "", settings, str(folder / "qwen"))
     run = Experiment.create(config, str(tmp_path / "run"))
     before = tflm.load(str(folder / "qwen"))
-    run.train()
+    run.trainer().train(run.batches("train", training=True), None)
     after = tflm.load(str(tmp_path / "run"))
-    questions = [question for question, _ in TALK]
-    said = [
-        [model.chat(question, temperature=0.0, max_new_tokens=6) for question in questions]
-        for model in (before, after)
-    ]
+    said = [model.chat("你好", temperature=0.0, max_new_tokens=6) for model in (before, after)]
     assert said[0] != said[1]
     again = automatic("chat", str(folder / "talk.jsonl"), init_from=run.workdir)  # from the tuned run
     assert again.training.peak_learning_rate == 5e-5 and again.task.template == config.task.template
@@ -79,7 +75,8 @@ def test_a_classifier_with_the_body_of_a_bert(folder, tmp_path):
     settings = [*FEW, "training.peak_learning_rate=0.01"]
     config = automatic("classification", str(folder / "films.tsv"), "", settings, str(folder / "bert"))
     assert config.model == Experiment.open(str(folder / "bert")).config.model
-    Experiment.create(config, str(tmp_path / "run")).train()
+    run = Experiment.create(config, str(tmp_path / "run"))
+    run.trainer().train(run.batches("train", training=True), None)
     model = tflm.load(str(tmp_path / "run"))
     assert {each.label for each in model.classify(["the film is good", "the film is bad"])} <= {"好", "坏"}
 

@@ -96,10 +96,20 @@ def write_adapter(run: Run, output: str, step: int | None = None, dtype: str = "
             f"the adapters of {run.workdir!r} belong to {base!r}, which PEFT does not load as this model: it is a GGUF "
             f"file, has weights of TensorFlow, or also sees images. {_MERGED}"
         )
-    name, _, revision = base.rpartition("://")[2].partition("@") if "://" in base else (base, "", "")
+    name, revision = _name_and_revision(base)
     model, _ = run.adapted_model(step)
     write_peft_adapter(model, output, family=origin["family"], base=name, revision=revision, dtype=dtype)
     return output
+
+
+def _name_and_revision(checkpoint: str) -> tuple[str, str]:
+    """
+    >>> _name_and_revision("hf://Qwen/Qwen3-0.6B@main")
+    ('Qwen/Qwen3-0.6B', 'main')
+    """
+    _, is_hub, name = checkpoint.partition("://")
+    name, _, revision = name.partition("@")
+    return (name, revision) if is_hub else (checkpoint, "")
 
 
 def _check_empty(output: str) -> None:

@@ -55,8 +55,8 @@ def call_fixture():
     and some hundred megabytes that TensorFlow never gives back. A server is connected to anew by each call."""
     load_once = functools.cache(connect)
 
-    def connect_or_take(path: str) -> Any:
-        return connect(path) if "://" in path else load_once(path)
+    def connect_or_take(path: str, **options: Any) -> Any:
+        return connect(path, **options) if "://" in path else load_once(path, **options)
 
     def call_with_models_kept(*arguments: Any, **options: Any) -> types.SimpleNamespace:
         # For this call alone: other tests open models of their own.

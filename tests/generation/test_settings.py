@@ -11,6 +11,7 @@ from tflm.generation.settings import (
     beam_settings_tensors,
     check_beam_settings,
     check_settings,
+    repeat_rows,
 )
 
 
@@ -64,3 +65,15 @@ def test_wrong_settings_are_refused_beams(changes, message):
     changes = {name: tf.constant(values) for name, values in changes.items()}
     with pytest.raises(UserError, match=message):
         check_beam_settings({**beam_settings_tensors(BeamConfig(), DecodingConfig(), 1), **changes})
+
+
+def test_rows_are_repeated_in_order_and_scalars_stay():
+    values = {"text": tf.constant(["a", "你"]), "ids": tf.constant([[1, 2], [3, 4]]), "index": tf.constant(7)}
+    graph = tf.function(repeat_rows)
+    found = graph(values, tf.constant(2))
+    assert [text.decode() for text in found["text"].numpy()] == ["a", "a", "你", "你"]
+    assert found["ids"].numpy().tolist() == [[1, 2], [1, 2], [3, 4], [3, 4]]
+    assert found["index"].numpy() == 7
+    assert graph({**values, "text": tf.constant([], tf.string), "ids": tf.zeros([0, 2], tf.int32)}, 2)[
+        "ids"
+    ].shape == [0, 2]

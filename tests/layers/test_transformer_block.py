@@ -66,6 +66,17 @@ def test_graph_shapes_and_precision(x, check_layer, pre_norm):
     check_layer(lambda: make_block(pre_norm), [x, mask, positions])
 
 
+def test_a_graph_of_unknown_sizes_stays_small():
+    """Models have many blocks, and a graph is traced, optimized and loaded in time that grows with its operations."""
+    block = make_block(True)
+    block.build([None, None, WIDTH])
+    floats = tf.TensorSpec([None, None, WIDTH])
+    graph = tf.function(lambda x, bias, at: block(x, bias, at)[0]).get_concrete_function(
+        floats, tf.TensorSpec([None, 1, None, None]), tf.TensorSpec([None, None], tf.int32)
+    )
+    assert len(graph.graph.get_operations()) < 250  # 402 where each part asks for the sizes
+
+
 def test_dropout_acts_on_each_half_in_training_alone(x):
     keras.utils.set_random_seed(0)
     block = make_block(True, dropout=0.5)

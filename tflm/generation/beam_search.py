@@ -8,7 +8,7 @@ from tflm.generation.beam_step import BeamInvariants, Hypotheses, expand
 from tflm.generation.generator import Generator
 from tflm.generation.loop import SegmentedLoop
 from tflm.generation.sampling import LoopInvariants
-from tflm.generation.settings import Settings, check_beam_settings, clip_beam_settings
+from tflm.generation.settings import Settings, check_beam_settings, clip_beam_settings, repeat_rows
 from tflm.generation.state import GenerativeModel
 from tflm.generation.window import pad_left
 
@@ -119,13 +119,11 @@ def _beam_invariants(rows: LoopInvariants) -> BeamInvariants:
     sizes = beams["beam_size"] // beams["num_groups"]
     group_ids = tf.range(width)[None] // sizes[:, None]
     frequency, presence = rows.settings["frequency_penalty"], rows.settings["presence_penalty"]
+    settings, limits, prompt_ids, choice_ids = repeat_rows(
+        (rows.settings, rows.limits, rows.prompt_ids, rows.choice_ids), width
+    )
     return BeamInvariants(
-        beams=rows._replace(
-            settings={name: tf.repeat(value, width, axis=0) for name, value in rows.settings.items()},
-            limits=tf.repeat(rows.limits, width),
-            prompt_ids=tf.repeat(rows.prompt_ids, width, axis=0),
-            choice_ids=tf.repeat(rows.choice_ids, width, axis=0),
-        ),
+        beams=rows._replace(settings=settings, limits=limits, prompt_ids=prompt_ids, choice_ids=choice_ids),
         limits=rows.limits,
         group_ids=tf.where(group_ids < beams["num_groups"][:, None], group_ids, -1),
         group_sizes=sizes,
@@ -202,10 +200,8 @@ def _first_step(logits: tf.Tensor, model_state: Any, search: BeamInvariants) -> 
     is_empty = (tf.range(width) == 0)[None] & ~is_running
     finished = Hypotheses(token_ids, tf.where(is_empty, 0.0, _NEG_INF), zeros)
     # All beams of a row have the same state here, so it does not matter which one is continued.
-    running, finished, _ = expand(tf.repeat(logits, width, axis=0), running, finished, tf.constant(0), search)
-    model_state = tf.nest.map_structure(
-        lambda x: tf.repeat(x, width, axis=0) if x.shape.rank else x, model_state
-    )
+    logits, model_state = repeat_rows((logits, model_state), width)
+    running, finished, _ = expand(logits, running, finished, tf.constant(0), search)
     return _BeamState(model_state, running, finished, tf.constant(1))
 
 

@@ -19,7 +19,7 @@ from tflm.generation.generator import Generation, Generator
 from tflm.generation.loop import SegmentedLoop
 from tflm.generation.rows import Rows, record_token, start_rows
 from tflm.generation.sampling import mask_suppressed
-from tflm.generation.settings import Settings
+from tflm.generation.settings import Settings, repeat_rows
 from tflm.generation.state import GenerativeModel
 from tflm.generation.window import pad_left
 
@@ -160,7 +160,7 @@ class _ContrastiveLoop(SegmentedLoop):
         count = tf.minimum(tf.reduce_max(self.top_k), tf.shape(logits)[1])
         top = tf.math.top_k(logits, count)  # in descending order, ties by the smallest id
         is_candidate = (tf.range(count)[None] < self.top_k[:, None]) & (top.values > float("-inf"))
-        copies = _map_rows(lambda leaf: tf.repeat(leaf, count, axis=0), state.model_state)
+        copies = repeat_rows(state.model_state, count)
         read = tf.reshape(top.indices, [-1, 1])
         hidden_states, copies = self.model.step_hidden_states(read, copies)
         num_rows, width = tf.unstack(tf.shape(state.past)[:2])

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tflm.generation.constraints import CONSTRAINTS
 from tflm.generation.logit_filters import FILTERS
 from tflm.generation.penalties import PENALTIES, mask_repeated_ngrams
-from tflm.generation.settings import Settings
+from tflm.generation.settings import Settings, repeat_rows
 
 
 class LoopInvariants(NamedTuple):
@@ -211,8 +211,8 @@ class Distribution:
         text = tf.where(source >= 0, tf.gather(draft_ids, inside, batch_dims=1), token_ids)
         flat = tf.reshape(logits, [num_rows * count, vocab_size])
         lengths = tf.reshape(num_tokens[:, None] + tf.range(count), [-1])
-        inputs = tf.nest.map_structure(lambda x: tf.repeat(x, count, axis=0), self._inputs)
-        probabilities = self._function(flat, tf.repeat(text, count, axis=0), lengths, inputs)
+        inputs, text = repeat_rows((self._inputs, text), count)
+        probabilities = self._function(flat, text, lengths, inputs)
         return tf.reshape(probabilities, [num_rows, count, vocab_size])
 
     def _probabilities(

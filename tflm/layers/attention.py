@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tflm.layers.linear import Linear, static_sizes
+from tflm.layers.linear import Linear, as_rows, static_sizes
 from tflm.layers.norms import make_norm
 from tflm.layers.positions import rotate
 
@@ -15,6 +15,7 @@ warnings.filterwarnings("ignore", message="You are using a softmax over axis -1 
 
 Tensor = Any
 Cache = tuple[Tensor, Tensor]
+Sizes = tuple[Any, ...]
 
 
 class Attention(keras.layers.Layer):
@@ -57,7 +58,8 @@ class Attention(keras.layers.Layer):
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # The bias of the scores stays in float32.
+        super().__init__(autocast=False, **kwargs)
         self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, head_dim
         self.rotary, self.rotary_base, self.use_bias = rotary, rotary_base, use_bias
         self.qkv_bias, self.scale, self.cap = use_bias or qkv_bias, scale or head_dim**-0.5, cap
@@ -94,24 +96,24 @@ class Attention(keras.layers.Layer):
         cache: Cache | None = None,
         cache_index: Tensor = 0,
         memory: Cache | None = None,
-        attention_bias: Tensor = None,
         training: bool = False,
     ) -> tuple[Tensor, Cache]:
         """Computes attention.
 
         Args:
             hidden_states: float [B, K, hidden_dim].
-            attention_mask: bool [B or 1, K or 1, S], True attends. S is K, the capacity of the cache, or the length
-                of the memory.
+            attention_mask: bool [B or 1, K or 1, S], True attends; or the `score_bias` of such a mask. S is K, the
+                capacity of the cache, or the length of the memory.
             positions: int32 [B or 1, K] for rotary positions, or their precomputed `rotation`.
             cache: keys and values float [B, G, S, D], or None for attention within the sequence.
             cache_index: int32 scalar, first cache position to write; or the indices from `cache_indices`.
             memory: keys and values of another sequence from `keys_and_values`, for cross-attention.
-            attention_bias: float [1, H, K, S], added to the scores, or None.
         Returns:
             float [B, K, hidden_dim], and the attended keys and values: the updated cache.
         """
-        query = self._heads(self.query(hidden_states), self.num_heads)
+        hidden_states = ops.cast(hidden_states, self.compute_dtype)
+        sizes, rows = static_sizes(hidden_states)[:2], as_rows(hidden_states)
+        query = self._heads(self.query(rows), sizes, self.num_heads)
         if self.query_norm is not None:
             query = self.query_norm(query)
         if self.rotary and memory is None:
@@ -119,13 +121,15 @@ class Attention(keras.layers.Layer):
         if memory is not None:
             key, value = memory
         else:
-            key, value = self.keys_and_values(hidden_states, positions)
+            key, value = self._keys_and_values(rows, sizes, positions)
         if cache is not None:
             if len(cache_index.shape) == 0:
                 cache_index = cache_indices(hidden_states, self.num_kv_heads, cache_index)
             key, value = (_write(old, new, cache_index) for old, new in zip(cache, (key, value), strict=True))
-        attended = self._attend(query, key, value, attention_mask, attention_bias, training)
-        return self.output_projection(attended), (key, value)
+        if len(attention_mask.shape) == 3:
+            attention_mask = score_bias(attention_mask, self.num_heads // self.num_kv_heads)
+        attended = self._attend(query, key, value, attention_mask, sizes[1], training)
+        return ops.reshape(self.output_projection(attended), (*sizes, hidden_states.shape[-1])), (key, value)
 
     def keys_and_values(self, hidden_states: Tensor, positions: Tensor = None) -> Cache:
         """Projects hidden states to keys and values.
@@ -139,8 +143,11 @@ class Attention(keras.layers.Layer):
         Returns:
             Keys and values, float [B, G, S, D] each.
         """
-        key = self._heads(self.key(hidden_states), self.num_kv_heads)
-        value = self._heads(self.value(hidden_states), self.num_kv_heads)
+        return self._keys_and_values(as_rows(hidden_states), static_sizes(hidden_states)[:2], positions)
+
+    def _keys_and_values(self, rows: Tensor, sizes: Sizes, positions: Tensor) -> Cache:
+        key = self._heads(self.key(rows), sizes, self.num_kv_heads)
+        value = self._heads(self.value(rows), sizes, self.num_kv_heads)
         if self.key_norm is not None:
             key = self.key_norm(key)
         if self.rotary and positions is not None:
@@ -156,52 +163,60 @@ class Attention(keras.layers.Layer):
             name=name,
         )
 
-    def _heads(self, states: Tensor, num_heads: int) -> Tensor:
-        return ops.reshape(states, (*static_sizes(states)[:2], num_heads, self.head_dim))
+    def _heads(self, rows: Tensor, sizes: Sizes, num_heads: int) -> Tensor:
+        """[B * K, num_heads * D] to [B, K, num_heads, D]."""
+        return ops.reshape(rows, (*sizes, num_heads, self.head_dim))
 
     def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Tensor,
-        attention_bias: Tensor,
-        training: bool,
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, num_queries: Any, training: bool
     ) -> Tensor:
-        """Scaled dot-product attention with the softmax in float32. The query is scaled rather than the scores, since
-        it is smaller.
+        """Scaled dot-product attention with the softmax in float32: [B * K, H * D] of queries [B, K, H, D]. The query
+        is scaled rather than the scores, since it is smaller.
 
-        The H / G query heads of a key/value head become rows of one product, so keys and values are not repeated.
+        The H / G query heads of a key/value head are rows of one product, so keys and values are not repeated.
         """
         if self.scale != 1.0:
             query = query * self.scale
         query = ops.transpose(query, (0, 2, 1, 3))
-        scores = self._split_heads(_products(self._join_heads(query), key, query.shape[2]), query)
-        scores = ops.cast(scores, "float32")
+        group = self.num_heads // self.num_kv_heads
+        if group > 1:
+            query = ops.reshape(query, (-1, self.num_kv_heads, group * num_queries, self.head_dim))
+        one = isinstance(num_queries, int) and num_queries == 1
+        scores = ops.cast(_products(query, key, one), "float32")
         if self.cap:
             scores = soft_cap(scores, self.cap)
-        blocked = ops.where(attention_mask, 0.0, -1e9)[:, None]
-        if attention_bias is not None:
-            blocked = blocked + ops.cast(attention_bias, "float32")
-        weights = ops.cast(ops.softmax(scores + blocked), value.dtype)
+        weights = ops.cast(ops.softmax(scores + bias), value.dtype)
         if self.weights_dropout is not None:
             weights = self.weights_dropout(weights, training=training)
-        attended = self._split_heads(ops.matmul(self._join_heads(weights), value), query)
-        attended = ops.transpose(attended, (0, 2, 1, 3))
-        return ops.reshape(attended, (*static_sizes(attended)[:2], self.num_heads * self.head_dim))
+        attended = ops.matmul(weights, value)
+        if group == 1:
+            attended = ops.transpose(attended, (0, 2, 1, 3))
+        elif not one:  # of one query the heads are in their order
+            attended = ops.reshape(attended, (-1, self.num_kv_heads, group, num_queries, self.head_dim))
+            attended = ops.transpose(attended, (0, 3, 1, 2, 4))
+        return ops.reshape(attended, (-1, self.num_heads * self.head_dim))
 
-    def _join_heads(self, states: Tensor) -> Tensor:
-        """[B, H, K, N] to [B, G, H / G * K, N]."""
-        if self.num_kv_heads == self.num_heads:
-            return states
-        return ops.reshape(states, (ops.shape(states)[0], self.num_kv_heads, -1, ops.shape(states)[3]))
 
-    def _split_heads(self, states: Tensor, like: Tensor) -> Tensor:
-        """[B, G, H / G * K, N] to [B, H, K, N]; `like` is [B, H, K, D]."""
-        if self.num_kv_heads == self.num_heads:
-            return states
-        batch, _, count, _ = ops.shape(like)
-        return ops.reshape(states, (batch, self.num_heads, count, ops.shape(states)[3]))
+def score_bias(attention_mask: Tensor, group: int = 1, bias: Tensor = None) -> Tensor:
+    """What is added to the attention scores: the same for all layers of a stack, and computed once for them.
+
+    Args:
+        attention_mask: bool [B or 1, K or 1, S], True attends.
+        group: int, H / G, number of query heads for each key/value head. Their K positions are rows of one product.
+        bias: float [1, H, K, S] for the scores of each head, or None.
+    Returns:
+        float32 [B or 1, 1, K * group or 1, S], 0 where attended and -1e9 elsewhere; with `bias`, [B or 1, G, K * group,
+        S].
+    """
+    blocked = ops.where(attention_mask, 0.0, -1e9)[:, None]
+    if bias is not None:
+        blocked = blocked + ops.cast(bias, "float32")
+        if group > 1:
+            _, heads, count, keys = ops.shape(blocked)
+            blocked = ops.reshape(blocked, (-1, heads // group, group * count, keys))
+    elif group > 1 and blocked.shape[2] != 1:
+        blocked = ops.tile(blocked, (1, 1, group, 1))
+    return blocked
 
 
 def soft_cap(scores: Tensor, cap: float) -> Tensor:
@@ -209,10 +224,10 @@ def soft_cap(scores: Tensor, cap: float) -> Tensor:
     return cap * ops.tanh(scores / cap)
 
 
-def _products(queries: Tensor, keys: Tensor, num_positions: int | None) -> Tensor:
+def _products(queries: Tensor, keys: Tensor, one: bool) -> Tensor:
     """float [B, G, N, S] of queries [B, G, N, D] and keys [B, G, S, D]. With one query position, the queries are
     transposed instead of the keys of the whole cache."""
-    if num_positions == 1:
+    if one:
         return _transpose(ops.matmul(keys, _transpose(queries)))
     return ops.matmul(queries, _transpose(keys))
 

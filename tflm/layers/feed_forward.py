@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tflm.layers.linear import Linear
+from tflm.layers.linear import Linear, as_rows, static_sizes
 
 Tensor = Any
 
@@ -60,16 +60,22 @@ class FeedForward(keras.layers.Layer):
 
     def call(self, hidden_states: Tensor) -> Tensor:
         """float [B, T, hidden_dim] to float [B, T, hidden_dim]."""
-        inner = self.inner(hidden_states)
+        outer = self.outer(self._activated(as_rows(hidden_states)))
+        return ops.reshape(outer, (*static_sizes(hidden_states)[:-1], hidden_states.shape[-1]))
+
+    def _activated(self, rows: Tensor) -> Tensor:
+        """float [N, hidden_dim] to float [N, intermediate_dim]."""
+        inner = self.inner(rows)
         if self.gate is not None:
-            gate = self.gate(hidden_states)
-            gate = ops.silu(gate) if self.activation == "swiglu" else ops.gelu(gate, approximate=True)
-            return self.outer(gate * inner)
+            gate = self.gate(rows)
+            return inner * (
+                ops.silu(gate) if self.activation == "swiglu" else ops.gelu(gate, approximate=True)
+            )
         if self.activation == "relu":
-            return self.outer(ops.relu(inner))
+            return ops.relu(inner)
         if self.activation == "relu_squared":
-            return self.outer(ops.square(ops.relu(inner)))
-        return self.outer(ops.gelu(inner, approximate=self.activation != "gelu_exact"))
+            return ops.square(ops.relu(inner))
+        return ops.gelu(inner, approximate=self.activation != "gelu_exact")
 
     def _projection(self, width: int, initializer: Any, name: str) -> keras.layers.Layer:
         return Linear(

@@ -25,8 +25,12 @@ def product(states: Tensor, kernel: Tensor) -> Tensor:
     """float [..., E] from [..., D] and [D, E], as one product of two matrices."""
     if len(states.shape) == 2:
         return ops.matmul(states, kernel)
-    flat = ops.matmul(ops.reshape(states, (-1, states.shape[-1])), kernel)
-    return ops.reshape(flat, (*static_sizes(states)[:-1], kernel.shape[-1]))
+    return ops.reshape(ops.matmul(as_rows(states), kernel), (*static_sizes(states)[:-1], kernel.shape[-1]))
+
+
+def as_rows(states: Tensor) -> Tensor:
+    """float [N, D] from [..., D]. Of several products in a row, only the first and the last need a `reshape`."""
+    return states if len(states.shape) == 2 else ops.reshape(states, (-1, states.shape[-1]))
 
 
 def static_sizes(tensor: Tensor) -> tuple[Any, ...]:

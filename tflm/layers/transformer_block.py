@@ -38,7 +38,8 @@ class TransformerBlock(keras.layers.Layer):
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # The bias of the scores stays in float32.
+        super().__init__(autocast=False, **kwargs)
         self.pre_norm = pre_norm
         self.attention, self.cross_attention, self.feed_forward = attention, cross_attention, feed_forward
         self.attention_norm = make_norm("attention_norm")
@@ -71,19 +72,17 @@ class TransformerBlock(keras.layers.Layer):
         cache_index: Tensor = 0,
         memory: Cache | None = None,
         memory_mask: Tensor = None,
-        attention_bias: Tensor = None,
         training: bool = False,
     ) -> tuple[Tensor, Cache]:
-        """See `Attention.call` for arguments and result; `memory` and `memory_mask` bool [B, 1, S] go to the
+        """See `Attention.call` for arguments and result; `memory` and its `memory_mask` go to the
         cross-attention."""
-        x = hidden_states
+        x = keras.ops.cast(hidden_states, self.compute_dtype)
         attended, cache = self.attention(
             self._enter(x, self.attention_norm),
             attention_mask,
             positions,
             cache=cache,
             cache_index=cache_index,
-            attention_bias=attention_bias,
             training=training,
         )
         if self.output_norms:

@@ -15,7 +15,7 @@ from tflm.layers import (
     sinusoidal_positions,
     window_mask,
 )
-from tflm.layers.attention import Cache, cache_indices
+from tflm.layers.attention import Cache, cache_indices, score_bias
 from tflm.layers.linear import Linear
 from tflm.layers.positions import Rotation, rotation
 from tflm.models.transformer_config import TransformerConfig
@@ -119,12 +119,9 @@ class TransformerStack(keras.layers.Layer):
             `recompute`.
         """
         x = self._enter(embedded, positions, training)
-        bias = None
-        if self.config.positions == "relative":
-            query_positions = cache_index + ops.arange(ops.shape(x)[1], dtype="int32")
-            key_positions = ops.arange(ops.shape(attention_mask)[-1], dtype="int32")
-            bias = self.position_bias(query_positions, key_positions)
         whole, local = self._attention_inputs(attention_mask, positions, cache_index, x)
+        if memory_mask is not None:
+            memory_mask = score_bias(memory_mask, self._group)
         if caches is not None:
             num_kv_heads = self.config.num_kv_heads or self.config.num_heads
             cache_index = cache_indices(x, num_kv_heads, cache_index)
@@ -133,7 +130,8 @@ class TransformerStack(keras.layers.Layer):
             is_whole = local is None or index in self.config.full_attention_layers
             block, inputs = self.blocks[index % len(self.blocks)], whole if is_whole else local
             if self.config.recompute and training:
-                x = _recomputed(block, x, inputs, bias, memories[index] if memories else None, memory_mask)
+                learned = self.config.positions == "relative"
+                x = _recomputed(block, x, inputs, learned, memories[index] if memories else None, memory_mask)
                 continue
             x, cache = block(
                 x,
@@ -142,7 +140,6 @@ class TransformerStack(keras.layers.Layer):
                 cache_index=cache_index,
                 memory=None if memories is None else memories[index],
                 memory_mask=memory_mask,
-                attention_bias=bias,
                 training=training,
             )
             new_caches.append(cache)
@@ -165,20 +162,30 @@ class TransformerStack(keras.layers.Layer):
     def _attention_inputs(
         self, attention_mask: Tensor, positions: Tensor, cache_index: Tensor, x: Tensor
     ) -> tuple[tuple[Tensor, Tensor | Rotation], Any]:
-        """The mask and the positions of blocks that attend to the whole text; and those of blocks with a sliding
-        window, None without one."""
-        config = self.config
+        """The bias of the scores and the positions of blocks that attend to the whole text; and those of blocks with a
+        sliding window, None without one."""
+        config, bias = self.config, None
+        if config.positions == "relative":
+            query_positions = cache_index + ops.arange(ops.shape(x)[1], dtype="int32")
+            key_positions = ops.arange(ops.shape(attention_mask)[-1], dtype="int32")
+            bias = self.position_bias(query_positions, key_positions)
         rotated = positions
         if config.positions == "rotary":
             rotated = rotation(positions, config.head_dim, config.rotary_base, x.dtype, config.scaling)
+        whole = score_bias(attention_mask, self._group, bias), rotated
         if not config.sliding_window:
-            return (attention_mask, rotated), None
+            return whole, None
         num_keys = ops.shape(attention_mask)[-1]
         window = window_mask(num_keys, ops.shape(x)[1], cache_index, config.sliding_window)
         local = rotated
         if config.positions == "rotary" and config.local_rotary_base:
             local = rotation(positions, config.head_dim, config.local_rotary_base, x.dtype)
-        return (attention_mask, rotated), (attention_mask & window, local)
+        return whole, (score_bias(attention_mask & window, self._group, bias), local)
+
+    @property
+    def _group(self) -> int:
+        """Query heads for each key/value head."""
+        return self.config.num_heads // (self.config.num_kv_heads or self.config.num_heads)
 
     def _add_positions(self, x: Tensor, positions: Tensor) -> Tensor:
         if self.config.positions == "learned":
@@ -189,18 +196,24 @@ class TransformerStack(keras.layers.Layer):
 
 
 def _recomputed(
-    block: TransformerBlock, x: Tensor, inputs: Any, bias: Tensor, memory: Cache | None, memory_mask: Tensor
+    block: TransformerBlock,
+    x: Tensor,
+    inputs: tuple[Tensor, Any],
+    learned_bias: bool,
+    memory: Cache | None,
+    memory_mask: Tensor,
 ) -> Tensor:
     """The hidden states after a block, of which the backward pass stores the input alone."""
+    bias, positions = inputs
     # What has a gradient is an argument; a function that is computed again loses that of what it captures.
-    learned = [each for each in (bias, *(memory or ())) if each is not None]
+    learned = [*([bias] if learned_bias else []), *(memory or ())]
 
     def run(x: Tensor, *learned: Tensor) -> Tensor:
         rest = list(learned)
         return block(
             x,
-            *inputs,
-            attention_bias=None if bias is None else rest.pop(0),
+            rest.pop(0) if learned_bias else bias,
+            positions,
             memory=None if memory is None else (rest[0], rest[1]),
             memory_mask=memory_mask,
             training=True,

@@ -26,6 +26,8 @@ from tflm.models.text_model import ModelConfig
 from tflm.registry import UnknownNameError
 
 _POSITIONS = "position_embedding/embeddings"
+_BLOCK = 1 << 26
+"""Bytes of a tensor that are assigned at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,9 +216,15 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _assign(variable: Any, array: np.ndarray) -> None:
-    value = np.ascontiguousarray(array, dtype=_dtype(variable))
-    del array
-    variable.assign(value)
+    """Some rows at a time where it is large: the variable's dtype, contiguous and on the device are a copy each."""
+    dtype = _dtype(variable)
+    if array.nbytes <= _BLOCK:
+        variable.assign(np.ascontiguousarray(array, dtype))
+        return
+    count = max(1, _BLOCK * len(array) // array.nbytes)
+    for first in range(0, len(array), count):
+        rows = slice(first, first + count)
+        variable.value[rows].assign(np.ascontiguousarray(array[rows], dtype))
 
 
 def _dtype(variable: Any) -> Any:

@@ -12,6 +12,7 @@ from tflm.generation import (
     search_beams,
     settings_specs,
 )
+from tflm.generation.settings import repeat_rows
 from tflm.tasks.signatures.writer import Signature, Writer, as_written, signature
 from tflm.tasks.task import TEXT
 
@@ -42,11 +43,8 @@ def beam_signature(writer: Writer) -> Signature:
             task.choice_ids(inputs["choices"]),
         )
         shape = tf.shape(found.token_ids)
-        answers = task.answers(
-            tf.repeat(text, shape[1]),
-            tf.reshape(found.token_ids, [-1, shape[2]]),
-            tf.repeat(as_written(inputs["stop"], task.tokenizer), shape[1], axis=0),
-        )
+        text, stop = repeat_rows((text, as_written(inputs["stop"], task.tokenizer)), shape[1])
+        answers = task.answers(text, tf.reshape(found.token_ids, [-1, shape[2]]), stop)
         is_text = found.score > float("-inf")
         return {
             "text": tf.where(is_text, tf.reshape(answers, shape[:2]), ""),

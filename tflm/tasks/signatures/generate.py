@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from tflm.generation import GenerationState, resume, settings_specs, settings_tensors
+from tflm.generation.settings import repeat_rows
 from tflm.generation.window import next_power_of_two
 from tflm.tasks.signatures.streaming import NUM_BYTES_SENT, next_piece, row_outputs
 from tflm.tasks.signatures.writer import Signature, Writer, call_by_name, settings_of, signature
@@ -136,13 +137,11 @@ def choose_signature(writer: Writer) -> Signature:
         logits, state = writer.generator.read(prompts.rows, context)
         ids = task.choice_ids(choices)
         ids = tf.reshape(ids, [-1, tf.shape(ids)[2]])
-        state = tf.nest.map_structure(
-            lambda leaf: leaf if leaf.shape.rank == 0 else tf.repeat(leaf, num_choices, axis=0), state
-        )
+        logits, state = repeat_rows((logits, state), num_choices)
         state = model.extend_state(state, tf.shape(ids)[1])
         known = tf.where(ids < 0, task.tokenizer.pad_id, ids)
         later, _ = model.step(known, state)
-        logits = tf.concat([tf.repeat(logits, num_choices, axis=0)[:, None], later[:, :-1]], axis=1)
+        logits = tf.concat([logits[:, None], later[:, :-1]], axis=1)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(known, logits)
         sums = -tf.reduce_sum(tf.where(ids < 0, 0.0, losses), axis=1)
         log_probabilities = tf.where(choices == "", float("-inf"), tf.reshape(sums, tf.shape(choices)))

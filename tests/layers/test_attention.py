@@ -112,6 +112,20 @@ def test_a_whole_sequence(rng, kind, layer):
         np.testing.assert_allclose(result[row], attend_slowly(layer, x[row], base_of(kind)), atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(B, None), (None, T), (None, None)])
+def test_a_graph_of_unknown_sizes(rng, randomize_layer, shape):
+    layer = make("grouped")
+    layer.build((None, None, WIDTH))
+    randomize_layer(layer)
+    x = rng.normal(size=(B, T, WIDTH)).astype(np.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([*shape, WIDTH])], autograph=False)
+    def graph(x):
+        return layer(x, causal_mask(tf.shape(x)[1]))[0]
+
+    np.testing.assert_allclose(graph(x), layer(x, causal_mask(T))[0], rtol=1e-4, atol=1e-5)
+
+
 def test_a_cache_with_padding_on_the_left(rng, kind, layer):
     """A prompt of 4 places, 0, 2 and 3 of them padding; then one token; then two at once."""
     num_padding, capacity = np.array([0, 2, 3]), 8

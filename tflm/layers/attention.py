@@ -128,7 +128,10 @@ class Attention(keras.layers.Layer):
             key, value = (_write(old, new, cache_index) for old, new in zip(cache, (key, value), strict=True))
         if len(attention_mask.shape) == 3:
             attention_mask = score_bias(attention_mask, self.num_heads // self.num_kv_heads)
-        attended = self._attend(query, key, value, attention_mask, sizes[1], training)
+        num_queries = sizes[1]
+        if isinstance(num_queries, int) and num_queries < 0:  # of a known number of rows
+            num_queries = ops.shape(hidden_states)[1]
+        attended = self._attend(query, key, value, attention_mask, num_queries, training)
         return ops.reshape(self.output_projection(attended), (*sizes, hidden_states.shape[-1])), (key, value)
 
     def keys_and_values(self, hidden_states: Tensor, positions: Tensor = None) -> Cache:

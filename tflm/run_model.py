@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tflm.config import to_dict
 from tflm.experiments.run import Run
+from tflm.export.verify import as_written
 from tflm.serving.signature import Shape, Signature, find_signature
 
 
@@ -33,9 +34,13 @@ class RunModel:
         self.config: dict[str, Any] = json.loads(json.dumps(config))
 
     def predict(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """See `LocalModel.predict`."""
+        """See `LocalModel.predict`. As there, the graph is not optimized: that takes most of the time of a first
+        answer."""
         arrays = find_signature(self.signatures, signature, self.path).arrays(signature, inputs)
-        outputs = self._functions[signature](**{name: tf.constant(array) for name, array in arrays.items()})
+        with as_written():
+            outputs = self._functions[signature](
+                **{name: tf.constant(array) for name, array in arrays.items()}
+            )
         return {name: value.numpy() for name, value in outputs.items()}
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from tflm.config import override
 from tflm.experiments import Experiment
+from tflm.export.verify import as_written
 from tflm.recipes import load_preset
 
 LINES = [f"line {number} of a poem, 第{number}行诗" for number in range(40)]
@@ -46,3 +47,10 @@ def trained(trained_once, tmp_path):
     """After its two steps."""
     shutil.copytree(trained_once, tmp_path / "run")
     return Experiment.open(str(tmp_path / "run"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_graph_optimizer():
+    """These graphs run a few times each: to optimise them takes longer than to run them."""
+    with as_written():
+        yield

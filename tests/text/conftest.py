@@ -2,6 +2,7 @@
 
 import pytest
 
+from tflm.export.verify import as_written
 from tflm.text import Tokenizer, TokenizerConfig, train_tokenizer
 
 TEXTS = [
@@ -44,3 +45,10 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["unigram", "bpe", "byte_pair", "byte", "character"])
 def lossless_name(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_graph_optimizer():
+    """These graphs run a few times each: to optimise them takes longer than to run them."""
+    with as_written():
+        yield

@@ -10,6 +10,7 @@ import pytest
 
 import tflm
 import tflm.training.trainer as trainer_module
+from tflm.export.verify import as_written
 
 SCRIPT = pathlib.Path(__file__).parent / "small_run.py"
 
@@ -42,3 +43,10 @@ def start():
         return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, encoding="utf-8")
 
     return run
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_graph_optimizer():
+    """These graphs run a few times each: to optimise them takes longer than to run them."""
+    with as_written():
+        yield

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ RELATIVE_TOLERANCE = 1e-4  # another process may partition reductions differentl
 ABSOLUTE_TOLERANCE = 1e-6
 ROW_TOLERANCE = 1e-5  # relative to the largest value in a row
 _BLOCKED = ("tflm", "apps", "keras", "keras_nlp", "keras_hub", "tf_keras", "tensorflow_text")
+_OPTIONS_BEFORE: list[dict[str, Any]] = []  # of the graph optimizer, once for each context of `as_written`
+_OPTIONS_LOCK = threading.Lock()
 
 
 class ExportError(UserError):
@@ -102,13 +105,22 @@ def arrays_of_requests(
 
 @contextlib.contextmanager
 def as_written() -> Iterator[None]:
-    """A context without TensorFlow's graph optimizer, which takes longer than the few tokens of a request."""
-    before = tf.config.optimizer.get_experimental_options()
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    """A context without TensorFlow's graph optimizer, which takes longer than the few tokens of a request. The setting
+    is of the process: it lasts as long as any thread is in such a context."""
+    with _OPTIONS_LOCK:
+        if not _OPTIONS_BEFORE:
+            before = {"disable_meta_optimizer": False, **tf.config.optimizer.get_experimental_options()}
+            tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        else:
+            before = _OPTIONS_BEFORE[0]
+        _OPTIONS_BEFORE.append(before)
     try:
         yield
     finally:
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False, **before})
+        with _OPTIONS_LOCK:
+            _OPTIONS_BEFORE.pop()
+            if not _OPTIONS_BEFORE:
+                tf.config.optimizer.set_experimental_options(before)
 
 
 @as_written()

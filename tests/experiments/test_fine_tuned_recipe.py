@@ -75,6 +75,7 @@ def test_a_classifier_with_the_body_of_a_bert(folder, tmp_path):
     settings = [*FEW, "training.peak_learning_rate=0.01"]
     config = automatic("classification", str(folder / "films.tsv"), "", settings, str(folder / "bert"))
     assert config.model == Experiment.open(str(folder / "bert")).config.model
+    assert (config.task.pooling, config.task.dropout) == ("mean", 0.1)
     run = Experiment.create(config, str(tmp_path / "run"))
     run.trainer().train(run.batches("train", training=True), None)
     model = tflm.load(str(tmp_path / "run"))

@@ -7,7 +7,7 @@ from typing import Any
 from tflm.config import from_dict
 from tflm.experiments.config import ExperimentConfig
 from tflm.experiments.warm_start import Source, open_source
-from tflm.tasks import ChatConfig
+from tflm.tasks import ChatConfig, ClassificationConfig, SimilarityConfig
 
 _BATCH_SIZE = 16
 _EPOCHS = 3
@@ -22,7 +22,8 @@ def fine_tuned(
     """`config` with the model and the vocabulary of a run or an export.
 
     From a published checkpoint it trains as such models are tuned: 3 epochs of AdamW at 5e-5, of low-rank adapters at
-    2e-4, with a linear warm-up and decay (Devlin et al., 2019, appendix A.3; Hu et al., 2021, appendix D).
+    2e-4, with a linear warm-up and decay (Devlin et al., 2019, appendix A.3; Hu et al., 2021, appendix D). A classifier
+    pools as the checkpoint does, else by the mean, with a dropout of 0.1.
 
     Args:
         config: of the task's recipe.
@@ -44,6 +45,10 @@ def fine_tuned(
     )
     if not _is_published(theirs):
         return config
+    if isinstance(task, ClassificationConfig):
+        pooling = theirs.task.pooling if isinstance(theirs.task, SimilarityConfig) else "mean"
+        task = dataclasses.replace(task, pooling=pooling, dropout=0.1)
+        config = dataclasses.replace(config, task=task)
     has_adapters = any(
         setting.replace(" ", "").startswith("fine_tuning.lora_rank=") and not setting.endswith("=0")
         for setting in settings

@@ -8,6 +8,8 @@ from tflm.generation.rows import Rows
 from tflm.generation.state import GenerationState, TextFn, Vocabulary
 
 _NEVER = r"[^\s\S]"  # a pattern that matches nothing
+# Traced once for all signatures: text string [B, N] and stop string [B, S].
+_traced_once = tf.function(input_signature=[tf.TensorSpec([None, None], tf.string)] * 2, autograph=False)
 
 
 def has_stops(stop: tf.Tensor) -> tf.Tensor:
@@ -15,6 +17,7 @@ def has_stops(stop: tf.Tensor) -> tf.Tensor:
     return tf.reduce_any(stop != "", axis=1)
 
 
+@_traced_once
 def cut_at_stop(text: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
     """Each text up to the first occurrence of one of its row's stop strings.
 
@@ -30,6 +33,7 @@ def cut_at_stop(text: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
     return _remove(text, stop, lambda row: tf.strings.join(["(?s)(?:", _any_of(_quoted(row)), ").*"]))
 
 
+@_traced_once
 def hold_back(text: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
     """Each text without a suffix that may be the prefix of a stop string: the part that can be streamed already.
 

@@ -1,5 +1,7 @@
 """The loop with toy models of known answers (conftest.py); sampled rows against a plain NumPy decoder."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -37,6 +39,38 @@ def run(model, prompts, settings=GREEDY, **kwargs):
     return call(make_graph(model, **kwargs), prompts, settings)
 
 
+@pytest.fixture(scope="module")
+def traced(toy):
+    """traced(segment_length) -> CountingModel and its graph, each traced once for all tests."""
+
+    @functools.cache
+    def make(segment_length=64):
+        model = toy.CountingModel()
+        return model, make_graph(model, segment_length=segment_length)
+
+    return make
+
+
+@pytest.fixture
+def counting(traced):
+    """As `traced`, with the model's counters at zero."""
+
+    def reset(*segment_length):
+        model, graph = traced(*segment_length)
+        model.num_steps.assign(0)
+        model.capacities.assign(tf.zeros_like(model.capacities))
+        return model, graph
+
+    return reset
+
+
+@pytest.fixture(scope="module")
+def hashed(toy):
+    """A HashModel and its graph, in short segments and with suppressed tokens."""
+    model = toy.HashModel(end_bonus=-1.5)
+    return model, make_graph(model, suppressed_ids=[1, 3], segment_length=7)
+
+
 def row(settings, index):
     return {name: float(value[index]) for name, value in settings.items() if value.shape.rank == 1}
 
@@ -67,8 +101,8 @@ def take(settings, rows):
     return {name: tf.gather(value, rows) for name, value in settings.items()}
 
 
-def test_rows_of_unequal_length_stop_at_their_own_time(toy):
-    texts, result = run(toy.CountingModel(), [[1, 5], [8], [1, 1, 9], [4, 7]])
+def test_rows_of_unequal_length_stop_at_their_own_time(toy, counting):
+    texts, result = call(counting()[1], [[1, 5], [8], [1, 1, 9], [4, 7]], GREEDY)
     assert texts == [[6, 7, 8, 9], [9], [], [8, 9]]
     assert result.token_ids.tolist() == [[6, 7, 8, 9], [9, 0, 0, 0], [0, 0, 0, 0], [8, 9, 0, 0]]
     assert result.token_ids.dtype == result.num_tokens.dtype == np.int32
@@ -76,11 +110,11 @@ def test_rows_of_unequal_length_stop_at_their_own_time(toy):
     np.testing.assert_allclose(result.log_probability, likely * np.array([5, 2, 1, 3]), rtol=1e-4)
 
 
-def test_every_row_equals_a_plain_decoder(toy):
+def test_every_row_equals_a_plain_decoder(toy, hashed):
     """Filters, seeds, limits, padding and cache, all at once, against one row at a time in NumPy."""
     prompts, settings = some_prompts(24), mixed_settings(24)
-    model = toy.HashModel(end_bonus=-1.5)
-    texts, result = run(model, prompts, settings, suppressed_ids=[1, 3], segment_length=16)
+    model, graph = hashed
+    texts, result = call(graph, prompts, settings)
     table, lengths = model.table.numpy(), set()
     for i, prompt in enumerate(prompts):
         setting = row(settings, i)
@@ -106,9 +140,9 @@ def test_every_row_equals_a_plain_decoder(toy):
     assert len(lengths) > 5 and max(lengths) > 40  # the rows did stop at different times, some late
 
 
-def test_neighbours_do_not_matter(toy):
+def test_neighbours_do_not_matter(hashed):
     prompts, settings = some_prompts(8), mixed_settings(8)
-    graph = make_graph(toy.HashModel())
+    _, graph = hashed
     together, result = call(graph, prompts, settings)
     alone = [call(graph, prompts[i : i + 1], take(settings, [i]))[0][0] for i in range(8)]
     order = [5, 0, 7, 2, 1, 6, 4, 3]
@@ -117,55 +151,58 @@ def test_neighbours_do_not_matter(toy):
     np.testing.assert_allclose(other.log_probability, result.log_probability[order], rtol=1e-5)
 
 
-def test_segments_give_the_same_text_as_one_piece(toy):
+def test_segments_give_the_same_text_as_one_piece(hashed):
     prompts, settings = some_prompts(5), mixed_settings(5, min_new_tokens=np.full(5, 70, np.int32))
-    whole, result = run(toy.HashModel(), prompts, settings, segment_length=1000)
+    model, graph = hashed
+    whole, result = run(model, prompts, settings, suppressed_ids=[1, 3], segment_length=1000)
     assert max(map(len, whole)) > 70  # longer than a group of random numbers
-    for segment_length in (1, 7):
-        pieces, other = run(toy.HashModel(), prompts, settings, segment_length=segment_length)
+    for pieces, other in (
+        call(graph, prompts, settings),
+        run(model, prompts, settings, suppressed_ids=[1, 3], segment_length=1),
+    ):
         assert whole == pieces
         np.testing.assert_array_equal(result.log_probability, other.log_probability)
 
 
-def test_seeds_decide_the_text(toy):
+def test_seeds_decide_the_text(hashed):
     seeds = tf.constant([1, 2, 3, 1, -1, 2**40], tf.int64)
-    settings = {**settings_tensors(DecodingConfig(max_new_tokens=12), 6), "seed": seeds}
-    graph = make_graph(toy.HashModel(end_bonus=-20.0))
+    settings = settings_tensors(DecodingConfig(max_new_tokens=12, min_new_tokens=12), 6)
+    settings["seed"] = seeds
+    _, graph = hashed
     first, second = (call(graph, [[1, 4]] * 6, settings)[0] for _ in range(2))
     assert first == second
     assert first[0] == first[3] and len({tuple(text) for text in first}) == 5
 
 
-def test_steps_count_the_tokens_that_come_and_not_those_allowed(toy):
-    model = toy.CountingModel()
-    run(model, [[1, 4], [1, 8]], DecodingConfig(temperature=0, max_new_tokens=10_000), segment_length=3)
+def test_steps_count_the_tokens_that_come_and_not_those_allowed(counting):
+    model, graph = counting(2)
+    call(graph, [[1, 4], [1, 8]], DecodingConfig(temperature=0, max_new_tokens=10_000))
     assert model.num_steps.numpy() == 1 + 5  # the prompt; then 5, 6, 7, 8, 9 are read and the end is not
-    assert model.capacities.numpy()[:7].tolist() == [2, 5, 5, 5, 8, 8, 0]  # grown by segments, not to 10,002
-    model = toy.CountingModel()
-    run(model, [[1, 4]], DecodingConfig(temperature=0, max_new_tokens=3), segment_length=64)
+    assert model.capacities.numpy()[:7].tolist() == [2, 4, 4, 6, 6, 8, 0]  # grown by segments, not to 10,002
+    model, graph = counting(64)
+    call(graph, [[1, 4]], DecodingConfig(temperature=0, max_new_tokens=3))
     assert model.num_steps.numpy() == 1 + 2  # the last of three tokens is not read
     assert model.capacities.numpy()[:4].tolist() == [2, 4, 4, 0]  # nor is there room for more
 
 
-def test_an_end_at_once_and_no_tokens_wanted(toy):
-    model = toy.CountingModel()
-    graph = make_graph(model)
+def test_an_end_at_once_and_no_tokens_wanted(counting):
+    model, graph = counting()
     texts, result = call(graph, [[9], [1, 9]], GREEDY)
     assert texts == [[], []] and result.token_ids.shape == (2, 0) and model.num_steps.numpy() == 1
     texts, result = call(graph, [[4], [1, 4]], DecodingConfig(temperature=0, max_new_tokens=0))
     assert texts == [[], []] and result.token_ids.shape == (2, 0) and not result.log_probability.any()
 
 
-def test_min_new_tokens_puts_the_end_off(toy):
-    texts, _ = run(toy.CountingModel(), [[8], [4]], DecodingConfig(temperature=0, min_new_tokens=3))
+def test_min_new_tokens_puts_the_end_off(counting):
+    texts, _ = call(counting()[1], [[8], [4]], DecodingConfig(temperature=0, min_new_tokens=3))
     assert texts[0][0] == 9 and len(texts[0]) >= 3  # without a minimum: [9]
     assert texts[1] == [5, 6, 7, 8, 9]
 
 
-def test_limits_are_counted_row_by_row(toy):
+def test_limits_are_counted_row_by_row(counting):
     settings = settings_tensors(GREEDY, 4)
     settings["max_new_tokens"] = tf.constant([3, 0, -2, 100])
-    texts, _ = run(toy.CountingModel(), [[3], [3], [3], [3]], settings, segment_length=2)
+    texts, _ = call(counting(2)[1], [[3], [3], [3], [3]], settings)
     assert texts == [[4, 5, 6], [], [], [4, 5, 6, 7, 8, 9]]
 
 
@@ -179,9 +216,9 @@ def test_max_total_length_counts_the_prompt_and_never_fails(toy):
     assert call(graph, prompts[:1], GREEDY)[0] == texts[:1]
 
 
-def test_suppressed_tokens_and_padding_are_never_produced(toy):
+def test_suppressed_tokens_and_padding_are_never_produced(hashed):
     config = DecodingConfig(temperature=3.0, max_new_tokens=60, min_new_tokens=60)
-    texts, _ = run(toy.HashModel(), [[1]] * 20, config, suppressed_ids=[1, 3])
+    texts, _ = call(hashed[1], [[1]] * 20, config)
     assert {token for text in texts for token in text} == set(range(4, 17))
 
 
@@ -203,11 +240,11 @@ def test_it_also_runs_eagerly(toy):
     assert result.token_ids.numpy().tolist() == [[6, 7, 8, 9], [9, 0, 0, 0]]
 
 
-def test_an_empty_prompt_is_refused(toy):
+def test_an_empty_prompt_is_refused(counting):
     with pytest.raises(
         tf.errors.InvalidArgumentError, match="A prompt is empty, expected at least one token"
     ):
-        run(toy.CountingModel(), [[5], []])
+        call(counting()[1], [[5], []], GREEDY)
 
 
 @pytest.mark.parametrize(

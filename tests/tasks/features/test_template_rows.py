@@ -1,6 +1,7 @@
 """Prompts and training rows by a chat template, against Jinja and Hugging Face's `tokenizers`."""
 
 import dataclasses
+import functools
 import itertools
 import json
 
@@ -81,6 +82,7 @@ def tokenizer_fixture(folder):
     return read_tokenizer(folder)
 
 
+@functools.cache
 def make(tokenizer, kind, system=""):
     source, variables = KINDS[kind]
     return TemplateConversations(tokenizer, from_jinja(source, {**templates.VARIABLES, **variables}), system)
@@ -92,14 +94,20 @@ def padded(conversations):
     return (tf.constant([[message[part] for message in row] for row in rows]) for part in (0, 1))
 
 
+@functools.cache
+def graph_of(made, name):
+    """One graph for all batches: `prompts` or `training_rows`."""
+    texts = tf.TensorSpec([None, None], tf.string)
+    specs = [texts, texts, tf.TensorSpec([None], tf.int32)]
+    return tf.function(getattr(made, name), input_signature=specs, autograph=False)
+
+
 def prompts(made, conversations, room=500):
-    graph = tf.function(made.prompts, autograph=False)
-    return graph(*padded(conversations), tf.fill([len(conversations)], room))
+    return graph_of(made, "prompts")(*padded(conversations), tf.fill([len(conversations)], room))
 
 
 def training_rows(made, conversations, room=500):
-    graph = tf.function(made.training_rows, autograph=False)
-    return graph(*padded(conversations), tf.fill([len(conversations)], room))
+    return graph_of(made, "training_rows")(*padded(conversations), tf.fill([len(conversations)], room))
 
 
 def rendered(kind, conversations, generation=True):

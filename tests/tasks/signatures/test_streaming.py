@@ -1,5 +1,7 @@
 """Pieces joined are the text that comes at once, for every kind of tokenizer and model, in any steps."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -44,12 +46,8 @@ def request_of(request_settings, texts=PROMPTS, **changes):
     return {"text": texts, **dict(zip(settings_specs(), settings.values(), strict=True)), **changes}
 
 
-@pytest.mark.parametrize("name", ["byte", "sentencepiece", "wordpiece", "character"])
-def test_pieces_joined_are_the_text(language_modeling, tokenizers, make_model, request_settings, name):
-    task = language_modeling(tokenizers[name])
-    model = make_model(tokenizers[name].vocab_size, task.max_length)
-    signatures = task.signatures(model)
-    request = request_of(request_settings)
+def check_pieces(signatures, request):
+    """In steps of several sizes."""
     whole = run(signatures["generate"], request)
     for step in (1, 5):
         pieces, last = stream(signatures, request, step)
@@ -62,11 +60,43 @@ def test_pieces_joined_are_the_text(language_modeling, tokenizers, make_model, r
     assert len({len(row) for row in pieces}) == 1 and len(pieces[0]) > 3
 
 
-@pytest.mark.parametrize("kind", ["lstm", "transformer_decoder"])
-def test_rows_can_be_parted_on_their_way(language_modeling, tokenizers, make_model, request_settings, kind):
+@pytest.fixture(name="make_signatures", scope="module")
+def make_signatures_fixture(language_modeling, tokenizers, make_model):
+    """make_signatures(tokenizer, kind of model), each once."""
+
+    @functools.cache
+    def make(name, kind="transformer_decoder"):
+        task = language_modeling(tokenizers[name])
+        return task.signatures(make_model(tokenizers[name].vocab_size, task.max_length, kind))
+
+    return make
+
+
+def test_pieces_joined_are_the_text(make_signatures, request_settings):
+    """Of WordPiece, which is not lossless; test_generate.py has others."""
+    check_pieces(make_signatures("wordpiece"), request_of(request_settings))
+
+
+@pytest.mark.parametrize("name", ["byte", "sentencepiece", "wordpiece", "character"])
+def test_what_was_given_out_stays(tokenizers, name):
+    """For any tokens."""
+    rng, tokenizer = np.random.default_rng(5), tokenizers[name]
+    token_ids = tf.constant(rng.integers(0, tokenizer.vocab_size, [30, 24]), tf.int32)
+    whole, before = tokenizer.detokenize(token_ids).numpy(), [b""] * 30
+    for count in range(25):
+        texts = stable_prefix(tokenizer.detokenize(token_ids[:, :count]), tf.fill([30], False)).numpy()
+        for text, earlier, later in zip(texts, before, whole, strict=True):
+            assert text.startswith(earlier) and later.startswith(text)
+        before = texts
+    assert max(map(len, before)) > 20
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "kind"), [("byte", "lstm"), ("wordpiece", "transformer_decoder")], ids=lambda each: each
+)
+def test_rows_can_be_parted_on_their_way(make_signatures, request_settings, tokenizer, kind):
     """A server may answer two rows of one batch in two requests, and each in steps of its own."""
-    task = language_modeling(tokenizers["byte"])
-    signatures = task.signatures(make_model(tokenizers["byte"].vocab_size, task.max_length, kind))
+    signatures = make_signatures(tokenizer, kind)
     request = request_of(request_settings)
     whole = run(signatures["generate"], request)["text"]
     first = run(signatures["prefill"], request)
@@ -78,9 +108,8 @@ def test_rows_can_be_parted_on_their_way(language_modeling, tokenizers, make_mod
         assert text == whole[row]
 
 
-def test_the_state_is_named_and_comes_by_rows(language_modeling, tokenizers, make_model, request_settings):
-    task = language_modeling(tokenizers["byte"])
-    signatures = task.signatures(make_model(tokenizers["byte"].vocab_size, task.max_length))
+def test_the_state_is_named_and_comes_by_rows(make_signatures, request_settings):
+    signatures = make_signatures("wordpiece")
     outputs = run(signatures["prefill"], request_of(request_settings))
     assert {"state_model_state_keys_0", "state_model_state_cache_index", "state_settings_seed"} <= set(
         outputs
@@ -91,9 +120,8 @@ def test_the_state_is_named_and_comes_by_rows(language_modeling, tokenizers, mak
     }
 
 
-def test_after_the_end_nothing_comes(language_modeling, tokenizers, make_model, request_settings):
-    task = language_modeling(tokenizers["byte"])
-    signatures = task.signatures(make_model(tokenizers["byte"].vocab_size, task.max_length))
+def test_after_the_end_nothing_comes(make_signatures, request_settings):
+    signatures = make_signatures("wordpiece")
     request = request_of(request_settings, max_new_tokens=[2, 1, 0, 2])
     _, last = stream(signatures, request, 3)
     again = run(signatures["decode"], decode_request(last, 5))

@@ -22,6 +22,7 @@ CONFIGS = {
         norm_position="post",
         positions="sinusoidal",
         activation="relu",
+        num_layers=1,
         use_bias=True,
         scale_embedding=True,
     ),

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tasks.signatures.test_streaming import PROMPTS, request_of, run, stream
+from tests.tasks.signatures.test_streaming import PROMPTS, check_pieces, request_of, run, stream
 from tflm.generation import DecodingConfig, settings_lists
-from tflm.tasks.signatures.generate import compiled_signature, generate_signature
+from tflm.tasks.signatures.generate import compiled_signature
 from tflm.tasks.signatures.writer import Writer
 from tflm.tasks.task import TEXT
 
@@ -18,6 +18,10 @@ def served(request, language_modeling, tokenizers, make_model):
     task = language_modeling(tokenizers[request.param])
     model = make_model(task.tokenizer.vocab_size, task.max_length)
     return task, model, task.signatures(model)
+
+
+def test_pieces_joined_are_the_text(served, request_settings):
+    check_pieces(served[2], request_of(request_settings))
 
 
 def test_choices_have_their_exact_probabilities(served, score_slowly):
@@ -179,14 +183,14 @@ def test_a_text_that_slides_goes_on_beyond_the_context(served, request_settings)
     assert [b"".join(row) for row in pieces] == outputs["text"].numpy().tolist()
 
 
-def test_compiled_by_xla_the_texts_are_the_same(language_modeling, tokenizers, make_model, request_settings):
+@pytest.mark.parametrize("served", ["byte"], indirect=True)
+def test_compiled_by_xla_the_texts_are_the_same(served, request_settings):
     """Three rows are compiled as four, prompts as sixteen tokens; stop texts and choices are outside of what is
     compiled."""
-    task = language_modeling(tokenizers["byte"])
-    model = make_model(task.tokenizer.vocab_size, task.max_length)
+    task, model, signatures = served
     request = request_of(request_settings, PROMPTS[:3], stop=[["o", "e"], ["", ""], ["\ufffd", "x"]])
     request["choices"] = [["", ""], ["好", "不好"], ["", ""]]
-    plain = run(generate_signature(Writer(task, model), [TEXT]), request)
+    plain = run(signatures["generate"], request)
     compiled = run(compiled_signature(Writer(task, model, compiled=True), [TEXT]), request)
     assert plain.keys() == compiled.keys()
     for name, value in plain.items():

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import pathlib
 import resource
+import sys
 
 import pytest
 
@@ -29,6 +30,36 @@ def shared_verifier():
     with pytest.MonkeyPatch.context() as patch:
         if verifier.SOCKET in os.environ:
             patch.setattr("tflm.export.verify._run_child", verifier.run)
+        yield
+
+
+def pytest_runtest_setup():
+    """TensorFlow's graph optimizer takes most of the time of a function's first run, and no test measures the others.
+    Processes that a test starts keep it. Where TensorFlow is not imported yet, the next test turns it off."""
+    if tensorflow := sys.modules.get("tensorflow"):
+        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@pytest.fixture(scope="module")
+def functions_as_written():
+    """Functions of an older export, which asks for the optimizer itself, are not optimized either in this process."""
+    from tensorflow.core.protobuf import config_pb2
+    from tensorflow.python.saved_model.loader_impl import SavedModelLoader
+
+    config = config_pb2.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    off, find = config.SerializeToString(), SavedModelLoader.get_meta_graph_def_from_tags
+
+    def find_unoptimized(self, tags):
+        found = find(self, tags)
+        for nodes in (found.graph_def.node, *(each.node_def for each in found.graph_def.library.function)):
+            for node in nodes:
+                if "config_proto" in node.attr:
+                    node.attr["config_proto"].s = off
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SavedModelLoader, "get_meta_graph_def_from_tags", find_unoptimized)
         yield
 
 

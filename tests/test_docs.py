@@ -4,6 +4,7 @@ Also: the reference of the configuration is current, and what users read has no 
 """
 
 import ast
+import functools
 import importlib
 import importlib.util
 import pathlib
@@ -17,8 +18,10 @@ import tarfile
 import pytest
 
 from apps.main import COMMANDS
+from tflm import serving
 from tflm.config import override, to_dict
 from tflm.recipes import load_preset
+from tflm.serving.runtime.local import LocalModel
 
 ROOT = pathlib.Path(__file__).parents[1]
 READMES = [path for path in (ROOT / "README.md", ROOT / "README.zh-CN.md") if path.exists()]
@@ -51,16 +54,22 @@ def run(page, namespace):
         exec(compile(block, str(page), "exec"), namespace)
 
 
-def write_models(folder):
-    """saved_models/NAME, of presets with few steps."""
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, functions_as_written):
+    """A folder with saved_models/NAME, of presets with few steps. Each is loaded once for all pages."""
+    folder = tmp_path_factory.mktemp("models")
     with tarfile.open(ROOT / "tests/data/frozen/82625bc.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     (folder / "exports").rename(folder / "saved_models")
+    connect = functools.cache(serving.connect)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tflm.serving.connect", connect)
+        patch.setattr(LocalModel, "close", lambda model: None)
+        yield folder
 
 
-def test_the_tour_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    write_models(tmp_path)
+def test_the_tour_runs(models, monkeypatch, capsys):
+    monkeypatch.chdir(models)
     runpy.run_path(str(ROOT / "docs/tour.py"), run_name="__main__")
     shown = capsys.readouterr().out
     assert "user: 你是谁" in shown and "Did you mean temperature?" in shown
@@ -75,10 +84,8 @@ def test_the_tour_runs(tmp_path, monkeypatch, capsys):
     ],
     ids=lambda page: f"docs/{page.name}",
 )
-def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    if page.name == "python.md":
-        write_models(tmp_path)
+def test_the_code_of_a_page_runs_from_top_to_bottom(page, request, tmp_path, monkeypatch):
+    monkeypatch.chdir(request.getfixturevalue("models") if page.name == "python.md" else tmp_path)
     pathlib.Path("poems.txt").write_text(POEM, encoding="utf-8")
     namespace = {}
     run(page, namespace)

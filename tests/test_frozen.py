@@ -146,7 +146,7 @@ def test_a_stopped_run_resumes(name, files, workdir):
 
 
 @pytest.mark.parametrize("name", sorted(EXPORTS))
-def test_an_export_answers_the_same(name, files):
+def test_an_export_answers_the_same(name, files, functions_as_written):
     folder = files / "exports" / name
     frozen = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
     model = connect(str(folder))
@@ -158,7 +158,7 @@ def test_an_export_answers_the_same(name, files):
                 _check_equal(answer[output], expected, f"{signature}.{output}")
 
 
-def test_greedy_texts_are_the_same(tmp_path):
+def test_greedy_texts_are_the_same(tmp_path, functions_as_written):
     """The model was trained until it knew its texts by heart. So that they cannot depend on how a processor rounds, it
     is checked here that at every step the likeliest token is far ahead of the second."""
     with tarfile.open(FROZEN / "greedy.tar.xz") as archive:

@@ -152,7 +152,7 @@ def test_an_output_must_have_a_row_for_each_input():
 
 def test_what_runs_as_written_leaves_the_settings_as_they_were():
     before = tf.config.optimizer.get_experimental_options()
-    tf.config.optimizer.set_experimental_options({"constant_folding": False})
+    tf.config.optimizer.set_experimental_options({"constant_folding": False, "disable_meta_optimizer": False})
     try:
         with as_written():
             found = tf.config.optimizer.get_experimental_options()

@@ -33,7 +33,7 @@ from side import Setting  # noqa: E402
 
 TORCH_PACKAGES = ("torch==2.13.0", "transformers==5.23.0", "ctranslate2==4.8.5")
 QUICK = Setting(
-    num_layers=2,
+    num_layers=1,
     hidden_dim=32,
     num_heads=4,
     vocab_size=300,
@@ -91,12 +91,9 @@ def command(verb: str, side: str, setting: Setting, folder: str, torch_python: s
     """What prepares ("prepare") or measures ("measure") one side; `folder` holds what was prepared."""
     own = [sys.executable, os.path.join(SIDES, "tflm_side.py")]
     if side in TFLM_SIDES:
-        return [
-            *own,
-            "export" if verb == "prepare" else side,
-            setting.to_json(),
-            os.path.join(folder, "tflm"),
-        ]
+        if verb == "prepare":
+            side = "export_xla" if side == "generate_xla" else "export"
+        return [*own, side, setting.to_json(), os.path.join(folder, "tflm")]
     if side in KERAS_HUB_SIDES:
         return [sys.executable, os.path.join(SIDES, "keras_hub_side.py"), side, setting.to_json()]
     torch_side = os.path.join(SIDES, "torch_side.py")
@@ -183,8 +180,8 @@ def main(argv: list[str]) -> None:
 
 
 def prepared(sides: list[str]) -> list[str]:
-    """Those that write a model first; all of tflm's read one export."""
-    own = [side for side in sides if side in TFLM_SIDES][:1]
+    """Those that write a model first; all of tflm's read one export, which has `generate_xla` if it is measured."""
+    own = sorted((side for side in sides if side in TFLM_SIDES), key=lambda side: side != "generate_xla")[:1]
     return own + [side for side in sides if side in CTRANSLATE2_SIDES]
 
 

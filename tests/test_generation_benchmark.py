@@ -1,12 +1,16 @@
 """The benchmark of generation: its parts, and tflm's side from the export to the table. The peers need more time."""
 
+import contextlib
 import importlib.util
+import io
 import json
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
+import tensorflow as tf
 
 PROGRAM = pathlib.Path(__file__).parents[1] / "benchmarks/generation.py"
 
@@ -16,12 +20,17 @@ def found(first, whole, peak):
     return {"peak_bytes": peak * 2**30, "batches": {size: {"first": first, "all": whole} for size in "12"}}
 
 
+def module_of(path):
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
 def benchmark():
     before = list(sys.path)
-    spec = importlib.util.spec_from_file_location("generation_benchmark", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = module_of(PROGRAM)
     sys.path[:] = before
     return module
 
@@ -38,7 +47,8 @@ def test_the_table_has_medians_over_rounds_and_repeats_and_the_largest_memory(be
 
 def test_every_side_has_a_program_and_what_is_prepared_is_prepared_once(benchmark):
     sides = list(benchmark.NAMES)
-    assert benchmark.prepared(sides) == ["generate", "ctranslate2_float32", "ctranslate2_int8"]
+    assert benchmark.prepared(sides) == ["generate_xla", "ctranslate2_float32", "ctranslate2_int8"]
+    assert benchmark.prepared(["generate", "stream"]) == ["generate"], "without what takes long to compile"
     for side in sides:
         for verb in ("prepare", "measure"):
             python, program, *arguments = benchmark.command(verb, side, benchmark.QUICK, "folder", "peer")
@@ -76,7 +86,10 @@ def run(*arguments):
     "arguments,words",
     [
         (["--sides=generate,vllm"], "--sides has ['vllm'], expected some of generate, generate_xla, stream"),
-        (["--sides=ctranslate2_int8"], "need an environment of their own: give --environments"),
+        (
+            ["--quick", "--rounds=1", "--sides=ctranslate2_int8"],
+            "need an environment of their own: give --environments",
+        ),
     ],
 )
 def test_refused_flags(arguments, words):
@@ -84,12 +97,33 @@ def test_refused_flags(arguments, words):
     assert done.returncode and words in done.stderr
 
 
+def test_a_side_runs_in_a_process_of_its_own(benchmark):
+    printed = benchmark.run([sys.executable, "-c", "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], 1)"])
+    assert printed == " 1\n"
+    with pytest.raises(SystemExit, match="(?s)failed:.*ZeroDivisionError"):
+        benchmark.run([sys.executable, "-c", "1 / 0"])
+
+
 @pytest.mark.slow
-def test_tflm_from_the_export_to_the_table(tmp_path):
+def test_tflm_from_the_export_to_the_table(benchmark, tmp_path, monkeypatch, capsys):
+    """All in this process, where TensorFlow has its threads already."""
+    tflm_side = module_of(pathlib.Path(benchmark.SIDES) / "tflm_side.py")
+
+    def run_here(arguments):
+        assert arguments[1] == tflm_side.__file__
+        verb, setting, folder = arguments[2:]
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            tflm_side.main(verb, setting, folder)
+        return printed.getvalue()
+
+    monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", lambda count: None)
+    monkeypatch.setattr(benchmark, "run", run_here)
     path = tmp_path / "found.json"
-    done = run("--quick", "--rounds=1", "--sides=generate,stream", f"--output={path}")
-    assert done.returncode == 0, done.stderr[-2000:]
-    rows = done.stdout.splitlines()[2:]
+    values = {"quick": True, "rounds": 1, "sides": ["generate", "stream"], "output": str(path)}
+    unset = dict.fromkeys(("environments", "repeats", "batch_sizes"))
+    monkeypatch.setattr(benchmark.flags, "FLAGS", types.SimpleNamespace(**values, **unset))
+    benchmark.main([])
+    rows = capsys.readouterr().out.splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == [
         "| tflm, exported `generate`",
         "| tflm, exported `prefill` and `decode`",

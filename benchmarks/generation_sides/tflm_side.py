@@ -1,6 +1,6 @@
 """tflm's side of `generation.py`: an exported model, loaded as a server loads it.
 
-    python tflm_side.py export SETTING FOLDER
+    python tflm_side.py export|export_xla SETTING FOLDER        the second with `generate_xla`
     python tflm_side.py generate|generate_xla|stream SETTING FOLDER
 
 The tokenizer is that of bytes, so a prompt is as many characters, less the start token. Ids that are no byte give no
@@ -14,10 +14,10 @@ from typing import Any
 
 from side import Setting, Write, measure
 
-SIGNATURES = ("generate", "generate_xla", "prefill", "decode")
+SIGNATURES = ("generate", "prefill", "decode")
 
 
-def export(setting: Setting, folder: str) -> None:
+def export(setting: Setting, folder: str, with_xla: bool) -> None:
     """Writes a model of random weights with the signatures that are measured, checked as every export is."""
     import tensorflow as tf
 
@@ -46,9 +46,11 @@ def export(setting: Setting, folder: str) -> None:
     model.build_variables()
     tokenizer = train_tokenizer(TokenizerConfig(kind="byte"), [])
     task = LanguageModeling(LanguageModelingConfig(), tokenizer, setting.max_length, DecodingConfig())
-    compiled = compiled_signature(Writer(task, model, compiled=True), [*task.request_inputs])
-    made = {**task.signatures(model), "generate_xla": compiled}
+    made = task.signatures(model)
     signatures = {name: made[name] for name in SIGNATURES}
+    if with_xla:
+        writer = Writer(task, model, compiled=True)
+        signatures["generate_xla"] = compiled_signature(writer, [*task.request_inputs])
     request = _request(setting, 1, 2)
     requests = {name: [request] for name in signatures if name != "decode"}
     specs = signatures["prefill"].input_signature
@@ -93,8 +95,8 @@ def main(verb: str, setting_text: str, folder: str) -> None:
     """Exports, or measures."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     setting = Setting.from_json(setting_text)
-    if verb == "export":
-        export(setting, folder)
+    if verb in ("export", "export_xla"):
+        export(setting, folder, with_xla=verb == "export_xla")
         return
     import tensorflow as tf
 

@@ -100,7 +100,7 @@ def test_refused_flags(arguments, words):
 def test_a_side_runs_in_a_process_of_its_own(benchmark):
     printed = benchmark.run([sys.executable, "-c", "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], 1)"])
     assert printed == " 1\n"
-    with pytest.raises(SystemExit, match="(?s)failed:.*ZeroDivisionError"):
+    with pytest.raises(SystemExit, match=r"(?s)failed:.*ZeroDivisionError"):
         benchmark.run([sys.executable, "-c", "1 / 0"])
 
 

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from tests.parallel import reopen_log_handlers
 from tflm.experiments import Experiment
+from tflm.export.verify import as_written
 from tflm.generation import DecodingConfig, settings_lists, settings_specs
 from tflm.serving import connect
 
@@ -49,11 +50,13 @@ def call(name: str, *arguments: str, stdin: bytes = b"", at_terminal: bool = Fal
     return types.SimpleNamespace(code=code, out=shown[0], err=shown[1], lines=shown[0].splitlines())
 
 
+load_once = functools.cache(connect)
+
+
 @pytest.fixture(name="call", scope="session")
 def call_fixture():
     """`call(NAME, *arguments, stdin=b"", at_terminal=False)`. An export is loaded once for all calls: that takes time,
     and some hundred megabytes that TensorFlow never gives back. A server is connected to anew by each call."""
-    load_once = functools.cache(connect)
 
     def connect_or_take(path: str, **options: Any) -> Any:
         return connect(path, **options) if "://" in path else load_once(path, **options)
@@ -73,24 +76,26 @@ class Trained:
     BATCHES = (["What is AI?"], ["你好"], ["什么是ai", "Are you a robot?", "def f(", "你 and I 😀"])
     """Batches of one and of unequal lengths, in English and in Chinese."""
 
-    def __init__(self, folder: str, preset: str, *overrides: str, version: int = 1) -> None:
+    def __init__(
+        self, folder: str, preset: str, *overrides: str, version: int = 1, signatures: str = ""
+    ) -> None:
         self.preset, self.workdir, self.model = preset, f"{folder}/runs/{preset}", f"{folder}/models/{preset}"
         self.train_arguments = [f"--preset={preset}", f"--workdir={self.workdir}"]
         self.train_arguments += [f"--set={assignment}" for assignment in (*FEW_STEPS, SMALL_EVAL, *overrides)]
         self.training = call("train", *self.train_arguments)
-        self.exporting = call("export", f"--workdir={self.workdir}", f"--output={self.model}")
+        only = [f"--signatures={signatures}"] if signatures else []
+        self.exporting = call("export", f"--workdir={self.workdir}", f"--output={self.model}", *only)
         self.version = f"{self.model}/{version}"
-        self._loaded = None
 
     def exported(self, texts: list[str], **settings) -> list[str]:
         """What the exported `generate` answers. A setting is one value, or one for each text."""
-        self._loaded = self._loaded or connect(self.version)
-        outputs = self._loaded.predict("generate", {"text": texts, **rows(settings, len(texts))})
+        outputs = load_once(self.model).predict("generate", {"text": texts, **rows(settings, len(texts))})
         return [text.decode("utf-8") for text in outputs["text"]]
 
     def in_memory(self, texts: list[str], **settings) -> list[str]:
         """What the model of the run answers, never exported."""
-        outputs = self.signatures["generate"](tf.constant(texts), *tensors(settings, len(texts)))
+        with as_written():
+            outputs = self.signatures["generate"](tf.constant(texts), *tensors(settings, len(texts)))
         return [text.decode("utf-8") for text in outputs["text"].numpy()]
 
     def in_memory_chat(self, conversations: list[list[tuple[str, str]]], **settings) -> list[str]:
@@ -99,7 +104,8 @@ class Trained:
         padded = [[*each, *[("", "")] * (width - len(each))] for each in conversations]
         inputs = [tf.constant([[message[i] for message in each] for each in padded]) for i in (0, 1)]
         settings = {"temperature": 0.0, **settings}
-        outputs = self.signatures["chat"](*inputs, *tensors(settings, len(padded)))
+        with as_written():
+            outputs = self.signatures["chat"](*inputs, *tensors(settings, len(padded)))
         return [text.decode("utf-8") for text in outputs["text"].numpy()]
 
     @functools.cached_property
@@ -155,8 +161,11 @@ def chat(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def decoder(tmp_path_factory):
-    """Python code by bytes, a Transformer."""
-    return built_once(tmp_path_factory, "decoder", lambda path: Trained(str(path), "tiny_decoder"))
+    """Python code by bytes, a Transformer; `lstm` has the other signatures of such a model."""
+    signatures = "serving_default,generate,score,tokenize,prefill,decode"
+    return built_once(
+        tmp_path_factory, "decoder", lambda path: Trained(str(path), "tiny_decoder", signatures=signatures)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,9 @@ def test_what_was_changed_is_kept(chat, call, tmp_path, monkeypatch):
     shutil.copytree(chat.version, tmp_path / "m" / "1")
     (tmp_path / "m" / "deploy").mkdir()
     (tmp_path / "m" / "deploy" / "models.config").write_text("# mine", encoding="utf-8")
-    monkeypatch.setattr("tflm.experiments.export_run.publish", lambda *arguments: str(tmp_path / "m" / "1"))
+    monkeypatch.setattr(
+        "tflm.experiments.experiment.publish", lambda *arguments, **options: str(tmp_path / "m" / "1")
+    )
     done = call("export", f"--workdir={chat.workdir}", f"--output={tmp_path}/m")
     assert done.code == 0
     assert "deploy/README.md; kept as you changed them: models.config." in done.err
@@ -96,8 +98,8 @@ def test_an_older_checkpoint_by_its_step(chat, call, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "tflm.experiments.export_run.write_export", lambda *a, files, **k: written.update(files)
     )
-    arguments = [f"--workdir={chat.workdir}", f"--output={tmp_path}/m", "--step=16", "--deploy=false"]
-    assert call("export", *arguments).code == 0
+    arguments = [f"--workdir={chat.workdir}", f"--output={tmp_path}/m", "--step=16", "--signatures=score"]
+    assert call("export", *arguments, "--deploy=false").code == 0
     assert not os.path.exists(f"{tmp_path}/m/deploy")
     assert json.loads(written["config.json"])["source"]["step"] == 16
 

@@ -14,6 +14,7 @@ from tflm.experiments.run_folder import vocabulary_files
 from tflm.experiments.warm_start import EXPORTED_TOKENIZER
 from tflm.export import write_export
 from tflm.export.verify import as_written
+from tflm.export.versions import check_free
 from tflm.tasks.signatures.contrastive import contrastive_requests, contrastive_signature
 from tflm.tasks.signatures.generate import compiled_signature
 from tflm.tasks.signatures.speculative import speculative_requests, speculative_signature
@@ -48,6 +49,7 @@ def publish(
             signature that there is not.
         ExportError: the export does not answer as the model does.
     """
+    check_free(output)
     model, found = experiment.trained_model(step, dtype=weights)
     task, config = experiment.task, experiment.config
     signatures, writer = task.export_signatures(model)

@@ -68,6 +68,14 @@ def split_output(output: str) -> tuple[str, int | None]:
     return (folder, int(last)) if folder and _is_version(last) else (os.path.normpath(output), None)
 
 
+def check_free(output: str) -> None:
+    """Raises UserError if `output` is `NAME/VERSION` and exists. `reserve` checks this too; here it is found before
+    the signatures of a model are traced."""
+    folder, asked = split_output(output)
+    if asked is not None and os.path.lexists(os.path.join(folder, str(asked))):
+        raise UserError(_taken(os.path.join(folder, str(asked))))
+
+
 @contextlib.contextmanager
 def reserve(output: str) -> Iterator[Reservation]:
     """A context with an empty, locked folder `NAME/VERSION.tmp`, which is removed on an exception.
@@ -78,12 +86,11 @@ def reserve(output: str) -> Iterator[Reservation]:
         UserError: the version exists or is being written, or the folder cannot be created.
     """
     folder, asked = split_output(output)
+    check_free(output)
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {folder!r} for the export: {error.strerror}.") from error
-    if asked is not None and os.path.lexists(os.path.join(folder, str(asked))):
-        raise UserError(_taken(os.path.join(folder, str(asked))))
     version, lock = _lock_version(folder, asked)
     path = os.path.join(folder, f"{version}.tmp")
     try:

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import tensorflow as tf
 
 import tflm
 from tests.experiments import tiny_checkpoints as tiny
+from tests.experiments.test_import_run import greedy
 from tflm.errors import UserError
 from tflm.experiments import Experiment, automatic
 from tflm.experiments.import_run import import_checkpoint
@@ -62,11 +64,14 @@ def test_adapters_change_the_answers(folder, tmp_path):
     settings = [*FEW, "fine_tuning.lora_rank=4", "training.peak_learning_rate=0.05"]
     config = automatic("chat", str(folder / "talk.jsonl"), "", settings, str(folder / "qwen"))
     run = Experiment.create(config, str(tmp_path / "run"))
-    before = tflm.load(str(folder / "qwen"))
     run.trainer().train(run.batches("train", training=True), None)
-    after = tflm.load(str(tmp_path / "run"))
-    said = [model.chat("你好", temperature=0.0, max_new_tokens=6) for model in (before, after)]
+    before, after = (each.trained_model()[0] for each in (Experiment.open(str(folder / "qwen")), run))
+    roles, messages, room = tf.constant([["user"]]), tf.constant([["你好"]]), tf.constant([200])
+    (prompt,) = run.task.conversations.prompts(roles, messages, room).token_ids.to_list()
+    said = [greedy(model, prompt, run.tokenizer.end_ids, 6) for model in (before, after)]
     assert said[0] != said[1]
+    found = tflm.load(str(tmp_path / "run")).chat("你好", temperature=0.0, max_new_tokens=6)
+    assert found == run.tokenizer.detokenize([said[1]]).numpy()[0].decode()
     again = automatic("chat", str(folder / "talk.jsonl"), init_from=run.workdir)  # from the tuned run
     assert again.training.peak_learning_rate == 5e-5 and again.task.template == config.task.template
 

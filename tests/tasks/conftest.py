@@ -1,5 +1,7 @@
 """Tokenizers of every kind, trained once; a small model with random weights; a task to go with it."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import tensorflow as tf
 from tflm.export.verify import as_written
 from tflm.generation import DecodingConfig, settings_tensors
 from tflm.models import LSTMConfig, TransformerDecoderConfig, build_model
-from tflm.tasks import LanguageModeling, LanguageModelingConfig, Pairs, PairsConfig
+from tflm.tasks import LanguageModeling, LanguageModelingConfig, Pairs, PairsConfig, chat, generative_task
 from tflm.text import TokenizerConfig, train_tokenizer
 
 TEXTS = [
@@ -104,6 +106,25 @@ def request_settings():
         return settings
 
     return make
+
+
+@pytest.fixture(scope="session")
+def eagerly():
+    """`with eagerly():` signatures are made and called without graphs, where each is called once. There are none of
+    streaming, which trace a graph when they are made."""
+
+    @contextlib.contextmanager
+    def context():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(generative_task, "streaming_signatures", lambda *_: {})
+            patch.setattr(chat, "resume_signature", lambda *_: None)
+            tf.config.run_functions_eagerly(True)
+            try:
+                yield
+            finally:
+                tf.config.run_functions_eagerly(False)
+
+    return context
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tflm.experiments import Experiment
 from tflm.recipes import load_preset
-from tflm.tasks import chat, generative_task
 from tflm.tasks.signatures.writer import call_by_name
 from tflm.text.byte_tokenizer import ByteTokenizer
 from tflm.text.tokenizer import Tokenizer
@@ -129,18 +128,12 @@ def test_losses_are_the_same(runs, models, split):
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
-@pytest.fixture(name="eagerly")
-def eagerly_fixture(monkeypatch):
-    """Signatures without graphs: each is asked once. Those of streaming trace one when they are made."""
-    monkeypatch.setattr(generative_task, "streaming_signatures", lambda *_: {})
-    monkeypatch.setattr(chat, "resume_signature", lambda *_: None)
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+def test_outputs_are_the_same(runs, models, eagerly):
+    with eagerly():
+        check_outputs(runs, models)
 
 
-@pytest.mark.usefixtures("eagerly")
-def test_outputs_are_the_same(runs, models):
+def check_outputs(runs, models):
     tokenizer = runs[0].tokenizer
     signatures = [run.task.signatures(model) for run, model in zip(runs, models, strict=True)]
     requests = runs[0].task.example_requests()

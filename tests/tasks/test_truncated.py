@@ -117,10 +117,14 @@ def test_word_vectors_count_every_word(tokenizers):
         np.testing.assert_allclose(embed(tf.constant([text]))["embedding"][0], expected, atol=1e-5)
 
 
-def test_what_a_continuation_is_asked_for(tokenizers, language_modeling, make_model):
+def test_what_a_continuation_is_asked_for(tokenizers, language_modeling, make_model, eagerly):
     tokenizer = tokenizers["byte"]
     task, model = language_modeling(tokenizer, LENGTH), make_model(tokenizer.vocab_size, LENGTH)
-    signatures = task.signatures(model)
+    with eagerly():
+        check_continuations(task.signatures(model))
+
+
+def check_continuations(signatures):
     texts = tf.constant([*SHORT, *LONG])
     assert truncated(signatures["score"](texts)) == IS_LONG
     # 23 of bytes with start and end are 25 tokens, of which each but the first is predicted from 24 at most.
@@ -133,9 +137,10 @@ def test_what_a_continuation_is_asked_for(tokenizers, language_modeling, make_mo
     assert truncated(signatures["alternatives"](short, written, counts, counts)) == IS_LONG
 
 
-def test_the_score_of_a_pair(tokenizers, pairs, make_model):
+def test_the_score_of_a_pair(tokenizers, pairs, make_model, eagerly):
     tokenizer = tokenizers["byte"]
     task, model = pairs(tokenizer), make_model(tokenizer.vocab_size, 32)
     sources, targets = ["a", "好", LONG[0], "b", ""], ["好", LONG[1], "a", "x" * 10, "x" * 11]
-    found = task.signatures(model)["score"](tf.constant(sources), tf.constant(targets))
+    with eagerly():
+        found = task.signatures(model)["score"](tf.constant(sources), tf.constant(targets))
     assert truncated(found) == [False, True, True, False, True]

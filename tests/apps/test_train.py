@@ -90,14 +90,30 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(chat, call, tmp_pa
 
 @pytest.mark.slow
 def test_a_dry_run_goes_the_whole_way_and_leaves_nothing(call, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    done = call("train", "--preset=tiny_lstm", "--dry_run")
+    lines = ["text\tlabel", *(f"word {n} 好\t{'坏' if n % 2 else 'a'}" for n in range(30))]
+    (tmp_path / "labels.tsv").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    sets = (
+        "tokenizer.kind=byte",
+        "model.embedding_dim=8",
+        "model.hidden_dim=8",
+        "training.global_batch_size=4",
+    )
+    arguments = [
+        "--task=classification",
+        f"--data={tmp_path}/labels.tsv",
+        *(f"--set={each}" for each in sets),
+    ]
+    done = call("train", *arguments, "--dry_run")
     assert done.code == 0, done.err
     last = done.lines[-1]
     assert last.startswith("dry run: trained one step, exported ")
     assert last.endswith(" MB, verified; nothing is left behind.")
     # AutoGraph keeps the code of what it converted until the process ends.
-    assert [name for name in os.listdir(tmp_path) if not name.startswith("__autograph_generated")] == []
+    left = os.listdir(tmp_path / "temporary")
+    assert [name for name in left if not name.startswith("__autograph_generated")] == []
+    assert sorted(os.listdir(tmp_path)) == ["labels.tsv", "temporary"]
 
 
 def test_list_presets_shows_each_with_its_docstring(call):

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tflm.tasks import losses
 from tflm.tasks.losses import token_cross_entropy
+from tflm.tasks.signatures import score
 
 V, B, T = 29, 3, 5
 
@@ -65,3 +67,28 @@ def test_compact_in_a_graph(case):
     graph = tf.function(lambda: loss_and_gradients(case, True))()
     for one, other in zip(graph[2], loss_and_gradients(case, False)[2], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_large_vocabulary_in_slices(case, compact, monkeypatch):
+    model, token_ids, targets, weights = case
+    states = model.hidden_states(token_ids)
+    whole = token_cross_entropy(model, states, targets, weights, compact)
+    rows = []
+    logits = model.logits
+    monkeypatch.setattr(losses, "LARGE_VOCABULARY", V)
+    monkeypatch.setattr(losses, "_SLICE", 4 * V)
+    monkeypatch.setattr(model, "logits", lambda states: rows.append(len(states)) or logits(states))
+    sliced = token_cross_entropy(model, states, targets, weights, compact, in_slices=True)
+    assert float(sliced[0]) == pytest.approx(float(whole[0]), rel=1e-5)
+    assert float(sliced[1]) == float(whole[1])
+    count = np.count_nonzero(weights) if compact else B * T
+    assert rows == [min(4, count - first) for first in range(0, count, 4)]
+
+
+def test_scores_of_a_large_vocabulary_are_the_same(case, monkeypatch):
+    model, token_ids, _, _ = case
+    whole = score._losses(model, token_ids, {})
+    monkeypatch.setattr(score, "LARGE_VOCABULARY", V)
+    monkeypatch.setattr(losses, "_SLICE", 4 * V)
+    np.testing.assert_allclose(score._losses(model, token_ids, {}), whole, rtol=1e-5)

@@ -116,6 +116,7 @@ class TextTask(Task):
             batch["loss_weights"],
             compact=self.compact_loss,
             label_smoothing=self.label_smoothing if training else 0.0,
+            in_slices=not training,
         )
 
     def metrics(self, sums: dict[str, float]) -> dict[str, float]:

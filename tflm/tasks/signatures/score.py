@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tflm.models import LanguageModel
 from tflm.tasks.features.rows import is_longer, keep_first
+from tflm.tasks.losses import LARGE_VOCABULARY, losses_in_slices
 from tflm.tasks.signatures.writer import Signature, signature
 from tflm.tasks.text_task import TextTask, padded
 
@@ -34,8 +35,7 @@ def score_texts(task: TextTask, model: LanguageModel, inputs: dict[str, tf.Tenso
     features = {}
     if sources is not None:
         features, truncated = {"source_ids": padded(sources.rows, pad_id)}, truncated | sources.truncated
-    logits = model(token_ids[:, :-1], training=False, **features)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(token_ids[:, 1:], logits)
+    losses = _losses(model, token_ids, features)
     places = tf.range(1, tf.shape(token_ids)[1])[None]
     lengths = tf.cast(rows.row_lengths(), tf.int32)
     counted = (places >= num_given[:, None]) & (places < lengths[:, None])
@@ -47,3 +47,14 @@ def score_texts(task: TextTask, model: LanguageModel, inputs: dict[str, tf.Tenso
         "token_log_probabilities": each,
         "truncated": truncated,
     }
+
+
+def _losses(model: LanguageModel, token_ids: tf.Tensor, features: dict[str, tf.Tensor]) -> tf.Tensor:
+    """-ln p of each token int32 [B, T + 1] after the first: float32 [B, T]."""
+    if model.config.vocab_size < LARGE_VOCABULARY:
+        logits = model(token_ids[:, :-1], training=False, **features)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(token_ids[:, 1:], logits)
+    states = model.hidden_states(token_ids[:, :-1], training=False, **features)
+    targets = token_ids[:, 1:]
+    losses = losses_in_slices(model, tf.reshape(states, [-1, states.shape[-1]]), tf.reshape(targets, [-1]))
+    return tf.reshape(losses, tf.shape(targets))

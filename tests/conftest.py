@@ -47,23 +47,9 @@ def pytest_runtest_setup():
 @pytest.fixture(scope="module")
 def functions_as_written():
     """Functions of an older export, which asks for the optimizer itself, are not optimized either in this process."""
-    from tensorflow.core.protobuf import config_pb2
-    from tensorflow.python.saved_model.loader_impl import SavedModelLoader
+    from tests import older_exports
 
-    config = config_pb2.ConfigProto()
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    off, find = config.SerializeToString(), SavedModelLoader.get_meta_graph_def_from_tags
-
-    def find_unoptimized(self, tags):
-        found = find(self, tags)
-        for nodes in (found.graph_def.node, *(each.node_def for each in found.graph_def.library.function)):
-            for node in nodes:
-                if "config_proto" in node.attr:
-                    node.attr["config_proto"].s = off
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SavedModelLoader, "get_meta_graph_def_from_tags", find_unoptimized)
+    with older_exports.functions_as_written():
         yield
 
 

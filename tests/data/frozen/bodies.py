@@ -1,7 +1,7 @@
 """Requests to a server of two frozen models, and its answers as JSON that can be compared.
 
-The server is `python -m apps.serve` on free ports of 127.0.0.1. `chat` is the export in greedy.tar.xz, which writes the
-texts it was trained on; `分类` is the classifier in 82625bc.tar.xz. Neither has a tf.Example in its signatures, so of
+The server is `tflm serve` on free ports of 127.0.0.1, without TensorFlow's optimizer of functions. `chat` is the export
+in greedy.tar.xz, which writes the texts it was trained on; `分类` is the classifier in 82625bc.tar.xz. Neither has a tf.Example in its signatures, so of
 `:classify` and `:regress` there are the refusals; tests/serving/conformance has their answers.
 
 Ids and times are masked, floats are compared with a tolerance, and the texts are such that no rounding changes them, as
@@ -32,6 +32,13 @@ CONFIG = """model_config_list {{
             version_labels {{ key: "stable" value: 1 }} }}
   config {{ name: "分类" base_path: "{folder}/classifier" model_platform: "tensorflow" }}
 }}
+"""
+SERVE = """
+import sys
+import apps.serve
+from tests.older_exports import functions_as_written
+with functions_as_written():
+    sys.exit(apps.serve.run(["serve", *sys.argv[1:]]))
 """
 CHAT, CLASSIFIER = "/v1/models/chat", "/v1/models/" + urllib.parse.quote("分类")
 OPENAI = {"X-Stainless-Lang": "python"}
@@ -263,7 +270,7 @@ def unpack_models(folder):
 @contextlib.contextmanager
 def served(folder):
     """(http://127.0.0.1:PORT, 127.0.0.1:PORT for gRPC) of a server of what `unpack_models` wrote there."""
-    command = [sys.executable, "-m", "apps.serve", f"--model_config_file={folder}/models.config"]
+    command = [sys.executable, "-c", SERVE, f"--model_config_file={folder}/models.config"]
     with subprocess.Popen(
         [*command, "--rest_api_port=0", "--port=0", "--rest_api_timeout_in_ms=300000"],
         cwd=CHECKOUT,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tflm.data import DataConfig
 from tflm.experiments import Experiment
 from tflm.recipes import load_preset
 from tflm.tasks.signatures.writer import call_by_name
@@ -55,6 +56,21 @@ def turned(ids, tokenizer):
     return np.where(ids < 0, ids, (ids - tokenizer.config.num_special_tokens) % tokenizer.vocab_size)
 
 
+def paragraph(index):
+    """One of SQuAD, with a question that it answers and one that it does not."""
+    filler = f"{index} 今天天气很好, and more of it. " * 8
+    name, other = ("Anna", "李") if index % 2 else ("王", "Bo")
+    context = f"{filler}{name} 在北京. {filler}"
+    answers = [{"text": name, "answer_start": len(filler)}]
+    return {
+        "context": context,
+        "qas": [
+            {"question": "谁在北京？", "answers": answers},
+            {"question": f"Where is {other}?", "answers": [], "is_impossible": True},
+        ],
+    }
+
+
 @pytest.fixture(name="runs", scope="module", params=RECIPES)
 def runs_fixture(request, tmp_path_factory):
     """A run with each tokenizer."""
@@ -69,6 +85,12 @@ def runs_fixture(request, tmp_path_factory):
         ]
         (folder / "data.jsonl").write_text("\n".join(rows), encoding="utf-8")
         data = dataclasses.replace(data, path=str(folder / "data.jsonl"))
+    if request.param == "tiny_question_answering":  # contexts of several windows; the recipe's own are many
+        paragraphs = [paragraph(index) for index in range(60)]
+        (folder / "data.json").write_text(
+            json.dumps({"data": [{"paragraphs": paragraphs}]}, ensure_ascii=False), encoding="utf-8"
+        )
+        data = DataConfig(source="squad", path=str(folder / "data.json"), eval_fraction=0.1)
     runs = []
     for kind in ("byte", "bytes_first"):
         tokenizer = dataclasses.replace(recipe.tokenizer, kind=kind, normalization="none", case_fold=False)

@@ -25,10 +25,12 @@ def small_run():
     return module
 
 
-@pytest.fixture(autouse=True)
-def no_measuring(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def no_measuring():
     """The peak of this machine takes a second to measure and decides nothing here."""
-    monkeypatch.setattr(trainer_module, "peak_flops", lambda dtype: 1e12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer_module, "peak_flops", lambda dtype: 1e12)
+        yield
 
 
 @pytest.fixture(scope="session")

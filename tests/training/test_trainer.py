@@ -31,18 +31,23 @@ def assert_same(one, other):
         np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
+@pytest.fixture(scope="module")
+def noted(small_run, tmp_path_factory, no_measuring):
+    """A plain run, with its trainer, its folder, what it returned and the lines that it gave."""
+    workdir, notes = tmp_path_factory.mktemp("trained"), []
+    trainer = small_run.make_trainer(workdir, "plain_lstm", num_steps=10, peak_learning_rate=0.05)
+    metrics = trainer.train(small_run.Numbers(), small_run.Numbers(3), note_fn=notes.append)
+    return trainer, workdir, metrics, notes
+
+
 @pytest.fixture
-def trained(small_run, tmp_path):
-    """A plain run, with its trainer, its folder and what it returned."""
-    trainer = small_run.make_trainer(tmp_path, "plain_lstm", num_steps=10, peak_learning_rate=0.05)
-    metrics = trainer.train(small_run.Numbers(), small_run.Numbers(3))
-    return trainer, tmp_path, metrics
+def trained(noted):
+    """The run, without its lines; no test trains it further."""
+    return noted[:3]
 
 
-def test_a_line_after_each_evaluation(small_run, tmp_path):
-    lines = []
-    trainer = small_run.make_trainer(tmp_path, "plain_lstm", num_steps=10, peak_learning_rate=0.05)
-    trainer.train(small_run.Numbers(), small_run.Numbers(3), note_fn=lines.append)
+def test_a_line_after_each_evaluation(noted):
+    lines = noted[3]
     assert [line.partition(": loss ")[0] for line in lines] == ["step 4", "step 8", "step 10"]
     assert all(", held-out loss " in line for line in lines)
 

@@ -148,7 +148,8 @@ class Experiment(Run):
         return len(self.task.words)  # type: ignore[attr-defined]
 
 
-_MOST_SEEN = 50  # batches of the training side that are measured
+_MOST_SEEN = 50
+"""Batches of the training side that are measured at the end, or a quarter of the steps where that is less."""
 
 
 def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str], None]) -> TrainingSummary:
@@ -172,7 +173,8 @@ def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str
     metrics = trainer.train(batches, held_out, note_fn=note_fn)
     if held_out and not metrics:
         metrics = trainer.evaluate(held_out)
-    seen = evaluate(run.task, trainer.model, run.batches("train", training=False), max_batches=_MOST_SEEN)
+    num_seen = min(_MOST_SEEN, max(1, config.training.num_steps // 4))
+    seen = evaluate(run.task, trainer.model, run.batches("train", training=False), max_batches=num_seen)
     plot = os.path.join(run.workdir, "loss.png")
     with writing(f"the loss curve {plot!r}", trainer.checkpoints.kept_note()):
         drawn = plot_losses(read_log(run.workdir), plot, config.name)

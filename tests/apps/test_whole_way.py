@@ -26,21 +26,24 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(folder, call):
     """made(NAME): the run `workdir`, the export `model` and the app's `input` of a way, made when first asked for."""
-    del call  # a model is loaded once for all that is asked
 
     @functools.cache
     def get(name):
         return types.SimpleNamespace(
-            model=make(name, folder), workdir=f"{folder}/{name}/run", input=folder / name / "typed.txt"
+            model=make(name, folder, call), workdir=f"{folder}/{name}/run", input=folder / name / "typed.txt"
         )
 
     return get
 
 
 @pytest.fixture(scope="module")
-def ask(made):
-    """ask(NAME, URL or folder, *arguments): what the app says."""
-    return lambda name, model, *arguments: whole_way_data.ask(WAYS[name], model, made(name).input, *arguments)
+def ask(made, call):
+    """ask(NAME, URL or folder, *arguments): what the app says. The same is asked once."""
+    return functools.cache(
+        lambda name, model, *arguments: whole_way_data.ask(
+            call, WAYS[name], model, made(name).input, *arguments
+        )
+    )
 
 
 @pytest.fixture(scope="module")

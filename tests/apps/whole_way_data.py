@@ -11,6 +11,9 @@ import pytest
 from tests.by_heart import train_until
 from tflm.training import read_log
 
+Call = Callable[..., Any]
+"""The fixture `call`, which loads an export once for all calls."""
+
 LABELS = {
     "good film": "pos",
     "bad film": "neg",
@@ -129,6 +132,7 @@ def conversation(talk: list[str]) -> dict[str, Any]:
 
 
 _WRITES = "serving_default,generate,score,tokenize"
+_TALKS = "serving_default,generate,score,chat,prefill,decode,resume"
 _PAIRS = (
     "model.num_layers=1",
     "model.num_decoder_layers=1",
@@ -159,7 +163,7 @@ WAYS = {
     ),
     "chat": Way(
         "chat", "chat", "talks.jsonl", objects([conversation(talk) for talk in TALKS]), 80, _SMALLEST,
-        {"rougeL": 100.0}, ("--nostream",), TYPED, SAID,
+        {"rougeL": 100.0}, ("--nostream",), TYPED, SAID, signatures=_TALKS,
     ),
     "embed": Way(
         "embed", "similarity", "faq.tsv", table(("question", "answer"), NEIGHBOURS), 40, _SMALLEST,
@@ -192,9 +196,9 @@ _ALL = (
 )
 
 
-def make(name: str, folder: pathlib.Path) -> str:
+def make(name: str, folder: pathlib.Path, call: Call) -> str:
     """Writes the file of a way and what is typed, trains until the app says what it must, and exports: `NAME/run` and
-    `models/NAME/VERSION`; the path of the version."""
+    `models/NAME/VERSION`; the path of the version. `call` runs an app."""
     way, here, model = WAYS[name], folder / name, folder / "models" / name
     here.mkdir()
     way.write(here / way.data)
@@ -206,18 +210,25 @@ def make(name: str, folder: pathlib.Path) -> str:
         num_steps += count  # from the beginning: a schedule is that of a length
         sets = [f"--set={value}" for value in (*_ALL, *way.sets, f"training.num_steps={num_steps}")]
         data = [f"--data={here / way.data}", f"--eval_data={here / way.data}"]
-        _run("train", f"--task={way.task}", *data, f"--workdir={here}/run", "--overwrite", *sets)
+        _run(call, "train", f"--task={way.task}", *data, f"--workdir={here}/run", "--overwrite", *sets)
         only = [f"--signatures={way.signatures}"] if way.signatures else []
         version = f"{model}/{num_steps}"
-        _run("export", f"--workdir={here}/run", f"--output={version}", *only)
+        _run(call, "export", f"--workdir={here}/run", f"--output={version}", *only)
         return [record["loss"] for record in read_log(f"{here}/run") if "loss" in record]
 
     def is_known(_: list[float]) -> bool:
-        if said(way, ask(way, version, here / "typed.txt")) != way.expected:
+        if said(way, ask(call, way, version, here / "typed.txt")) != way.expected:
             return False
         if way.app != "embed":  # one question is asked of it, and others are measured
             return True
-        _run("evaluate", f"--model={version}", f"--output={here}/measured", "--nobaseline", "--examples=0")
+        _run(
+            call,
+            "evaluate",
+            f"--model={version}",
+            f"--output={here}/measured",
+            "--nobaseline",
+            "--examples=0",
+        )
         measured = json.loads((here / "measured/report.json").read_text(encoding="utf-8"))["this model"]
         return all(measured[measure] == pytest.approx(value) for measure, value in way.measures.items())
 
@@ -225,11 +236,11 @@ def make(name: str, folder: pathlib.Path) -> str:
     return version
 
 
-def ask(way: Way, model: str, typed: pathlib.Path, *arguments: str) -> Any:
+def ask(call: Call, way: Way, model: str, typed: pathlib.Path, *arguments: str) -> Any:
     """Calls the app of a way on its input; `model` is a folder or a URL."""
     if way.app == "chat":
-        return _run(way.app, f"--model={model}", *way.arguments, *arguments, stdin=typed.read_bytes())
-    return _run(way.app, f"--model={model}", *way.arguments, *arguments, f"--input={typed}")
+        return _run(call, way.app, f"--model={model}", *way.arguments, *arguments, stdin=typed.read_bytes())
+    return _run(call, way.app, f"--model={model}", *way.arguments, *arguments, f"--input={typed}")
 
 
 def said(way: Way, done: Any) -> list[str]:
@@ -237,9 +248,7 @@ def said(way: Way, done: Any) -> list[str]:
     return done.lines if way.column is None else [line.split("\t")[way.column] for line in done.lines]
 
 
-def _run(*command: str, **settings: Any) -> Any:
-    from tests.apps.conftest import call
-
+def _run(call: Call, *command: str, **settings: Any) -> Any:
     done = call(*command, **settings)
     assert done.code == 0, done.err
     return done

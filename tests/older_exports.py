@@ -1,5 +1,4 @@
-"""Older exports ask TensorFlow's graph optimizer to optimize each function that is called. That takes most of the time of
-a signature's first run."""
+"""Exports of earlier versions ask TensorFlow to optimize each called function: most of the time of a first run."""
 
 import contextlib
 from collections.abc import Iterator

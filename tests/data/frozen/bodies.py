@@ -1,8 +1,9 @@
 """Requests to a server of two frozen models, and its answers as JSON that can be compared.
 
 The server is `tflm serve` on free ports of 127.0.0.1, without TensorFlow's optimizer of functions. `chat` is the export
-in greedy.tar.xz, which writes the texts it was trained on; `分类` is the classifier in 82625bc.tar.xz. Neither has a tf.Example in its signatures, so of
-`:classify` and `:regress` there are the refusals; tests/serving/conformance has their answers.
+in greedy.tar.xz, which writes the texts it was trained on; `分类` is the classifier in 82625bc.tar.xz. Neither has a
+tf.Example in its signatures, so of `:classify` and `:regress` there are the refusals; tests/serving/conformance has
+their answers.
 
 Ids and times are masked, floats are compared with a tolerance, and the texts are such that no rounding changes them, as
 tests/test_frozen.py checks. The words of an error are kept where they are TensorFlow Serving's or TensorFlow's, and

@@ -12,8 +12,8 @@ import pytest
 from apps.alternatives import table, visible
 from apps.common.tables import is_colored
 from tests.apps import small_models
+from tests.apps.conftest import built_once, load_once
 from tests.apps.refusals import check
-from tflm import serving
 from tflm.generation import DecodingConfig, settings_lists
 
 RECORD = {
@@ -34,9 +34,9 @@ token   prob.  1             2
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """Name to path of those of `save_writers`, and of one whose tokens are not known."""
-    folder = tmp_path_factory.mktemp("models")
-    without = small_models.save(folder / "no_ids", "language_modeling", "generate", "alternatives")
-    return {**small_models.save_writers(folder), "no_ids": without}
+    folder = tmp_path_factory.mktemp("no_ids")
+    without = small_models.save(folder, "language_modeling", "generate", "alternatives")
+    return {**built_once(tmp_path_factory, "writers", small_models.save_writers), "no_ids": without}
 
 
 def test_columns_line_up_with_chinese_among_them():
@@ -135,7 +135,7 @@ def test_a_server_says_the_same(models, call):
             assert done.out == expected.out, done.err
 
 
-@pytest.mark.parametrize("name", ["decoder", "chat"])
+@pytest.mark.parametrize("name", ["lstm", "chat"])
 def test_of_a_real_model(request, call, tmp_path, name):
     """Greedy tokens are the text, the likeliest at each place, and as likely together as `generate` says."""
     run, texts = request.getfixturevalue(name), ["def f(", "你好", ""]
@@ -150,7 +150,7 @@ def test_of_a_real_model(request, call, tmp_path, name):
     assert done.code == 0, done.err
     records = [json.loads(line) for line in done.lines]
     assert [record["prompt"] for record in records] == texts
-    model = serving.connect(run.model)
+    model = load_once(run.model)
     own = DecodingConfig(**{**model.config["decoding"], **settings})
     outputs = model.predict("generate", {"text": texts, **settings_lists(own, 3)})
     for row, record in enumerate(records):

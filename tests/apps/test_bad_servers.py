@@ -15,6 +15,7 @@ import pytest
 
 from apps.common.items import Printer
 from tests.apps import small_models
+from tests.apps.conftest import built_once
 from tests.apps.refusals import check
 from tests.apps.small_models import APPS
 
@@ -58,7 +59,7 @@ def pump(source, target):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """Name to path of models."""
-    return small_models.save_all(tmp_path_factory.mktemp("models"))
+    return built_once(tmp_path_factory, "small_models", small_models.save_all)
 
 
 @contextlib.contextmanager

@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 
 from tests.apps import small_models
+from tests.apps.conftest import load_once
 from tests.apps.refusals import check
 from tests.apps.rounded import assert_lines
-from tflm import serving
 
 ROWS = [("fine film", "good"), ("很好看", "good"), ("bad film", "bad"), ("不好看", "bad")] * 3
-FEW = ["training.num_steps=3", "data.source=tsv", "data.eval_fraction=0", "tokenizer.kind=byte"]
+FEW = [
+    "training.num_steps=3",
+    "data.source=tsv",
+    "data.eval_fraction=0",
+    "tokenizer.kind=byte",
+    "model.num_layers=1",
+]
 TEXTS = ["fine film", "不好看", "", "好 or bad\t?"]
 
 
@@ -53,7 +59,7 @@ def file(tmp_path):
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_label_and_its_probability_a_line_in_order(call, single, file, batch_size):
-    found = serving.connect(single).predict("classify", {"text": TEXTS})
+    found = load_once(single).predict("classify", {"text": TEXTS})
     done = call("classify", f"--model={single}", f"--input={file}", f"--batch_size={batch_size}")
     assert done.code == 0, done.err
     expected = [
@@ -102,7 +108,7 @@ def test_a_pair_for_a_model_of_single_texts(call, single):
     assert "--text_pair is for a model of pairs;" in done.err
 
 
-@pytest.mark.parametrize("name", ["chat", "decoder"])
+@pytest.mark.parametrize("name", ["chat", "lstm"])
 def test_labels_of_a_model_that_writes(request, call, file, name):
     """Their probabilities are those that `choose` gives the prompts; and of a chat those by which `score` has them."""
     model = request.getfixturevalue(name).model
@@ -113,7 +119,7 @@ def test_labels_of_a_model_that_writes(request, call, file, name):
     prompts = [f"Text: {text}\n情感:" for text in TEXTS]
     records = [json.loads(line) for line in done.lines]
     assert [record["text"] for record in records] == TEXTS
-    found = serving.connect(model).predict("choose", {"text": prompts, "choices": [choices] * len(TEXTS)})
+    found = load_once(model).predict("choose", {"text": prompts, "choices": [choices] * len(TEXTS)})
     for record, probabilities in zip(records, found["probabilities"].tolist(), strict=True):
         assert record["scores"] == pytest.approx(dict(zip(choices, probabilities, strict=True)))
         assert sum(record["scores"].values()) == pytest.approx(1.0, abs=1e-5)
@@ -124,7 +130,7 @@ def test_labels_of_a_model_that_writes(request, call, file, name):
     assert table[0] == "text\tlabel\tscores.good\tscores.不好\tscores.so so\ttruncated"
     if name == "chat":
         pairs = {"text": [TEXTS[0]] * 3, "target": choices}
-        logarithms = serving.connect(model).predict("score", pairs)["log_probability"]
+        logarithms = load_once(model).predict("score", pairs)["log_probability"]
         expected = np.exp(logarithms) / np.exp(logarithms).sum()
         record = json.loads(call(*arguments, "--format=json").lines[0])
         assert list(record["scores"].values()) == pytest.approx(expected.tolist(), rel=1e-3)

@@ -39,12 +39,9 @@ def run_through_c_api(*arguments):
     return module.run(*arguments)
 
 
-@pytest.fixture(params=["chat", "decoder", "lstm"])
-def run(request):
-    return request.getfixturevalue(request.param)
-
-
-def test_tensorflows_c_api(run):
+@pytest.mark.parametrize("name", ["chat", "decoder"])
+def test_tensorflows_c_api(request, name):
+    run = request.getfixturevalue(name)
     libraries = text_op_libraries() if run.preset == "tiny_chat" else []
     outputs = run_through_c_api(run.version, "generate", REQUEST, libraries)
     assert not isinstance(outputs, str), outputs
@@ -53,7 +50,9 @@ def test_tensorflows_c_api(run):
     assert all(texts) and all(5 <= count <= 9 for count in outputs["num_tokens"]["values"])
 
 
-def test_saved_model_cli(run, tmp_path):
+@pytest.mark.parametrize("name", ["chat", "lstm"])
+def test_saved_model_cli(request, name, tmp_path):
+    run = request.getfixturevalue(name)
     main = "from tensorflow.python.tools.saved_model_cli import main; main()"
     if any(audit_ops(run.version).values()):  # the tool does not load the ops of tensorflow-text by itself
         main = f"import tensorflow_text; {main}"

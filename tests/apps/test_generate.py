@@ -8,9 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests.apps import small_models
-from tests.apps.conftest import rows
+from tests.apps.conftest import built_once, load_once, rows
 from tests.apps.refusals import check
-from tflm import serving
 from tflm.generation import DecodingConfig
 from tflm.generation.config import BeamConfig, beam_settings_lists
 from tflm.serving import ModelHandle, connect
@@ -18,19 +17,22 @@ from tflm.serving import ModelHandle, connect
 SAMPLED = ("--temperature=1", "--min_new_tokens=4", "--max_new_tokens=8")
 
 
-@pytest.mark.parametrize("name", ["decoder", "lstm"])
-def test_a_language_model_prints_the_text_and_its_continuation(request, call, name):
-    run = request.getfixturevalue(name)
-    done = call("generate", f"--model={run.model}", "--text=def ", *SAMPLED)
+def test_a_language_model_prints_the_text_and_its_continuation(lstm, call):
+    done = call("generate", f"--model={lstm.model}", "--text=def ", *SAMPLED)
     assert done.code == 0, done.err
     settings = {"temperature": 1.0, "min_new_tokens": 4, "max_new_tokens": 8}
-    assert done.out == "def " + run.in_memory(["def "], **settings)[0] + "\n"
+    assert done.out == "def " + lstm.in_memory(["def "], **settings)[0] + "\n"
 
 
-def test_a_name_stands_for_its_highest_version(decoder, call):
-    arguments = ("--text=class ", *SAMPLED)
-    by_name = call("generate", f"--model={decoder.model}", *arguments)
-    assert by_name.out == call("generate", f"--model={decoder.version}/", *arguments).out
+def test_a_name_stands_for_its_highest_version(models, call, tmp_path):
+    for version, name in ((9, "older"), (10, "complete")):
+        shutil.copytree(f"{models[name]}/1", tmp_path / str(version))
+    older, newer, by_name = (
+        call("generate", f"--model={tmp_path}{version}", "--text=class").out
+        for version in ("/9/", "/10/", "")
+    )
+    assert (older, newer) == ("class<class>\n", "classclass\n")
+    assert by_name == newer
 
 
 def test_a_model_of_pairs_prints_its_answer_alone(chat, call):
@@ -85,7 +87,7 @@ def test_samples_have_seeds_that_count_up(decoder, call):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """Name to path of those of `save_writers`."""
-    return small_models.save_writers(tmp_path_factory.mktemp("models"))
+    return built_once(tmp_path_factory, "writers", small_models.save_writers)
 
 
 def test_the_best_texts_of_beams(models, call):
@@ -129,7 +131,7 @@ def test_beams_of_a_real_model(chat, call, tmp_path):
     done = call("generate", *arguments, *flags)
     assert done.code == 0, done.err
     records = [json.loads(line) for line in done.lines]
-    model = serving.connect(chat.model)
+    model = load_once(chat.model)
     own = DecodingConfig(**{**model.config["decoding"], "max_new_tokens": 9, "no_repeat_ngram_size": 3})
     settings = beam_settings_lists(BeamConfig(4, 2, 0.5, 0.6, 5.0), own, 2)
     outputs = model.predict("beam", {"text": texts, **settings, "stop": [["的"]] * 2, "choices": [[""]] * 2})

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,11 +201,12 @@ def test_help_shows_how(call):
     assert "curl -d " in done.out
 
 
-def test_an_app_prints_the_same_for_a_url(call, lstm):
-    """Sampled with settings of the command line."""
+def test_an_app_prints_the_same_for_a_url(call, lstm, tmp_path):
+    """Sampled with settings of the command line. The server is not warmed: it runs one signature."""
     from tflm.serving.server import ModelConfig, ModelManager, Server
 
-    manager = ModelManager([ModelConfig("lstm", os.path.dirname(lstm.version), versions=(5,))])
+    shutil.copytree(lstm.version, tmp_path / "5", ignore=shutil.ignore_patterns("tf_serving_warmup_requests"))
+    manager = ModelManager([ModelConfig("lstm", str(tmp_path))])
     manager.start()
     arguments = [
         "--text=def f(",

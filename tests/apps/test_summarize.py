@@ -3,8 +3,7 @@
 import json
 
 from tests.apps import small_models
-from tests.apps.conftest import rows
-from tflm.serving import connect
+from tests.apps.conftest import load_once, rows
 from tflm.serving.handle.results import SummaryPart
 from tflm.serving.handle.summary import last_read
 
@@ -14,7 +13,7 @@ LONG = "What is AI? " * 12 + "你好，你是谁？" * 9
 def test_a_long_text_by_a_real_model(pairs, call, tmp_path):
     """Its parts are what the model reads whole, and their summaries what it says to each."""
     (tmp_path / "texts.txt").write_text(f"你好\n{LONG}\nHello\n", encoding="utf-8")
-    model = connect(pairs.model)
+    model = load_once(pairs.model)
     arguments = (
         f"--model={pairs.model}",
         f"--input={tmp_path}/texts.txt",

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.apps import small_models
+from tests.apps.conftest import load_once
 from tests.apps.refusals import check
-from tflm import serving
 from tflm.data import DataConfig
 from tflm.errors import UsageError
 from tflm.experiments import ExperimentConfig
@@ -56,7 +56,7 @@ def test_evaluation_by_beams(pairs, call, tmp_path):
         found.append(json.loads((tmp_path / "report.json").read_text(encoding="utf-8")))
     assert found[0]["beam_size"] == 3 and found[0]["texts"][0]["source"]
     assert [text["answer"] for text in found[0]["texts"]] == [text["answer"] for text in found[1]["texts"]]
-    model = serving.connect(pairs.model)
+    model = load_once(pairs.model)
     own = DecodingConfig(**model.config["decoding"])
     request = {
         "text": [text["source"] for text in found[0]["texts"]],

@@ -13,7 +13,6 @@ from tflm.evaluation import signature_fn
 from tflm.experiments.auto_recipe import find_columns
 from tflm.experiments.config import ExperimentConfig
 from tflm.experiments.run import Run
-from tflm.export.verify import as_written
 from tflm.export.weights import read_weights
 from tflm.files.formats import source_of
 from tflm.tasks import Task, task_class
@@ -56,12 +55,7 @@ def measured_run(run: Run, step: int | None) -> Measured:
     model, found = run.trained_model(step)
     signatures = run.task.signatures(model)
     facts = {"num_parameters": model.num_parameters()}
-
-    def find_fn(name: str) -> Any:
-        # As an export answers: the graph optimizer takes most of the time of a first batch.
-        return as_written()(signature_fn(signatures[name]))
-
-    return Measured(run.config, found, find_fn, facts, run, model)
+    return Measured(run.config, found, lambda name: signature_fn(signatures[name]), facts, run, model)
 
 
 def measured_export(model: Any, path: str) -> Measured:

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tflm.errors import UserError
 from tflm.layers import PooledHead
@@ -125,3 +126,22 @@ def test_rank_and_alpha_may_be_anything_positive():
     wide = dataclasses.replace(DECODER, num_layers=1)
     model = adapted(build_model(wide), rank=11, alpha=0.5)
     assert model.decoder.blocks[0].feed_forward.inner.lora_kernel_a.shape == (8, 11)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_frozen_kernel_costs_no_gradient(recompute):
+    """Of each kernel with an adapter, the backward pass has the gradients of A and B, and none of the size of W."""
+    model = build_model(dataclasses.replace(DECODER, recompute=recompute, use_bias=False))
+    add_adapters(model, 2, 16.0)
+    adapters = [variable.value for variable in model.weights if is_adapter(variable.path)]
+
+    @tf.function(autograph=False)
+    def gradients(token_ids):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(model.hidden_states(token_ids, training=True)))
+        return tape.gradient(loss, adapters)
+
+    graph = gradients.get_concrete_function(tf.TensorSpec([2, 4], tf.int32)).graph
+    products = [op for op in graph.get_operations() if op.type == "MatMul" and op.get_attr("transpose_a")]
+    assert len(products) == len(adapters) == 2 * 7 * 2
+    assert all(2 in op.outputs[0].shape.as_list() for op in products)

@@ -10,12 +10,22 @@ Tensor = Any
 
 class Linear(keras.layers.Dense):
     """`keras.layers.Dense` on top of `product`. With unknown sizes, `keras.layers.Dense` traces to about twenty
-    operations, and a generation graph has hundreds of dense layers."""
+    operations, and a generation graph has hundreds of dense layers.
+
+    With a low-rank adapter it is x W + (x A) B alpha / rank (Hu et al., 2021, section 4.1). Dense adds A B to W, a matrix
+    of the size of W for each layer, and its gradient is one too.
+    """
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """float [..., D] to [..., E]."""
         del training
-        outputs = product(inputs, self.kernel)
+        kernel = self._kernel if self.lora_enabled else self.kernel
+        if not self._kernel.trainable:
+            kernel = ops.stop_gradient(kernel)  # a block that is recomputed has gradients of all that it reads
+        outputs = product(inputs, kernel)
+        if self.lora_enabled:
+            low_rank = product(product(inputs, self.lora_kernel_a), self.lora_kernel_b)
+            outputs += ops.cast(low_rank * (self.lora_alpha / self.lora_rank), outputs.dtype)
         if self.bias is not None:
             outputs = ops.add(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)

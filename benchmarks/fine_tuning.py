@@ -47,7 +47,7 @@ def define_flags() -> None:
 
 
 def setting_of(values: Any, seed: int) -> dict[str, Any]:
-    """What a side is told, as JSON."""
+    """The settings of a side, for JSON."""
     names = ("checkpoint", "data", "epochs", "batch_size", "learning_rate")
     return {
         **{name: getattr(values, name) for name in names},

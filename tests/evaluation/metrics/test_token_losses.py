@@ -28,6 +28,8 @@ class Batches:
 class Bigrams:
     """Knows the last token, and how many places the source has."""
 
+    config = types.SimpleNamespace(vocab_size=VOCABULARY)
+
     table = np.random.default_rng(1).normal(size=(VOCABULARY, VOCABULARY)).astype(np.float32)
 
     def hidden_states(self, token_ids, training, source_ids=None):

@@ -12,8 +12,8 @@ class Linear(keras.layers.Dense):
     """`keras.layers.Dense` on top of `product`. With unknown sizes, `keras.layers.Dense` traces to about twenty
     operations, and a generation graph has hundreds of dense layers.
 
-    With a low-rank adapter it is x W + (x A) B alpha / rank (Hu et al., 2021, section 4.1). Dense adds A B to W: a matrix
-    of the size of W for each layer, with a gradient of that size.
+    With a low-rank adapter it is x W + (x A) B alpha / rank (Hu et al., 2021, section 4.1). Dense adds A B to W: a
+    matrix of the size of W for each layer, with a gradient of that size.
     """
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:

@@ -21,7 +21,9 @@ class Linear(keras.layers.Dense):
         del training
         kernel = self._kernel if self.lora_enabled else self.kernel
         if not self._kernel.trainable:
-            kernel = ops.stop_gradient(kernel)  # a block that is recomputed has gradients of all that it reads
+            kernel = ops.stop_gradient(
+                kernel
+            )  # a block that is recomputed has gradients of all that it reads
         outputs = product(inputs, kernel)
         if self.lora_enabled:
             low_rank = product(product(inputs, self.lora_kernel_a), self.lora_kernel_b)

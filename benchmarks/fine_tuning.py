@@ -15,10 +15,8 @@ without reading data and measuring. Accuracy is that after the last epoch. The t
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +24,10 @@ from absl import app, flags
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIDES = os.path.join(HERE, "fine_tuning_sides")
+sys.path.insert(0, HERE)
+
+from peers import run, torch_environment  # noqa: E402
+
 TORCH_PACKAGES = ("torch==2.13.0", "transformers==5.24.0")
 NAMES = {"tflm": "tflm", "transformers": "transformers"}
 SPLITS = ("train", "dev", "test")
@@ -54,31 +56,6 @@ def setting_of(values: Any, seed: int) -> dict[str, Any]:
         "seed": seed,
         "num_threads": os.cpu_count() or 1,
     }
-
-
-def run(arguments: Sequence[str]) -> str:
-    """What a command prints; it has no GPU to look for."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.path.dirname(HERE),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    done = subprocess.run(arguments, capture_output=True, encoding="utf-8", env=environment, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
-    return done.stdout
-
-
-def torch_environment(folder: str) -> str:
-    """The interpreter of `folder/torch`, made with pip if it is not there."""
-    path = os.path.join(folder, "torch")
-    python = os.path.join(path, "bin", "python")
-    if not os.path.exists(python):
-        print(f"# making {path}", file=sys.stderr, flush=True)
-        venv.create(path, with_pip=True)
-        run([python, "-m", "pip", "install", "--quiet", *TORCH_PACKAGES])
-    return python
 
 
 def table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -118,7 +95,7 @@ def main(argv: list[str]) -> None:
         raise SystemExit("transformers needs an environment of its own: give --environments.")
     pythons = {"tflm": sys.executable}
     if "transformers" in values.sides:
-        pythons["transformers"] = torch_environment(values.environments)
+        pythons["transformers"] = torch_environment(values.environments, TORCH_PACKAGES)
     results: dict[str, list[dict[str, Any]]] = {side: [] for side in NAMES if side in values.sides}
     for seed in range(values.rounds):
         for side, rounds in results.items():

@@ -16,10 +16,8 @@ the first token. Memory is the largest resident set of the process. The table is
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,8 +25,9 @@ from absl import app, flags
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIDES = os.path.join(HERE, "generation_sides")
-sys.path.insert(0, SIDES)
+sys.path[:0] = [HERE, SIDES]
 
+from peers import run, torch_environment  # noqa: E402
 from side import Setting  # noqa: E402
 
 TORCH_PACKAGES = ("torch==2.13.0", "transformers==5.23.0", "ctranslate2==4.8.5")
@@ -101,31 +100,6 @@ def command(verb: str, side: str, setting: Setting, folder: str, torch_python: s
     return [torch_python, torch_side, verb, side, setting.to_json(), os.path.join(folder, side)]
 
 
-def run(arguments: list[str]) -> str:
-    """What a command prints; it has no GPU to look for."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.path.dirname(HERE),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    done = subprocess.run(arguments, capture_output=True, encoding="utf-8", env=environment, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
-    return done.stdout
-
-
-def torch_environment(folder: str) -> str:
-    """The interpreter of `folder/torch`, made with pip if it is not there."""
-    path = os.path.join(folder, "torch")
-    python = os.path.join(path, "bin", "python")
-    if not os.path.exists(python):
-        print(f"# making {path}", file=sys.stderr, flush=True)
-        venv.create(path, with_pip=True)
-        run([python, "-m", "pip", "install", "--quiet", *TORCH_PACKAGES])
-    return python
-
-
 def table(setting: Setting, results: Mapping[str, list[dict[str, Any]]]) -> str:
     """Markdown: a line for each side, two columns for each batch size, and the memory.
 
@@ -160,7 +134,7 @@ def main(argv: list[str]) -> None:
         raise SystemExit(
             "transformers and CTranslate2 need an environment of their own: give --environments."
         )
-    torch_python = torch_environment(values.environments) if needs_torch else ""
+    torch_python = torch_environment(values.environments, TORCH_PACKAGES) if needs_torch else ""
     with tempfile.TemporaryDirectory() as folder:
         for side in prepared(sides):
             run(command("prepare", side, setting, folder, torch_python))

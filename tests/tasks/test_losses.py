@@ -89,6 +89,9 @@ def test_a_large_vocabulary_in_slices(case, compact, monkeypatch):
 def test_scores_of_a_large_vocabulary_are_the_same(case, monkeypatch):
     model, token_ids, _, _ = case
     whole = score._losses(model, token_ids, {})
+    rows, logits = [], model.logits
     monkeypatch.setattr(score, "LARGE_VOCABULARY", V)
     monkeypatch.setattr(losses, "_SLICE", 4 * V)
+    monkeypatch.setattr(model, "logits", lambda states: rows.append(len(states)) or logits(states))
     np.testing.assert_allclose(score._losses(model, token_ids, {}), whole, rtol=1e-5)
+    assert rows == [4, 4, 4]  # of three texts with four tokens after the first

@@ -159,6 +159,7 @@ def train(values: Any, seed: str, data: str, base: str, workdir: str) -> float:
         f"training.num_steps={steps}",
         f"training.warmup_steps={steps // 10}",
         f"training.global_batch_size={values.batch_size}",
+        "training.num_micro_batches=1",
         f"training.peak_learning_rate={values.learning_rate}",
         f"training.seed={seed}",
         *values.set,

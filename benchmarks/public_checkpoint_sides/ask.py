@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 Answer = Callable[[str, int], tuple[str, int]]
-"""The answer to a question, and how many tokens it has; of at most so many tokens."""
+"""A question and a number of tokens to the answer, of at most that number, and its own number of tokens."""
 
 
 def ask(answer: Answer, task: dict[str, Any], begin: float, peak_bytes: Callable[[], int]) -> None:

@@ -22,11 +22,11 @@ def case(make_model):
     return model, token_ids, targets, tf.constant(weights)
 
 
-def loss_and_gradients(case, compact):
+def loss_and_gradients(case, compact, **options):
     model, token_ids, targets, weights = case
     with tf.GradientTape() as tape:
         states = model.hidden_states(token_ids)
-        total, weight = token_cross_entropy(model, states, targets, weights, compact)
+        total, weight = token_cross_entropy(model, states, targets, weights, compact, **options)
     values = [v.value for v in model.trainable_variables]
     return total, weight, [tf.convert_to_tensor(g) for g in tape.gradient(total, values)]
 
@@ -42,6 +42,18 @@ def test_against_numpy(case, compact):
     assert float(total) == pytest.approx(expected, rel=1e-5)
     assert float(weight) == pytest.approx(weights.numpy().sum())
     assert total.dtype == weight.dtype == tf.float32
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_z_loss_against_numpy(case, compact):
+    """The squared logarithm of the denominator is added where a target counts."""
+    model, token_ids, _, weights = case
+    plain, with_z = (loss_and_gradients(case, compact, z_loss=z_loss) for z_loss in (0.0, 0.25))
+    denominators = np.log(np.exp(model(token_ids).numpy().astype(np.float64)).sum(-1))
+    expected = float(plain[0]) + 0.25 * (denominators**2 * weights.numpy()).sum()
+    assert float(with_z[0]) == pytest.approx(expected, rel=1e-5)
+    assert float(with_z[1]) == float(plain[1])
+    assert any(np.any(np.abs(a - b) > 1e-4) for a, b in zip(plain[2], with_z[2], strict=True))
 
 
 def test_compact_equals_whole(case):

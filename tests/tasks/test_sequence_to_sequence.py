@@ -96,9 +96,9 @@ def test_generation_gives_its_own_score(trained):
     assert (scores["log_probability"].numpy() > -0.5).all()
 
 
-def test_label_smoothing_is_for_training_alone(trained, tokenizers):
+def test_label_smoothing_and_z_loss_are_for_training_alone(trained, tokenizers):
     task, model, _, store = trained
-    smooth = make_task(tokenizers["byte"], label_smoothing=0.1)
+    smooth = make_task(tokenizers["byte"], label_smoothing=0.1, z_loss=0.25)
     batch = next(iter(task.batches(store, 4, seed=0, training=False).dataset()))
     plain = float(task.loss(model, batch, training=False)[0])
     assert float(smooth.loss(model, batch, training=False)[0]) == plain
@@ -107,5 +107,6 @@ def test_label_smoothing_is_for_training_alone(trained, tokenizers):
     shares = np.array(tf.nn.log_softmax(logits))
     weights = states["loss_weights"].numpy()
     even = -(shares.mean(-1) * weights).sum()
+    squares = (tf.reduce_logsumexp(logits, axis=-1).numpy() ** 2 * weights).sum()
     found = float(smooth.loss(model, batch, training=True)[0])
-    assert found == pytest.approx(0.9 * plain + 0.1 * even, rel=1e-4)
+    assert found == pytest.approx(0.9 * plain + 0.1 * even + 0.25 * squares, rel=1e-4)

@@ -8,8 +8,14 @@ from tflm.training import TrainingConfig
 @pytest.mark.parametrize(
     "changes,words",
     [
-        ({"optimizer": "sgd"}, "optimizer is one of adamw, muon; got 'sgd'"),
-        ({"schedule": "step"}, "schedule is one of cosine, linear, constant; got 'step'"),
+        (
+            {"optimizer": "adam"},
+            "optimizer is one of adamw, muon, adafactor, lion, sgd; got 'adam'",
+        ),
+        (
+            {"schedule": "step"},
+            "schedule is one of cosine, linear, constant, inverse_sqrt, warmup_stable_decay; got 'step'",
+        ),
         ({"precision": "float16"}, "precision is one of float32, mixed_bfloat16; got 'float16'"),
         ({"num_steps": 0}, "num_steps is at least 1; got 0"),
         ({"global_batch_size": 0}, "global_batch_size is at least 1; got 0"),
@@ -25,6 +31,8 @@ from tflm.training import TrainingConfig
         ({"warmup_steps": -1}, "warmup_steps is not negative; got -1"),
         ({"weight_decay": -0.1}, "weight_decay is not negative; got -0.1"),
         ({"clip_norm": -1.0}, "clip_norm is not negative; got -1.0"),
+        ({"l2": -0.1}, "l2 is not negative; got -0.1"),
+        ({"decay_fraction": 0.0}, "decay_fraction is above 0 and at most 1; got 0.0"),
         ({"peak_learning_rate": -1.0}, "peak_learning_rate is not negative; got -1.0"),
     ],
 )

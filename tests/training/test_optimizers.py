@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tflm.errors import UserError
 from tflm.layers import PooledHead
 from tflm.models import HeadModel, build_model
 from tflm.training import TrainingConfig
@@ -102,6 +103,67 @@ def test_muon_is_that_of_keras(case):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5, err_msg=name)
 
 
+PEERS = {
+    "adafactor": lambda rate: keras.optimizers.Adafactor(rate, relative_step=False, weight_decay=0.3),
+    "lion": lambda rate: keras.optimizers.Lion(rate, beta_1=0.8, beta_2=0.9, weight_decay=0.3),
+    "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.8, weight_decay=0.3),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_the_others_are_those_of_keras(case, name):
+    values, gradients = case
+    config = dataclasses.replace(CONFIG, optimizer=name)
+
+    def make_peer(variables):
+        peer = PEERS[name](make_optimizer(config, variables)._learning_rate)
+        peer.exclude_from_weight_decay(var_names=["bias", "embeddings"])
+        peer.build(variables)
+        return peer
+
+    found = take_steps(lambda variables: make_optimizer(config, variables), values, gradients)
+    expected = take_steps(make_peer, values, gradients)
+    for name in values:
+        assert np.abs(found[name] - values[name]).max() > 0.01
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-6, err_msg=name)
+
+
+def test_rules_give_rates_and_decays_by_name(case):
+    """SGD without momentum in NumPy: the last rule that matches counts, for weight decay and L2 alike."""
+    values, gradients = case
+    config = dataclasses.replace(
+        CONFIG,
+        optimizer="sgd",
+        beta_1=0.0,
+        l2=0.2,
+        rate_rules=("kernel=0.5", "^wide=2", "bias=0"),
+        decay_rules=("square=0", "embeddings=0.25"),
+    )
+    rates = {"wide_kernel": 2.0, "tall_kernel": 0.5, "square_kernel": 0.5, "bias": 0.0, "embeddings": 1.0}
+    decays = {"wide_kernel": 1.0, "tall_kernel": 1.0, "square_kernel": 0.0, "bias": 0.0, "embeddings": 0.25}
+    found = take_steps(lambda variables: make_optimizer(config, variables), values, gradients)
+    for name, value in values.items():
+        for step, gradient in enumerate(gradients):
+            rate = learning_rate(step) * rates[name]
+            value = value - rate * 0.3 * decays[name] * value
+            value = value - rate * (gradient[name] + 0.2 * decays[name] * value)
+        np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
+    np.testing.assert_array_equal(found["bias"], values["bias"])
+
+
+def test_a_rule_that_matches_nothing():
+    variables = [keras.Variable(np.ones([2, 2], np.float32), name="kernel")]
+    config = dataclasses.replace(CONFIG, decay_rules=("kernel=1", "kernels=0"))
+    with pytest.raises(UserError, match=r"decay_rules: no trained variable matches 'kernels=0'.*kernel"):
+        make_optimizer(config, variables)
+
+
+@pytest.mark.parametrize("rule", ["embeddings", "=2", "(=1", "a=-1", "a=nan", "a=inf", "a=two"])
+def test_what_is_no_rule(rule):
+    with pytest.raises(ValueError, match=r'rate_rules: each is "PATTERN=FACTOR"'):
+        TrainingConfig(rate_rules=(rule,))
+
+
 @pytest.mark.parametrize("shape", [(16, 16), (8, 32), (32, 8)])
 def test_an_update_of_muon_is_nearly_orthogonal(shape):
     """Five iterations bring singular values that lie far apart near to 1, and keep their directions."""
@@ -172,7 +234,7 @@ def test_the_learning_rate_follows_the_schedule():
         optimizer.apply([tf.ones([2, 2])], variables)
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "muon", "lion", "sgd"])
 def test_a_factor_is_a_learning_rate_of_its_own(case, name):
     """Updates and decay: with a factor of 1/2, every variable is to the last bit what half the rate gives."""
     values, gradients = case

@@ -5,6 +5,7 @@ import math
 import pytest
 import tensorflow as tf
 
+from tflm.training.config import SCHEDULES
 from tflm.training.schedules import WarmupSchedule
 
 PEAK, WARMUP, STEPS, FINAL = 0.5, 4, 20, 0.1
@@ -16,20 +17,33 @@ def learning_rate(kind, step):
     done = min((step - WARMUP) / (STEPS - WARMUP), 1.0)
     if kind == "constant":
         return PEAK
-    share = 1 - done if kind == "linear" else (1 + math.cos(math.pi * done)) / 2
+    if kind == "inverse_sqrt":
+        return PEAK * max(math.sqrt(WARMUP / max(step + 1, WARMUP)), FINAL)
+    if kind == "warmup_stable_decay":  # the last five of twenty steps
+        done = min(max(step - 15, 0) / 5, 1.0)
+    share = (1 + math.cos(math.pi * done)) / 2 if kind == "cosine" else 1 - done
     return PEAK * (FINAL + (1 - FINAL) * share)
 
 
-@pytest.mark.parametrize("kind", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize("kind", SCHEDULES)
 def test_every_step(kind):
-    schedule = WarmupSchedule(kind, PEAK, WARMUP, STEPS, FINAL)
+    schedule = WarmupSchedule(kind, PEAK, WARMUP, STEPS, FINAL, decay_fraction=0.25)
     for step in range(STEPS + 5):
         assert float(schedule(step)) == pytest.approx(learning_rate(kind, step), rel=1e-5), step
         assert float(schedule(tf.constant(step, tf.int64))) == float(schedule(step))
     assert float(schedule(0)) == pytest.approx(PEAK / WARMUP)
-    assert float(schedule(WARMUP - 1)) == float(schedule(WARMUP)) == PEAK
+    assert float(schedule(WARMUP - 1)) == PEAK
     end = PEAK if kind == "constant" else PEAK * FINAL
-    assert float(schedule(STEPS)) == float(schedule(STEPS + 100)) == pytest.approx(end)
+    assert float(schedule(50 * STEPS)) == pytest.approx(end)
+    if kind != "inverse_sqrt":  # which knows no last step
+        assert float(schedule(WARMUP)) == PEAK and float(schedule(STEPS)) == float(schedule(50 * STEPS))
+
+
+def test_the_decay_begins_after_the_warmup():
+    """A decay longer than what the warm-up leaves is that of the linear schedule."""
+    whole = WarmupSchedule("warmup_stable_decay", PEAK, WARMUP, STEPS, FINAL, decay_fraction=1.0)
+    linear = WarmupSchedule("linear", PEAK, WARMUP, STEPS, FINAL)
+    assert [float(whole(step)) for step in range(STEPS)] == [float(linear(step)) for step in range(STEPS)]
 
 
 def test_without_warmup_and_with_nothing_after_it():
@@ -39,11 +53,14 @@ def test_without_warmup_and_with_nothing_after_it():
 
 
 def test_config_round_trip():
-    schedule = WarmupSchedule("cosine", PEAK, WARMUP, STEPS, FINAL)
+    schedule = WarmupSchedule("warmup_stable_decay", PEAK, WARMUP, STEPS, FINAL, 0.5)
     again = WarmupSchedule.from_config(schedule.get_config())
     assert [float(again(step)) for step in range(STEPS)] == [float(schedule(step)) for step in range(STEPS)]
 
 
 def test_an_unknown_schedule():
-    with pytest.raises(ValueError, match="schedule is one of cosine, linear, constant; got 'step'"):
+    with pytest.raises(
+        ValueError,
+        match="schedule is one of cosine, linear, constant, inverse_sqrt, warmup_stable_decay; got 'step'",
+    ):
         WarmupSchedule("step", PEAK, WARMUP, STEPS, FINAL)

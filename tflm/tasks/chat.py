@@ -45,6 +45,9 @@ class ChatConfig(TaskConfig):
     """The chat template of a published model; it is found when its checkpoint is imported."""
     label_smoothing: float = 0.0
     """How much of a target's weight is spread over the vocabulary in training (Szegedy et al., 2016)."""
+    z_loss: float = option(0.0)
+    """Weight of the squared log of the softmax's denominator in the training loss (Chowdhery et al., 2022, section 5);
+    1e-4 is usual."""
     measure: str = "rouge"
     """Metric of `tflm evaluate`: rouge, bleu (with chrF), or another registered metric."""
 
@@ -80,7 +83,7 @@ class Chat(GenerativeTask):
         self, config: ChatConfig, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig
     ) -> None:
         super().__init__(tokenizer, max_length, decoding)
-        self.config, self.label_smoothing = config, config.label_smoothing
+        self.config, self.label_smoothing, self.z_loss = config, config.label_smoothing, config.z_loss
         self.conversations: Conversations | TemplateConversations
         missing = [role for role in ROLES if role not in tokenizer.special_tokens]
         if config.template is not None:

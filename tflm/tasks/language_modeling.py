@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tflm.config import option
 from tflm.data import Batches, PackedBatches, TokenStore
 from tflm.errors import UserError
 from tflm.generation import DecodingConfig
@@ -29,6 +30,9 @@ class LanguageModelingConfig(TaskConfig):
     separate_documents: bool = False
     """If several documents are packed in one block, each sees itself alone, and its positions count from its own
     beginning. For Transformers."""
+    z_loss: float = option(0.0)
+    """Weight of the squared log of the softmax's denominator in the training loss (Chowdhery et al., 2022, section 5);
+    1e-4 is usual."""
 
     def __post_init__(self) -> None:
         if self.separate_documents and not self.mark_documents:
@@ -51,7 +55,7 @@ class LanguageModeling(GenerativeTask):
         self, config: LanguageModelingConfig, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig
     ) -> None:
         super().__init__(tokenizer, max_length, decoding)
-        self.config = config
+        self.config, self.z_loss = config, config.z_loss
 
     @classmethod
     def check_model(cls, config: LanguageModelingConfig, model: ModelConfig) -> None:  # type: ignore[override]

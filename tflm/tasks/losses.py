@@ -17,6 +17,7 @@ def token_cross_entropy(
     loss_weights: tf.Tensor,
     compact: bool,
     label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
     in_slices: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Weighted sum of -ln p(target), and the sum of the weights. Over replicas and micro-batches both add up.
@@ -30,8 +31,10 @@ def token_cross_entropy(
             to a long question); the number of rows is then not known when the graph is built.
         label_smoothing: how much of the target's weight is spread evenly over the vocabulary (Szegedy et al.,
             2016, section 7).
+        z_loss: this times the square of the logarithm of the softmax's denominator is added for each target, which
+            keeps logits small (Chowdhery et al., 2022, section 5).
         in_slices: with a large vocabulary, compute the logits of some tokens at a time. They are most of the memory
-            then. For evaluation: without `label_smoothing`, and gradients would keep all of them.
+            then. For evaluation: without `label_smoothing` and `z_loss`, and gradients would keep all of them.
     Returns:
         Two float32 scalars.
     """
@@ -49,6 +52,8 @@ def token_cross_entropy(
     if label_smoothing:
         even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
         losses = (1.0 - label_smoothing) * losses + label_smoothing * even
+    if z_loss:
+        losses += z_loss * tf.square(tf.reduce_logsumexp(logits, axis=-1))
     return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
 
 

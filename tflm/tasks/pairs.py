@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tflm.config import option
 from tflm.data import Batches, BucketedBatches, TokenStore
 from tflm.errors import UserError
 from tflm.generation import DecodingConfig
@@ -32,6 +33,9 @@ class PairsConfig(TaskConfig):
     """Which side of a longer source is kept: start or end."""
     label_smoothing: float = 0.0
     """How much of a target's weight is spread over the vocabulary in training (Szegedy et al., 2016)."""
+    z_loss: float = option(0.0)
+    """Weight of the squared log of the softmax's denominator in the training loss (Chowdhery et al., 2022, section 5);
+    1e-4 is usual."""
     measure: str = "rouge"
     """Metric of `tflm evaluate`: rouge, bleu (with chrF), or another registered metric."""
 
@@ -63,7 +67,7 @@ class Pairs(GenerativeTask):
         self, config: PairsConfig, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig
     ) -> None:
         super().__init__(tokenizer, max_length, decoding)
-        self.config, self.label_smoothing = config, config.label_smoothing
+        self.config, self.label_smoothing, self.z_loss = config, config.label_smoothing, config.z_loss
         needed = config.max_source_length + config.max_target_length + 2
         if needed > max_length:
             raise UserError(

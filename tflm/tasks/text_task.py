@@ -26,7 +26,7 @@ class TextTask(Task):
 
     compact_loss = False
     """See `token_cross_entropy`."""
-    label_smoothing = 0.0
+    label_smoothing, z_loss = 0.0, 0.0
     """See `token_cross_entropy`; in training alone."""
 
     def __init__(self, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig) -> None:
@@ -116,6 +116,7 @@ class TextTask(Task):
             batch["loss_weights"],
             compact=self.compact_loss,
             label_smoothing=self.label_smoothing if training else 0.0,
+            z_loss=self.z_loss if training else 0.0,
             in_slices=not training,
         )
 

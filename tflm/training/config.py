@@ -1,9 +1,12 @@
 """Training hyperparameters."""
 
 import dataclasses
+import re
 
-OPTIMIZERS = ("adamw", "muon")
-SCHEDULES = ("cosine", "linear", "constant")
+from tflm.config import option
+
+OPTIMIZERS = ("adamw", "muon", "adafactor", "lion", "sgd")
+SCHEDULES = ("cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay")
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 
@@ -18,21 +21,35 @@ class TrainingConfig:
     num_micro_batches: int = 1
     """Gradient accumulation: sequential micro-batches per replica and step, to save memory."""
     optimizer: str = "adamw"
-    """adamw, or muon (Jordan et al., 2024): Muon for the matrices inside the blocks, AdamW for the rest."""
+    """adamw; muon (Jordan et al., 2024): Muon for the matrices inside the blocks, AdamW for the rest; adafactor
+    (Shazeer and Stern, 2018), whose state is small; lion (Chen et al., 2023); or sgd, with momentum."""
     peak_learning_rate: float = 1e-3
     """Learning rate after the warm-up."""
     schedule: str = "cosine"
-    """Learning rate decay after the warm-up: cosine, linear or constant."""
+    """Learning rate after the warm-up: cosine, linear, constant, inverse_sqrt (the peak times the square root of
+    warmup_steps / step; Vaswani et al., 2017), or warmup_stable_decay (constant, then a linear decay over the last
+    decay_fraction of the steps; Hu et al., 2024)."""
     warmup_steps: int = 100
     """Steps of linear warm-up."""
     final_learning_rate: float = 0.1
     """Learning rate at the end of the schedule, as a fraction of the peak."""
     weight_decay: float = 0.1
     """Decoupled weight decay (Loshchilov and Hutter, 2019); not applied to norms, biases and embeddings."""
+    decay_fraction: float = option(0.2)
+    """With warmup_stable_decay: the share of num_steps in which the learning rate falls to final_learning_rate."""
+    l2: float = option(0.0)
+    """L2 regularization: this times the weight is added to each gradient, after clipping. Like weight_decay, it is not
+    applied to norms, biases and embeddings."""
+    rate_rules: tuple[str, ...] = option(())
+    """Learning rates by name: "PATTERN=FACTOR" each, such as "embeddings=0.5". The pattern is a regular expression that
+    is searched in the variable's path; the last rule that matches counts."""
+    decay_rules: tuple[str, ...] = option(())
+    """Weight decay and L2 by name: "PATTERN=FACTOR" each, such as "/head/=0" or "embeddings=1". Without a rule the
+    factor is 1, and 0 for norms, biases and embeddings."""
     beta_1: float = 0.9
-    """Decay rate of the first moment of AdamW."""
+    """Decay rate of the first moment of AdamW and Lion; the momentum of SGD."""
     beta_2: float = 0.95
-    """Decay rate of the second moment of AdamW."""
+    """Decay rate of the second moment of AdamW and of Lion's momentum."""
     muon_learning_rate_ratio: float = 1.0
     """With muon: learning rate of AdamW, as a multiple of the peak."""
     muon_iterations: int = 5
@@ -70,6 +87,34 @@ class TrainingConfig:
                 f"num_micro_batches divides global_batch_size; got {self.num_micro_batches} and "
                 f"{self.global_batch_size}."
             )
-        for field in ("warmup_steps", "weight_decay", "clip_norm", "peak_learning_rate"):
+        if not 0.0 < self.decay_fraction <= 1.0:
+            raise ValueError(f"decay_fraction is above 0 and at most 1; got {self.decay_fraction}.")
+        for field in ("rate_rules", "decay_rules"):
+            for rule in getattr(self, field):
+                parse_rule(field, rule)
+        for field in ("warmup_steps", "weight_decay", "clip_norm", "peak_learning_rate", "l2"):
             if getattr(self, field) < 0:
                 raise ValueError(f"{field} is not negative; got {getattr(self, field)}.")
+
+
+def parse_rule(field: str, rule: str) -> tuple[re.Pattern[str], float]:
+    """The pattern and the factor of a rule.
+
+    >>> parse_rule("rate_rules", "embeddings=0.5")
+    (re.compile('embeddings'), 0.5)
+
+    Raises:
+        ValueError: it is not "PATTERN=FACTOR", or the factor is negative or not finite.
+    """
+    pattern, _, factor = rule.rpartition("=")
+    try:
+        value = float(factor)
+        compiled = re.compile(pattern)
+    except (ValueError, re.error):
+        compiled, value = None, -1.0
+    if compiled is None or not pattern or not 0.0 <= value < float("inf"):
+        raise ValueError(
+            f'{field}: each is "PATTERN=FACTOR" with a regular expression and a factor of 0 or more, such as '
+            f'"embeddings=0.5"; got {rule!r}.'
+        )
+    return compiled, value

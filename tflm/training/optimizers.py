@@ -1,4 +1,4 @@
-"""The AdamW and Muon optimizers of Keras, with per-variable learning rates and weight decay exclusions."""
+"""Optimizers of Keras, with learning rates and weight decay by variable."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,36 +6,49 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tflm.training.config import TrainingConfig
+from tflm.errors import UserError
+from tflm.training.config import TrainingConfig, parse_rule
 from tflm.training.schedules import WarmupSchedule
 
 # No weight decay on norms, biases and embeddings.
 NO_DECAY = ("bias", "scale", "gamma", "beta", "embeddings")
 
 
-class _PerVariableRates(keras.optimizers.Optimizer):
-    """Mixin, listed before a Keras optimizer: multiplies the learning rate of each variable by its factor, in the
-    update and in the weight decay. Scaling gradients instead has no effect: both optimizers normalize them."""
+class _PerVariable(keras.optimizers.Optimizer):
+    """Mixin, listed before a Keras optimizer: a factor of the learning rate and one of the decay for each variable, and
+    L2 regularization. Scaling gradients instead has no effect: most optimizers normalize them."""
 
-    _factors: Mapping[Any, float] = {}
+    _rates: Mapping[Any, float] = {}
+    _decays: Mapping[Any, float] = {}
+    _l2 = 0.0
     _factor = 1.0
 
-    def set_rate_factors(self, variables: Sequence[Any], factors: Sequence[float]) -> None:
-        """Sets the factor of each variable; the default is 1. Call before the first step."""
-        self._factors = {self._var_key(v): factor for v, factor in zip(variables, factors, strict=True)}
+    def set_factors(
+        self, variables: Sequence[Any], rates: Sequence[float], decays: Sequence[float], l2: float = 0.0
+    ) -> None:
+        """Sets the factors of each variable: of its learning rate, and of its weight decay and `l2`. Call before the
+        first step."""
+        keys = [self._var_key(variable) for variable in variables]
+        self._rates = dict(zip(keys, rates, strict=True))
+        self._decays, self._l2 = dict(zip(keys, decays, strict=True)), l2
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
         """Updates one variable with its own learning rate."""
-        factor = self._factor_of(variable)
-        super().update_step(gradient, variable, learning_rate if factor == 1.0 else learning_rate * factor)
+        rate, decay = self._rate(variable), self._l2 * self._decays[self._var_key(variable)]
+        if decay:
+            gradient = gradient + decay * tf.cast(variable, gradient.dtype)
+        super().update_step(gradient, variable, learning_rate if rate == 1.0 else learning_rate * rate)
 
-    def _factor_of(self, variable: Any) -> float:
-        return self._factors.get(self._var_key(variable), 1.0)
+    def _rate(self, variable: Any) -> float:
+        return self._rates[self._var_key(variable)]
+
+    def _use_weight_decay(self, variable: Any) -> bool:
+        return self._decays[self._var_key(variable)] != 0.0
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         """Applies weight decay once per distinct factor, since Keras reads the learning rate inside this method."""
-        factors = [self._factor_of(variable) for variable in variables]
-        for self._factor in sorted(set(factors)):
+        factors = [self._rate(variable) * self._decays[self._var_key(variable)] for variable in variables]
+        for self._factor in sorted(set(factors) - {0.0}):
             same = [v for v, factor in zip(variables, factors, strict=True) if factor == self._factor]
             super()._apply_weight_decay(same)
         self._factor = 1.0
@@ -45,12 +58,24 @@ class _PerVariableRates(keras.optimizers.Optimizer):
         return rate if self._factor == 1.0 else rate * self._factor
 
 
-class AdamW(_PerVariableRates, keras.optimizers.AdamW):
-    """`keras.optimizers.AdamW` with per-variable learning rates."""
+class AdamW(_PerVariable, keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW` with factors by variable."""
 
 
-class Muon(_PerVariableRates, keras.optimizers.Muon):
-    """`keras.optimizers.Muon` with per-variable learning rates, and with the transposes of its iteration folded into
+class Adafactor(_PerVariable, keras.optimizers.Adafactor):
+    """`keras.optimizers.Adafactor` with factors by variable."""
+
+
+class Lion(_PerVariable, keras.optimizers.Lion):
+    """`keras.optimizers.Lion` with factors by variable."""
+
+
+class SGD(_PerVariable, keras.optimizers.SGD):
+    """`keras.optimizers.SGD` with factors by variable."""
+
+
+class Muon(_PerVariable, keras.optimizers.Muon):
+    """`keras.optimizers.Muon` with factors by variable, and with the transposes of its iteration folded into
     the matrix products: twice as fast on a CPU."""
 
     def zeropower_via_newtonschulz5(self, x: tf.Tensor, steps: int) -> tf.Tensor:
@@ -77,39 +102,74 @@ def make_optimizer(
     """Creates the optimizer and builds it for `variables`. Call inside the scope of the strategy.
 
     AdamW: Loshchilov and Hutter, 2019. Muon: Jordan et al., 2024, with the update scale of Liu et al., 2025
-    (arXiv 2502.16982, section 2.2), so that one learning rate serves Muon and AdamW.
+    (arXiv 2502.16982, section 2.2), so that one learning rate serves Muon and AdamW. Adafactor: Shazeer and Stern,
+    2018, whose updates are relative to the scale of a variable. Lion: Chen et al., 2023.
 
     Args:
         config: training hyperparameters.
         variables: trainable variables.
-        rate_factors: learning rate factor of each variable; empty for 1.
+        rate_factors: learning rate factor of each variable, in addition to the rules of `config`; empty for 1.
+    Raises:
+        UserError: a rule of `config` matches no variable.
     """
+    optimizer = _keras_optimizer(config)
+    # The trainer all-reduces gradients before clipping; Keras would all-reduce them a second time.
+    optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
+    paths = [variable.path for variable in variables]
+    decays = [0.0 if any(name in variable.name for name in NO_DECAY) else 1.0 for variable in variables]
+    rates = _by_rules("rate_rules", config.rate_rules, paths, [1.0] * len(paths))
+    if rate_factors:
+        rates = [rate * factor for rate, factor in zip(rates, rate_factors, strict=True)]
+    optimizer.set_factors(
+        variables, rates, _by_rules("decay_rules", config.decay_rules, paths, decays), config.l2
+    )
+    optimizer.build(variables)
+    return optimizer
+
+
+def _keras_optimizer(config: TrainingConfig) -> _PerVariable:
     schedule = WarmupSchedule(
         config.schedule,
         config.peak_learning_rate,
         config.warmup_steps,
         config.num_steps,
         config.final_learning_rate,
+        config.decay_fraction,
     )
+    decay = config.weight_decay
     if config.optimizer == "muon":
-        optimizer: _PerVariableRates = Muon(
+        return Muon(
             schedule,
             adam_beta_1=config.beta_1,
             adam_beta_2=config.beta_2,
-            adam_weight_decay=config.weight_decay,
-            weight_decay=config.weight_decay,
+            adam_weight_decay=decay,
+            weight_decay=decay,
             adam_lr_ratio=config.muon_learning_rate_ratio,
             ns_steps=config.muon_iterations,
             exclude_layers=["/head/", "_head/"],
         )
-    else:
-        optimizer = AdamW(
-            schedule, config.weight_decay, beta_1=config.beta_1, beta_2=config.beta_2, epsilon=1e-8
-        )
-    optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
-    # The trainer all-reduces gradients before clipping; Keras would all-reduce them a second time.
-    optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
-    optimizer.build(variables)
-    if rate_factors:
-        optimizer.set_rate_factors(variables, rate_factors)
-    return optimizer
+    if config.optimizer == "adafactor":
+        return Adafactor(schedule, relative_step=False, weight_decay=decay)
+    if config.optimizer == "lion":
+        return Lion(schedule, beta_1=config.beta_1, beta_2=config.beta_2, weight_decay=decay)
+    if config.optimizer == "sgd":
+        return SGD(schedule, momentum=config.beta_1, weight_decay=decay)
+    return AdamW(schedule, decay, beta_1=config.beta_1, beta_2=config.beta_2, epsilon=1e-8)
+
+
+def _by_rules(
+    field: str, rules: Sequence[str], paths: Sequence[str], factors: Sequence[float]
+) -> list[float]:
+    """The factor of each variable: that of the last rule which matches its path, or the one in `factors`."""
+    found = list(factors)
+    for rule in rules:
+        pattern, factor = parse_rule(field, rule)
+        matches = [place for place, path in enumerate(paths) if pattern.search(path)]
+        if not matches:
+            shown = ", ".join(paths[:: max(1, len(paths) // 5)][:6])
+            raise UserError(
+                f"training.{field}: no trained variable matches {rule!r}. Names are such as {shown}."
+            )
+        for place in matches:
+            found[place] = factor
+    return found

@@ -29,7 +29,7 @@ TRAINING_LOCK = "train.lock"
 
 # Keras numbers optimizers and random generators per process. The number depends on objects outside this run, so it is
 # removed from checkpoint names.
-_NUMBERED = re.compile(r"^(adam_w|muon|seed_generator)(_\d+)?/")
+_NUMBERED = re.compile(r"^(adam_w|muon|adafactor|lion|sgd|seed_generator)(_\d+)?/")
 
 
 def training_lock(workdir: str) -> contextlib.AbstractContextManager[None]:

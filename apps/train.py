@@ -23,6 +23,7 @@ TensorBoard's) and the loss curve (loss.png). The same command continues an inte
   tflm export --workdir=runs/tiny --output=saved_models/tiny
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -30,7 +31,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from absl import flags
 
@@ -94,7 +95,27 @@ flags.DEFINE_boolean("overwrite", False, "Removes the run in --workdir and start
 flags.DEFINE_string(
     "strategy",
     "auto",
-    "Devices: one_device, mirrored (all GPUs of this machine), or auto, which is mirrored with several GPUs.",
+    "Devices: one_device, mirrored (all GPUs of this machine), multi_worker (see --workers), tpu, or auto: "
+    "multi_worker where TF_CONFIG or --workers names several workers, else mirrored with several GPUs.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_list(
+    "workers",
+    [],
+    "The processes that train one model together, HOST:PORT each; instead of TF_CONFIG. All have the same flags but for "
+    "--worker_index, and one --workdir on a file system that they share.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "worker_index",
+    None,
+    "With --workers: the place of this process among them, from 0 on.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "tpu",
+    "",
+    "Name or address of a TPU, or local. Written to TensorFlow's API and not tried.",
     flag_values=FLAGS,
 )
 flags.DEFINE_boolean(
@@ -124,27 +145,48 @@ def main(flag_values: flags.FlagValues) -> None:
         _check_task(flag_values.task)
     if bool(flag_values.task) != bool(flag_values.data):
         raise UsageError("--task and --data belong together: what to learn, and from which file.")
+    where = Devices(flag_values.strategy, flag_values.workers, flag_values.worker_index, flag_values.tpu)
     config = _config(flag_values)
     if flag_values.print_config:
         from tflm.config import to_dict
 
         print(json.dumps(to_dict(config), indent=2, ensure_ascii=False))
     elif flag_values.dry_run:
-        _dry_run(config, flag_values.strategy)
+        _dry_run(config, where)
     elif not flag_values.workdir:
         raise UsageError("--workdir is needed: the folder of the run, such as --workdir=runs/first.")
     else:
-        train(config, flag_values.workdir, flag_values.overwrite, flag_values.strategy)
+        train(config, flag_values.workdir, flag_values.overwrite, where)
 
 
-def train(config, workdir: str, overwrite: bool = False, strategy: str = "auto") -> None:  # type: ignore[no-untyped-def]
+class Devices(NamedTuple):
+    """The flags that say where to train."""
+
+    strategy: str = "auto"
+    workers: Sequence[str] = ()
+    worker_index: int | None = None
+    tpu: str = ""
+
+    def make_strategy(self):  # type: ignore[no-untyped-def]
+        """See `tflm.training.make_strategy`. With several workers, before TensorFlow's first operation."""
+        from tflm.training.strategies import cluster_of, make_strategy
+
+        return make_strategy(self.strategy, cluster_of(self.workers, self.worker_index), self.tpu)
+
+
+def train(config, workdir: str, overwrite: bool = False, where: Devices = Devices()) -> None:  # type: ignore[no-untyped-def]
     """Trains, then prints the measures of both sides and where the loss curve is."""
     from tflm.experiments import Experiment
-    from tflm.training import make_strategy, training_lock
+    from tflm.training import training_lock
+    from tflm.training.workers import is_chief, lost_workers_noticed
 
-    make_strategy(strategy)  # a wrong one leaves no folder
-    with training_lock(workdir):
-        summary = Experiment.create(config, workdir, overwrite=overwrite).train(strategy, note)
+    strategy = where.make_strategy()  # a wrong one leaves no folder
+    lock = training_lock(workdir) if is_chief(strategy) else contextlib.nullcontext()
+    with lost_workers_noticed(strategy), lock:
+        run = Experiment.create(config, workdir, overwrite=overwrite, strategy=strategy)
+        summary = run.train(strategy, note)
+    if not is_chief(strategy):
+        return
     print(describe("training", summary.training))
     if summary.held_out:
         print(describe("held-out", summary.held_out))
@@ -192,13 +234,17 @@ def _config(flag_values: flags.FlagValues):  # type: ignore[no-untyped-def]
     return override(config, flag_values.set)
 
 
-def _dry_run(config, strategy: str) -> None:  # type: ignore[no-untyped-def]
+def _dry_run(config, where: Devices) -> None:  # type: ignore[no-untyped-def]
     from tflm.experiments import Experiment
+    from tflm.training.strategies import read_cluster
+
+    if where.workers or read_cluster(os.environ):
+        raise UsageError("--dry_run trains in one process: give no --workers, and unset TF_CONFIG.")
 
     with tempfile.TemporaryDirectory(prefix="tflm-dry-run-") as folder:
         training = dataclasses.replace(config.training, num_steps=1, max_eval_batches=1)
         workdir = os.path.join(folder, "run")
-        train(dataclasses.replace(config, training=training), workdir, strategy=strategy)
+        train(dataclasses.replace(config, training=training), workdir, where=where)
         path = Experiment.open(workdir).export(os.path.join(folder, "export"))
         size = sum(
             os.path.getsize(os.path.join(root, name)) for root, _, names in os.walk(path) for name in names

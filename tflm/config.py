@@ -72,6 +72,12 @@ def option(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"option": True})
 
 
+def since(default: Any, before: Any) -> Any:
+    """A field that a later version added: `default` for what is new, and `before` where a JSON was written without the
+    field and shall keep its meaning."""
+    return dataclasses.field(default=default, metadata={"before": before})
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """The fields of a config as JSON-compatible values, without each `option` that has its default; tuples become
     lists."""
@@ -98,14 +104,14 @@ def from_dict(cls: type[Config], mapping: Mapping[str, Any], path: str = "") -> 
 
     Args:
         cls: a frozen dataclass.
-        mapping: field name to value. Missing fields keep their defaults.
+        mapping: field name to value. Missing fields have their defaults, or what they meant `before`; see `since`.
         path: prefix of the field names in error messages, such as `"model."`.
     Raises:
         UserError: an unknown field, a value of the wrong type, or a value that the dataclass rejects.
     """
     hints = typing.get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    values = {}
+    values = _before(cls)
     for name, value in mapping.items():
         if name not in names:
             raise UserError(_unknown_field(cls, name, names, path))
@@ -114,6 +120,22 @@ def from_dict(cls: type[Config], mapping: Mapping[str, Any], path: str = "") -> 
         return cls(**values)
     except (ValueError, TypeError) as error:
         raise UserError(f"{path.rstrip('.') or cls.__name__}: {error}") from error
+
+
+def _before(cls: Any) -> dict[str, Any]:
+    """What a JSON means by fields that it lacks, where that is not their default."""
+    fields = dataclasses.fields(cls)
+    return {field.name: field.metadata["before"] for field in fields if "before" in field.metadata}
+
+
+def as_begun(config: Config, old: Mapping[str, Any]) -> Config:
+    """The config with the fields that the JSON `old` of the same run was written without: they mean what they did."""
+    changes: dict[str, Any] = {name: value for name, value in _before(config).items() if name not in old}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        part, before = getattr(config, field.name), old.get(field.name)
+        if dataclasses.is_dataclass(part) and isinstance(before, Mapping):
+            changes[field.name] = as_begun(part, before)
+    return dataclasses.replace(config, **changes) if changes else config  # type: ignore[type-var]
 
 
 def save_json(config: Any, path: str) -> None:

@@ -1,5 +1,6 @@
 """A run from end to end: `Experiment.create(...)`, `.train()`, `.evaluate()`, `.export()`. The apps call these."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -20,6 +21,7 @@ from tflm.experiments.run import Run
 from tflm.export.deploy import write_deployment
 from tflm.files.writing import writing
 from tflm.training import Trainer, make_strategy, read_log, training_lock
+from tflm.training.workers import chief_first, is_chief, lost_workers_noticed, num_workers, wait_for_all
 
 
 class TrainingSummary(NamedTuple):
@@ -56,6 +58,7 @@ class Experiment(Run):
         workdir: str,
         settings: Sequence[str] = (),
         overwrite: bool = False,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> Self:
         """Starts a run in `workdir`, or takes up the one that is there if its config is the same. One that has no
         checkpoint yet, such as a first try with a wrong setting, is begun again with another config, too.
@@ -65,6 +68,7 @@ class Experiment(Run):
             workdir: a folder, made if need be.
             settings: `section.field=value` each, such as "model.num_layers=2".
             overwrite: whether to remove the run that is there.
+            strategy: with several workers, all call this: worker 0 begins the run, the others join it.
         Raises:
             UsageError: there is no such recipe.
             UserError: no such field, or a value that does not fit it; a trained run with another config, or something
@@ -74,22 +78,32 @@ class Experiment(Run):
         config = load_preset(recipe) if isinstance(recipe, str) else recipe
         if not isinstance(config, ExperimentConfig):
             config = config()
-        return cls.begin(override(config, settings), workdir, overwrite)
+        config = override(config, settings)
+        if strategy is None or is_chief(strategy):
+            begin = functools.partial(cls.begin, config, workdir, overwrite)
+        else:
+            begin = functools.partial(cls.join, config, workdir)
+        return begin() if strategy is None else chief_first(strategy, begin)
 
-    def train(self, strategy: str = "auto", note_fn: Callable[[str], None] | None = None) -> TrainingSummary:
+    def train(
+        self, strategy: str | tf.distribute.Strategy = "auto", note_fn: Callable[[str], None] | None = None
+    ) -> TrainingSummary:
         """Trains to the last step, from the newest checkpoint where there is one, and draws the loss curve.
 
         Args:
-            strategy: auto, one_device or mirrored.
+            strategy: the name of one, see `make_strategy`, or a strategy.
             note_fn: called with what is to be said on the way.
         Returns:
             The measures of both sides, and where the loss curve is.
         Raises:
             UserError: data, labels or settings do not fit; or another process trains in the folder.
+            Interrupted: another worker is lost; see `lost_workers_noticed`.
         """
-        where = make_strategy(strategy)
-        with training_lock(self.workdir):
-            return train_run(self, where, note_fn or (lambda text: None))
+        where = make_strategy(strategy) if isinstance(strategy, str) else strategy
+        silent = note_fn is None or not is_chief(where)
+        lock = training_lock(self.workdir) if is_chief(where) else contextlib.nullcontext()
+        with lock, lost_workers_noticed(where):
+            return train_run(self, where, (lambda text: None) if silent else note_fn)
 
     def evaluate(
         self, options: EvaluationOptions | None = None, step: int | None = None, **settings: Any
@@ -153,7 +167,7 @@ _MOST_SEEN = 50
 
 
 def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str], None]) -> TrainingSummary:
-    """Trains a run; call under its `training_lock`.
+    """Trains a run; call under its `training_lock`, and on all workers.
 
     Args:
         run: new or resumed.
@@ -161,6 +175,8 @@ def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str
         note_fn: called with lines for the user.
     """
     config = run.config
+    if num_workers(strategy) > 1:
+        chief_first(strategy, lambda: _prepare(run))
     trainer = run.trainer(strategy, note_fn=note_fn)
     done = trainer.restore()  # first of all: the newest checkpoint may be damaged
     batches = run.batches("train", training=True)
@@ -176,11 +192,20 @@ def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str
     num_seen = min(_MOST_SEEN, max(1, config.training.num_steps // 4))
     seen = evaluate(run.task, trainer.model, run.batches("train", training=False), max_batches=num_seen)
     plot = os.path.join(run.workdir, "loss.png")
-    with writing(f"the loss curve {plot!r}", trainer.checkpoints.kept_note()):
-        drawn = plot_losses(read_log(run.workdir), plot, config.name)
-    if notice := drawn.notice(plot):
-        note_fn(notice)
+    if is_chief(strategy):
+        with writing(f"the loss curve {plot!r}", trainer.checkpoints.kept_note()):
+            drawn = plot_losses(read_log(run.workdir), plot, config.name)
+        if notice := drawn.notice(plot):
+            note_fn(notice)
+    wait_for_all(strategy)
     return TrainingSummary(seen, metrics or {}, plot, config.training.num_steps)
+
+
+def _prepare(run: Run) -> None:
+    """Makes the files that a training reads: vocabulary, labels, tokenised data."""
+    run.store("train")
+    if run.config.data.has_eval:
+        run.store("eval")
 
 
 def _heading(run: Run, trainer: Trainer, batches_per_epoch: float) -> str:

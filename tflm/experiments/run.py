@@ -33,6 +33,8 @@ from tflm.errors import UserError
 from tflm.experiments.config import ExperimentConfig
 from tflm.experiments.run_folder import (
     BEGINNINGS,
+    as_begun_there,
+    check_same,
     has_checkpoint,
     is_taken_up,
     remove_parts,
@@ -81,6 +83,7 @@ class Run:
         is_there = os.path.exists(path) and not overwrite
         begun = is_there
         if is_there:
+            config = as_begun_there(path, config)
             is_there = is_taken_up(path, config)
         if config.init_from and config.word_vectors:
             raise UserError(
@@ -107,6 +110,23 @@ class Run:
         with writing(f"the run's config {path!r}"):
             save_json(config, path)
         return cls(config, workdir)
+
+    @classmethod
+    def join(cls, config: ExperimentConfig, workdir: str) -> Self:
+        """The run that another worker has begun in `workdir`.
+
+        Raises:
+            UserError: it is not there, or has another config.
+        """
+        path = os.path.join(workdir, "config.json")
+        if not os.path.exists(path):
+            raise UserError(
+                f"worker 0 has begun the run, and {workdir!r} holds none here. All workers need one --workdir, on a "
+                "file system that they share."
+            )
+        run = cls.open(workdir)
+        check_same(run.config, as_begun_there(path, config), workdir)
+        return run
 
     @classmethod
     def open(cls, workdir: str) -> Self:

@@ -2,12 +2,13 @@
 
 import glob
 import itertools
+import json
 import os
 import shutil
 from collections.abc import Iterable
 from typing import Any
 
-from tflm.config import load_json, to_dict
+from tflm.config import as_begun, load_json, to_dict
 from tflm.errors import UserError
 from tflm.experiments.config import ExperimentConfig
 from tflm.tasks import task_class
@@ -38,12 +39,22 @@ def is_taken_up(path: str, config: ExperimentConfig) -> bool:
     workdir = os.path.dirname(path)
     old = load_json(ExperimentConfig, path)
     try:
-        _check_same(old, config, workdir)
+        check_same(old, config, workdir)
     except UserError:
         if has_checkpoint(workdir):
             raise
         return False
     return True
+
+
+def as_begun_there(path: str, config: ExperimentConfig) -> ExperimentConfig:
+    """`config` for the run whose config is in `path`: fields that are newer than that file mean what they did when it was
+    written, where a checkpoint was trained so."""
+    if not has_checkpoint(os.path.dirname(path)):
+        return config
+    load_json(ExperimentConfig, path)  # says what is wrong with it
+    with open(path, "rb") as file:
+        return as_begun(config, json.loads(file.read()))
 
 
 def has_checkpoint(workdir: str) -> bool:
@@ -95,7 +106,11 @@ def remove_parts(folder: str, names: Iterable[str], config: ExperimentConfig) ->
             os.unlink(path)
 
 
-def _check_same(old: ExperimentConfig, new: ExperimentConfig, workdir: str) -> None:
+def check_same(old: ExperimentConfig, new: ExperimentConfig, workdir: str) -> None:
+    """
+    Raises:
+        UserError: the configs differ in what decides about the results.
+    """
     before, after = _flat(to_dict(old)), _flat(to_dict(new))
     free = {f"training.{name}" for name in _FREE} | {key for key in after if key.startswith("decoding.")}
     differing = [key for key in after if before.get(key) != after[key] and key not in free]

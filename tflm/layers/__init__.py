@@ -2,6 +2,7 @@
 
 from tflm.layers.attention import Attention, soft_cap
 from tflm.layers.bidirectional_lstm import BidirectionalLSTM
+from tflm.layers.dropout import Dropout, Masks, drawing_masks, drawing_masks_again
 from tflm.layers.feed_forward import FeedForward
 from tflm.layers.heads import EmbeddingHead, PooledHead, SpanHead, TokenHead, pool
 from tflm.layers.lstm import LSTM, run_layers, zero_state
@@ -18,9 +19,11 @@ __all__ = [
     "AttentiveLSTM",
     "BahdanauAttention",
     "BidirectionalLSTM",
+    "Dropout",
     "EmbeddingHead",
     "FeedForward",
     "LuongAttention",
+    "Masks",
     "PooledHead",
     "RelativePositionBias",
     "SourceAttention",
@@ -30,6 +33,8 @@ __all__ = [
     "cache_mask",
     "causal_mask",
     "document_mask",
+    "drawing_masks",
+    "drawing_masks_again",
     "make_norm",
     "padding_mask",
     "pool",

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tflm.layers.dropout import Dropout
 from tflm.layers.linear import Linear, as_rows, static_sizes
 from tflm.layers.norms import make_norm
 from tflm.layers.positions import rotate
@@ -69,7 +70,7 @@ class Attention(keras.layers.Layer):
         self.value = self._projection(num_kv_heads * head_dim, "value")
         self.query_norm = make_norm("rms_norm", qk_norm_epsilon, "query_norm") if qk_norm else None
         self.key_norm = make_norm("rms_norm", qk_norm_epsilon, "key_norm") if qk_norm else None
-        self.weights_dropout = keras.layers.Dropout(dropout, name="weights_dropout") if dropout else None
+        self.weights_dropout = Dropout(dropout, name="weights_dropout") if dropout else None
 
     def build(self, input_shape: Any) -> None:
         """Builds the projections; the output has the width of the input."""

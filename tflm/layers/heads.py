@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from tflm.layers.dropout import Dropout
+
 Tensor = Any
 
 POOLINGS = ("first", "last", "mean", "max")
@@ -63,7 +65,7 @@ class PooledHead(keras.layers.Layer):
         if pooling not in POOLINGS:
             raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}.")
         self.num_outputs, self.pooling, self.hidden_layer = num_outputs, pooling, hidden_layer
-        self.dropout = keras.layers.Dropout(dropout, name="dropout")
+        self.dropout = Dropout(dropout, name="dropout")
 
     def build(self, input_shape: Any) -> None:
         """Builds the dense layers; the hidden layer has the width of the hidden states."""
@@ -92,7 +94,7 @@ class TokenHead(keras.layers.Layer):
     def __init__(self, num_outputs: int, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_outputs = num_outputs
-        self.dropout = keras.layers.Dropout(dropout, name="dropout")
+        self.dropout = Dropout(dropout, name="dropout")
 
     def build(self, input_shape: Any) -> None:
         """Builds the output layer."""

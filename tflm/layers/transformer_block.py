@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tflm.layers.attention import Attention, Cache
+from tflm.layers.dropout import Dropout
 from tflm.layers.feed_forward import FeedForward
 
 Tensor = Any
@@ -47,11 +48,11 @@ class TransformerBlock(keras.layers.Layer):
         self.output_norms = []
         if output_norm:
             self.output_norms = [make_norm("attention_output_norm"), make_norm("feed_forward_output_norm")]
-        self.attention_dropout = keras.layers.Dropout(dropout, name="attention_dropout")
-        self.feed_forward_dropout = keras.layers.Dropout(dropout, name="feed_forward_dropout")
+        self.attention_dropout = Dropout(dropout, name="attention_dropout")
+        self.feed_forward_dropout = Dropout(dropout, name="feed_forward_dropout")
         if cross_attention is not None:
             self.cross_attention_norm = make_norm("cross_attention_norm")
-            self.cross_attention_dropout = keras.layers.Dropout(dropout, name="cross_attention_dropout")
+            self.cross_attention_dropout = Dropout(dropout, name="cross_attention_dropout")
 
     def build(self, input_shape: Any) -> None:
         """Builds every sublayer with the width of the input."""

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tflm.layers import BidirectionalLSTM, padding_mask, run_layers, zero_state
+from tflm.layers import BidirectionalLSTM, Dropout, padding_mask, run_layers, zero_state
 from tflm.models.layer_groups import LayerGroup
 from tflm.models.lstm_config import LSTMConfig, require_even_width
 from tflm.models.text_model import TextModel, register_model
@@ -35,7 +35,7 @@ class LSTMEncoder(TextModel):
     def __init__(self, config: LSTMEncoderConfig, **kwargs: Any) -> None:
         super().__init__(config, name="lstm_encoder", **kwargs)
         self.layers_in_order = make_encoder_layers(config, "lstm")
-        self.dropout = keras.layers.Dropout(config.dropout, name="dropout")
+        self.dropout = Dropout(config.dropout, name="dropout")
 
     def hidden_states(self, token_ids: Tensor, training: bool = False) -> Tensor:
         """float [B, T, hidden_dim] from int32 [B, T], padded with `pad_id` on the right; see `TextModel`."""

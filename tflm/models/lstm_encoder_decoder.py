@@ -6,7 +6,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from tflm.layers import LSTM, AttentiveLSTM, LuongAttention, SourceAttention, padding_mask, run_layers
+from tflm.layers import (
+    LSTM,
+    AttentiveLSTM,
+    Dropout,
+    LuongAttention,
+    SourceAttention,
+    padding_mask,
+    run_layers,
+)
 from tflm.models.language_model import LanguageModel, State
 from tflm.models.layer_groups import LayerGroup
 from tflm.models.lstm_config import LSTMConfig, require_even_width
@@ -50,7 +58,7 @@ class LSTMEncoderDecoder(LanguageModel):
     def __init__(self, config: LSTMEncoderDecoderConfig, **kwargs: Any) -> None:
         super().__init__(config, name="lstm_encoder_decoder", **kwargs)
         width, numbers = config.hidden_dim, range(config.num_layers)
-        self.dropout = keras.layers.Dropout(config.dropout, name="dropout")
+        self.dropout = Dropout(config.dropout, name="dropout")
         self.encoder = make_encoder_layers(config, "encoder")
         self.bridges = [keras.layers.Dense(2 * width, name=f"bridge_{i}") for i in numbers]
         if config.attention == "luong":

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tflm.layers import LSTM, run_layers, zero_state
+from tflm.layers import LSTM, Dropout, run_layers, zero_state
 from tflm.models.language_model import LanguageModel, State
 from tflm.models.layer_groups import LayerGroup
 from tflm.models.lstm_config import LSTMConfig
@@ -24,7 +24,7 @@ class LSTMLanguageModel(LanguageModel):
     def __init__(self, config: LSTMConfig, **kwargs: Any) -> None:
         super().__init__(config, name="lstm_language_model", **kwargs)
         self.layers_in_order = [LSTM(config.hidden_dim, name=f"lstm_{i}") for i in range(config.num_layers)]
-        self.dropout = keras.layers.Dropout(config.dropout, name="dropout")
+        self.dropout = Dropout(config.dropout, name="dropout")
 
     def hidden_states(self, token_ids: Tensor, training: bool = False) -> Tensor:
         """float [B, T, hidden_dim] from int32 [B, T]; see `LanguageModel`."""

@@ -18,7 +18,7 @@ import keras
 from keras import ops
 
 from tflm.config import KindConfig, KindRegistry, option
-from tflm.layers import soft_cap
+from tflm.layers import Dropout, soft_cap
 from tflm.layers.linear import product
 from tflm.models.layer_groups import LayerGroup
 
@@ -77,7 +77,7 @@ class TextModel(keras.Model):
             embeddings_initializer=initializer,
             name="token_embedding",
         )
-        self.token_dropout = keras.layers.Dropout(
+        self.token_dropout = Dropout(
             getattr(config, "token_dropout", 0.0), noise_shape=(None, None, 1), name="token_dropout"
         )
         if not getattr(config, "tied_output", True):

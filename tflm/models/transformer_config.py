@@ -104,7 +104,7 @@ class TransformerConfig(ModelConfig):
 
     recompute: bool = option(False)
     """Compute each block again in the backward pass, and store its input alone: less memory for about a third more
-    compute (Chen et al., 2016). Needs dropout of 0: another mask would be drawn."""
+    compute (Chen et al., 2016). With dropout it needs training.dropout_masks=per_example."""
 
     def __post_init__(self) -> None:
         for field in ("num_layers", "hidden_dim", "num_heads", "max_length"):
@@ -122,10 +122,6 @@ class TransformerConfig(ModelConfig):
             raise ValueError(f"rotary positions need an even head_dim; got {self.head_dim}.")
         if self.positions == "sinusoidal" and self.hidden_dim % 2:
             raise ValueError(f"sinusoidal positions need an even hidden_dim; got {self.hidden_dim}.")
-        if self.recompute and (self.dropout or self.attention_dropout):
-            raise ValueError(
-                f"recompute needs dropout and attention_dropout of 0; got {self.dropout} and {self.attention_dropout}."
-            )
         if self.rotary_scaling:
             self._check_rotary_scaling()
 

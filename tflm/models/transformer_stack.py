@@ -8,9 +8,11 @@ from keras import ops
 
 from tflm.layers import (
     Attention,
+    Dropout,
     FeedForward,
     RelativePositionBias,
     TransformerBlock,
+    drawing_masks_again,
     make_norm,
     sinusoidal_positions,
     window_mask,
@@ -58,7 +60,7 @@ class TransformerStack(keras.layers.Layer):
         self.embedding_norm = self.embedding_projection = None
         if config.embedding_norm:
             self.embedding_norm = make_norm(config.norm, config.norm_epsilon, "embedding_norm")
-        self.embedding_dropout = keras.layers.Dropout(config.dropout, name="embedding_dropout")
+        self.embedding_dropout = Dropout(config.dropout, name="embedding_dropout")
         if self.embedding_width != config.hidden_dim:
             self.embedding_projection = Linear(config.hidden_dim, name="embedding_projection")
         num_blocks = 1 if getattr(config, "shared_layers", False) else num_layers
@@ -131,7 +133,9 @@ class TransformerStack(keras.layers.Layer):
             block, inputs = self.blocks[index % len(self.blocks)], whole if is_whole else local
             if self.config.recompute and training:
                 learned = self.config.positions == "relative"
-                x = _recomputed(block, x, inputs, learned, memories[index] if memories else None, memory_mask)
+                memory = memories[index] if memories else None
+                has_dropout = bool(self.config.dropout or self.config.attention_dropout)
+                x = _recomputed(block, x, inputs, learned, memory, memory_mask, has_dropout)
                 continue
             x, cache = block(
                 x,
@@ -202,6 +206,7 @@ def _recomputed(
     learned_bias: bool,
     memory: Cache | None,
     memory_mask: Tensor,
+    has_dropout: bool,
 ) -> Tensor:
     """The hidden states after a block, of which the backward pass stores the input alone."""
     bias, positions = inputs
@@ -219,7 +224,7 @@ def _recomputed(
             training=True,
         )[0]
 
-    return keras.remat(run)(x, *learned)
+    return keras.remat(drawing_masks_again(run, has_dropout))(x, *learned)
 
 
 def _make_block(config: TransformerConfig, num_layers: int, cross: bool, name: str) -> TransformerBlock:

@@ -3,11 +3,12 @@
 import dataclasses
 import re
 
-from tflm.config import option
+from tflm.config import option, since
 
 OPTIMIZERS = ("adamw", "muon", "adafactor", "lion", "sgd")
 SCHEDULES = ("cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay")
 PRECISIONS = ("float32", "mixed_bfloat16")
+DROPOUT_MASKS = ("per_example", "per_device")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +73,13 @@ class TrainingConfig:
     """Maximum number of batches of an evaluation during training; 0 for all. The final evaluation uses all."""
     seed: int = 0
     """Seed of the initial weights, the dropout and the order of the data."""
+    dropout_masks: str = since("per_example", before="per_device")
+    """per_example: a function of the seed, the step and the row of the batch, on any number of devices. per_device: from a
+    generator on each device, all of which draw the same; the meaning of a config without this field."""
 
     def __post_init__(self) -> None:
         choices = (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS))
+        choices += (("dropout_masks", DROPOUT_MASKS),)
         for field, allowed in choices:
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} is one of {', '.join(allowed)}; got {getattr(self, field)!r}.")

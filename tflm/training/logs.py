@@ -76,6 +76,22 @@ class RunLog:
         return writing(f"the log in {folder!r}", self._note_fn())
 
 
+class NoLog(RunLog):
+    """Writes and shows nothing: that of a worker beside the one that writes."""
+
+    def __init__(self, *arguments: Any) -> None:
+        del arguments
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Nothing."""
+
+    def advance(self, step: int, loss: float, tokens_per_second: float) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def evaluation_note(step: int, loss: float, metrics: Mapping[str, float]) -> str:
     """A line about an evaluation.
 

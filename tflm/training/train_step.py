@@ -6,8 +6,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tflm.layers import drawing_masks
+from tflm.training.dropout_masks import RowMasks, step_key
+
 Batch = dict[str, tf.Tensor]
 LossFn = Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]
+GradientFn = Callable[[Batch, tf.Tensor], tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]]
 
 
 def make_train_steps(
@@ -20,6 +24,7 @@ def make_train_steps(
     clip_norm: float,
     jit_compile: bool,
     pad_id: int,
+    mask_seed: int | None = None,
 ) -> Callable[[Any, tf.Tensor], dict[str, tf.Tensor]]:
     """Builds the compiled training loop: a function of a (distributed) iterator and an int32 scalar n that trains for n
     steps.
@@ -36,10 +41,15 @@ def make_train_steps(
         clip_norm: float, maximum global norm of the gradients; 0 for no clipping.
         jit_compile: bool, compile the gradient step with XLA.
         pad_id: int, padding of `token_ids` and `source_ids`.
+        mask_seed: int, seed of dropout masks that are a function of the step and the row's place in the whole batch;
+            None for masks from each layer's own generator, which counts on each device.
     """
 
-    def gradients(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        with tf.GradientTape() as tape:
+    def gradients(
+        batch: Batch, first_row: tf.Tensor, key: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        masks = None if mask_seed is None else RowMasks(key, first_row)
+        with drawing_masks(masks), tf.GradientTape() as tape:
             loss_sum, weight = loss_fn(batch)
         values = [variable.value for variable in variables]
         parts = tape.gradient(loss_sum, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -48,8 +58,13 @@ def make_train_steps(
     compiled = tf.function(gradients, autograph=False, jit_compile=True) if jit_compile else gradients
 
     def replica_step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        loss_sum, weight, parts = _accumulate(compiled, batch, num_micro_batches)
         context = tf.distribute.get_replica_context()
+        key = step_key(mask_seed or 0, tf.cast(optimizer.iterations.value, tf.int64))
+        num_rows = tf.shape(next(iter(batch.values())), tf.int64)[0]
+        first_row = tf.cast(context.replica_id_in_sync_group, tf.int64) * num_rows
+        loss_sum, weight, parts = _accumulate(
+            lambda part, row: compiled(part, first_row + row, key), batch, num_micro_batches
+        )
         tokens = _num_tokens(batch, pad_id)
         sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tokens, loss_sum, weight, *parts])
         tokens, loss_sum, weight, *parts = sums
@@ -101,20 +116,28 @@ def _num_tokens(batch: Batch, pad_id: int) -> tf.Tensor:
 
 
 def _accumulate(
-    gradients: Callable[[Batch], tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]], batch: Batch, num_parts: int
+    gradients: GradientFn, batch: Batch, num_parts: int
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """Gradient accumulation: sums of losses, weights and gradients over `num_parts` sequential micro-batches."""
+    """Gradient accumulation: sums of losses, weights and gradients over `num_parts` sequential micro-batches.
+
+    Args:
+        gradients: of some rows and the place of their first row in the batch, int64 scalar.
+        batch: tensors [B, ...].
+        num_parts: int, a divisor of B.
+    """
     if num_parts == 1:
-        return gradients(batch)
+        return gradients(batch, tf.constant(0, tf.int64))
     parts = {
         name: tf.reshape(value, tf.concat([[num_parts, -1], tf.shape(value)[1:]], 0))
         for name, value in batch.items()
     }
-    first = gradients({name: value[0] for name, value in parts.items()})
+    num_rows = tf.shape(next(iter(parts.values())), tf.int64)[1]
+    first = gradients({name: value[0] for name, value in parts.items()}, tf.constant(0, tf.int64))
     flat = tf.nest.flatten(first)
 
     def body(index: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        more = gradients({name: value[index] for name, value in parts.items()})
+        place = tf.cast(index, tf.int64) * num_rows
+        more = gradients({name: value[index] for name, value in parts.items()}, place)
         return (index + 1, *(a + b for a, b in zip(sums, tf.nest.flatten(more), strict=True)))
 
     _, *flat = tf.while_loop(

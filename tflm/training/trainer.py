@@ -14,15 +14,23 @@ import tensorflow as tf
 
 from tflm.data import Batches
 from tflm.data.batching.eval_loop import sum_over_batches
-from tflm.errors import UserError
+from tflm.errors import Interrupted, UserError
 from tflm.files.locks import hold
 from tflm.tasks.task import Task
 from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
 from tflm.training.fine_tuning import FineTuningConfig, choose_trainable, rate_factors
-from tflm.training.logs import RunLog, SpeedMeter, evaluation_note, peak_flops, read_log
+from tflm.training.logs import NoLog, RunLog, SpeedMeter, evaluation_note, peak_flops, read_log
 from tflm.training.optimizers import make_optimizer
+from tflm.training.replica_rows import distribute
 from tflm.training.train_step import make_eval_step, make_train_steps
+from tflm.training.workers import (
+    any_worker,
+    check_same_step,
+    is_chief,
+    lost_workers_noticed,
+    wait_for_all,
+)
 
 TRAINING_LOCK = "train.lock"
 """Lock file in the folder of a run while a process trains in it."""
@@ -102,6 +110,7 @@ class Trainer:
             clip_norm=config.clip_norm,
             jit_compile=config.jit_compile,
             pad_id=_pad_id(self.model),
+            mask_seed=config.seed if config.dropout_masks == "per_example" else None,
         )
         self._eval_step = make_eval_step(self.strategy, lambda batch: task.sums(self.model, batch))
         self.checkpoints = Checkpoints(f"{workdir}/checkpoints", self._state(), config.keep_checkpoints)
@@ -112,6 +121,7 @@ class Trainer:
         eval_batches: Batches | None,
         stop_at: int | None = None,
         note_fn: Callable[[str], None] = lambda text: None,
+        stop_fn: Callable[[], bool] = lambda: False,
     ) -> dict[str, float]:
         """Trains to `num_steps`, from the newest checkpoint if there is one.
 
@@ -120,18 +130,27 @@ class Trainer:
             eval_batches: evaluation batches, one pass; or None.
             stop_at: int, stop early after this step, with a checkpoint; None to train to the end.
             note_fn: called with a line for the user after each evaluation.
+            stop_fn: called after every `log_every` steps; where it is true on one worker, all save and stop.
         Returns:
             The metrics of the last evaluation; empty without an evaluation.
         Raises:
             UserError: the loss or the gradient norm is not finite; another process trains in the folder; or a file
                 cannot be written. The message names the step or the checkpoint that was kept.
+            Interrupted: `stop_fn` was true, and a checkpoint was written; or another worker is lost.
         """
-        with training_lock(self.workdir):
-            return self._train(batches, eval_batches, stop_at, note_fn)
+        with self.lock(), lost_workers_noticed(self.strategy):
+            return self._train(batches, eval_batches, stop_at, note_fn, stop_fn)
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """`training_lock` on the worker that writes the files of the run."""
+        return training_lock(self.workdir) if is_chief(self.strategy) else contextlib.nullcontext()
 
     def restore(self) -> int:
-        """Loads the newest intact checkpoint and returns its step; 0 without a checkpoint."""
-        return self.checkpoints.restore() or 0
+        """Loads the newest intact checkpoint and returns its step; 0 without a checkpoint. All workers call it."""
+        with lost_workers_noticed(self.strategy):
+            step = self.checkpoints.restore() or 0
+            check_same_step(self.strategy, step, self.checkpoints.folder)
+        return step
 
     def _train(
         self,
@@ -139,14 +158,15 @@ class Trainer:
         eval_batches: Batches | None,
         stop_at: int | None,
         note_fn: Callable[[str], None],
+        stop_fn: Callable[[], bool],
     ) -> dict[str, float]:
         config, last = self.config, min(stop_at or self.config.num_steps, self.config.num_steps)
         step = self.restore()
         metrics: dict[str, float] = {}
         if step >= last:
             return metrics
-        iterator = iter(self._distribute(batches.dataset(start_batch=step)))
-        with RunLog(self.workdir, config.num_steps, step, self.checkpoints.kept_note) as log:
+        iterator = iter(distribute(self.strategy, batches.dataset(start_batch=step)))
+        with self._log(step) as log:
             meter = self._speed_meter()  # reads the log after RunLog removed the records of repeated steps
             while step < last:
                 count = self._steps_until_pause(step, last)
@@ -166,14 +186,28 @@ class Trainer:
                     metrics = self.evaluate(eval_batches, limit)
                     log.write(step, {f"eval_{name}": value for name, value in metrics.items()})
                     note_fn(evaluation_note(step, record["loss"], metrics))
-                if step % config.checkpoint_every == 0 or step == last:
-                    self.checkpoints.save(step)
+                is_stopped = any_worker(self.strategy, stop_fn())
+                if step % config.checkpoint_every == 0 or step == last or is_stopped:
+                    if is_chief(self.strategy):
+                        self.checkpoints.save(step)
+                    wait_for_all(self.strategy)  # nobody leaves before it is written
+                if is_stopped and step < last:
+                    raise Interrupted(
+                        f"saved a checkpoint at step {step:,} of {config.num_steps:,}. The same command continues from "
+                        "there.",
+                        step=step,
+                    )
         return metrics
 
     def evaluate(self, batches: Batches, max_batches: int = 0) -> dict[str, float]:
         """Metrics of the task over one pass, or over the first `max_batches` batches if not 0."""
-        sums = sum_over_batches(self._eval_step, self._distribute(batches.dataset()), max_batches)
+        sums = sum_over_batches(self._eval_step, distribute(self.strategy, batches.dataset()), max_batches)
         return self.task.metrics(sums)
+
+    def _log(self, step: int) -> RunLog:
+        """That of the run's folder; of a worker that is not the chief one that writes nothing."""
+        log = RunLog if is_chief(self.strategy) else NoLog
+        return log(self.workdir, self.config.num_steps, step, self.checkpoints.kept_note)
 
     def _speed_meter(self) -> SpeedMeter:
         """A meter that continues from the totals in the log."""
@@ -200,13 +234,6 @@ class Trainer:
         config = self.config
         pauses = (config.log_every, config.eval_every, config.checkpoint_every)
         return min([last - step, *(every - step % every for every in pauses)])
-
-    def _distribute(self, dataset: tf.data.Dataset) -> Any:
-        if self.strategy.num_replicas_in_sync == 1:
-            return dataset
-        options = tf.data.Options()
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-        return self.strategy.experimental_distribute_dataset(dataset.with_options(options))
 
     def _state(self) -> dict[str, tf.Variable]:
         """The complete training state by checkpoint name. The position in the data is the step."""

@@ -13,12 +13,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import flags, logging
 
-from tflm.errors import UsageError, UserError
+from tflm.errors import Interrupted, UsageError, UserError
 from tflm.files.writing import advice, io_error_number, is_full
 
 from .tables import bold, fitted, text_width
 
-DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_USAGE, RESUMABLE, INTERRUPTED = 0, 1, 2, 75, 130
 _CONTROL = "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 
 
@@ -36,7 +36,8 @@ def run_app(
         doc: the app's help, above the list of flags.
         argv: the command line with the program's name first; `sys.argv` when None.
     Returns:
-        0 done, 1 the work failed, 2 wrong usage, 130 interrupted.
+        0 done, 1 the work failed, 2 wrong usage, 75 interrupted with its state saved (EX_TEMPFAIL: the same command
+        continues), 130 interrupted.
     """
     arguments = list(sys.argv if argv is None else argv)
     logging.use_absl_handler()
@@ -71,6 +72,9 @@ def run_guarded(work: Callable[[], None]) -> int:
         return _fail(f"{error}\nTry --help.", WRONG_USAGE)
     except UserError as error:
         return _fail(str(error), FAILED)
+    except Interrupted as stop:
+        note(str(stop))
+        return RESUMABLE
     except KeyboardInterrupt:
         return _fail("interrupted.", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone

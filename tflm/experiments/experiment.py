@@ -20,6 +20,12 @@ from tflm.experiments.run import Run
 from tflm.export.deploy import write_deployment
 from tflm.files.writing import writing
 from tflm.training import Trainer, make_strategy, read_log, training_lock
+from tflm.training.stored_model import (
+    AveragedCheckpoint,
+    CheckpointChoice,
+    average_checkpoints,
+    newest_steps,
+)
 
 
 class TrainingSummary(NamedTuple):
@@ -86,19 +92,21 @@ class Experiment(Run):
             The measures of both sides, and where the loss curve is.
         Raises:
             UserError: data, labels or settings do not fit; or another process trains in the folder.
+            Interrupted: SIGTERM or Ctrl-C arrived during the training steps, and a checkpoint was written; the same call
+                continues.
         """
         where = make_strategy(strategy)
         with training_lock(self.workdir):
             return train_run(self, where, note_fn or (lambda text: None))
 
     def evaluate(
-        self, options: EvaluationOptions | None = None, step: int | None = None, **settings: Any
+        self, options: EvaluationOptions | None = None, step: CheckpointChoice = None, **settings: Any
     ) -> dict[str, Any]:
         """The measures of a checkpoint.
 
         Args:
             options: on which side or file, and how; the held-out side when None.
-            step: which checkpoint; the newest when None.
+            step: which checkpoint: its step, best, average or ema; the newest when None.
             settings: fields of `options`: `run.evaluate(split="test", limit=100)`.
         Returns:
             `held_out`, the measures of training over the whole side; `this model`, those of the task's report, each
@@ -112,12 +120,12 @@ class Experiment(Run):
             lambda report, section: report | section, evaluation.sections(), evaluation.facts
         )
 
-    def export(self, output: str, step: int | None = None, deploy: bool = False, **options: Any) -> str:
+    def export(self, output: str, step: CheckpointChoice = None, deploy: bool = False, **options: Any) -> str:
         """Exports a checkpoint as a SavedModel that takes strings and returns strings, verified.
 
         Args:
             output: `saved_models/NAME` for the next free version, or `saved_models/NAME/VERSION`.
-            step: which checkpoint; the newest when None.
+            step: which checkpoint: its step, best, average or ema; the newest when None.
             deploy: whether to write `saved_models/NAME/deploy/`, files for stock servers, too.
             options: see `publish`: `draft`, `contrastive`, `xla`, `only`.
         Returns:
@@ -130,7 +138,21 @@ class Experiment(Run):
             write_deployment(path)
         return path
 
-    def save_word_vectors(self, path: str, step: int | None = None) -> int:
+    def average(self, steps: Sequence[int] = (), last: int = 3) -> AveragedCheckpoint:
+        """Averages the weights of several checkpoints; `step="average"` of `evaluate` and `export` takes the result.
+
+        Args:
+            steps: which checkpoints; the newest ones when empty.
+            last: int, how many newest ones.
+        Returns:
+            Its folder and the steps.
+        Raises:
+            UserError: see `average_checkpoints`.
+        """
+        folder = f"{self.workdir}/checkpoints"
+        return average_checkpoints(folder, steps or newest_steps(folder, last))
+
+    def save_word_vectors(self, path: str, step: CheckpointChoice = None) -> int:
         """Writes the vectors of a task of word vectors in word2vec's text format; in its binary format where the name
         ends in .bin.
 
@@ -180,7 +202,7 @@ def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str
         drawn = plot_losses(read_log(run.workdir), plot, config.name)
     if notice := drawn.notice(plot):
         note_fn(notice)
-    return TrainingSummary(seen, metrics or {}, plot, config.training.num_steps)
+    return TrainingSummary(seen, metrics or {}, plot, int(trainer.step.numpy()))
 
 
 def _heading(run: Run, trainer: Trainer, batches_per_epoch: float) -> str:

@@ -15,7 +15,9 @@ NO_DECAY = ("bias", "scale", "gamma", "beta", "embeddings")
 
 class _PerVariableRates(keras.optimizers.Optimizer):
     """Mixin, listed before a Keras optimizer: multiplies the learning rate of each variable by its factor, in the
-    update and in the weight decay. Scaling gradients instead has no effect: both optimizers normalize them."""
+    update and in the weight decay. Scaling gradients instead has no effect: both optimizers normalize them.
+
+    With `use_ema` it averages the weights where they are updated, so that this works on replicas, too."""
 
     _factors: Mapping[Any, float] = {}
     _factor = 1.0
@@ -28,6 +30,14 @@ class _PerVariableRates(keras.optimizers.Optimizer):
         """Updates one variable with its own learning rate."""
         factor = self._factor_of(variable)
         super().update_step(gradient, variable, learning_rate if factor == 1.0 else learning_rate * factor)
+        if self.use_ema:
+            average = self._model_variables_moving_average[self._get_variable_index(variable)]
+            step = tf.cast(self.iterations, average.dtype)  # from 0 on: the first average is the first update
+            decay = tf.minimum(tf.constant(self.ema_momentum, average.dtype), step / (step + 9.0))
+            self.assign(average, decay * average + (1.0 - decay) * variable)
+
+    def _update_model_variables_moving_average(self, trainable_variables: Sequence[Any]) -> None:
+        """Nothing: `update_step` did it."""
 
     def _factor_of(self, variable: Any) -> float:
         return self._factors.get(self._var_key(variable), 1.0)
@@ -91,6 +101,7 @@ def make_optimizer(
         config.num_steps,
         config.final_learning_rate,
     )
+    average = {"use_ema": True, "ema_momentum": config.ema_decay} if config.ema_decay else {}
     if config.optimizer == "muon":
         optimizer: _PerVariableRates = Muon(
             schedule,
@@ -101,10 +112,11 @@ def make_optimizer(
             adam_lr_ratio=config.muon_learning_rate_ratio,
             ns_steps=config.muon_iterations,
             exclude_layers=["/head/", "_head/"],
+            **average,
         )
     else:
         optimizer = AdamW(
-            schedule, config.weight_decay, beta_1=config.beta_1, beta_2=config.beta_2, epsilon=1e-8
+            schedule, config.weight_decay, beta_1=config.beta_1, beta_2=config.beta_2, epsilon=1e-8, **average
         )
     optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
     # The trainer all-reduces gradients before clipping; Keras would all-reduce them a second time.

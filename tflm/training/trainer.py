@@ -14,14 +14,16 @@ import tensorflow as tf
 
 from tflm.data import Batches
 from tflm.data.batching.eval_loop import sum_over_batches
-from tflm.errors import UserError
+from tflm.errors import Interrupted, UserError
 from tflm.files.locks import hold
 from tflm.tasks.task import Task
+from tflm.training.best_measure import BestMeasure
 from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
 from tflm.training.fine_tuning import FineTuningConfig, choose_trainable, rate_factors
 from tflm.training.logs import RunLog, SpeedMeter, evaluation_note, peak_flops, read_log
 from tflm.training.optimizers import make_optimizer
+from tflm.training.preemption import StopRequested, StopSignals
 from tflm.training.train_step import make_eval_step, make_train_steps
 
 TRAINING_LOCK = "train.lock"
@@ -104,7 +106,13 @@ class Trainer:
             pad_id=_pad_id(self.model),
         )
         self._eval_step = make_eval_step(self.strategy, lambda batch: task.sums(self.model, batch))
-        self.checkpoints = Checkpoints(f"{workdir}/checkpoints", self._state(), config.keep_checkpoints)
+        self.checkpoints = Checkpoints(
+            f"{workdir}/checkpoints",
+            self._state(),
+            config.keep_checkpoints,
+            keep_every=config.keep_every,
+            background=config.async_checkpoints,
+        )
 
     def train(
         self,
@@ -113,18 +121,24 @@ class Trainer:
         stop_at: int | None = None,
         note_fn: Callable[[str], None] = lambda text: None,
     ) -> dict[str, float]:
-        """Trains to `num_steps`, from the newest checkpoint if there is one.
+        """Trains to `num_steps`, from the newest checkpoint if there is one, or to an early stop.
+
+        On SIGTERM and on the first Ctrl-C (SIGINT), a checkpoint is written after the running call of the compiled loop
+        (`log_every` steps at most). A second Ctrl-C ends the process with exit code 130.
 
         Args:
             batches: training batches, endless.
             eval_batches: evaluation batches, one pass; or None.
             stop_at: int, stop early after this step, with a checkpoint; None to train to the end.
-            note_fn: called with a line for the user after each evaluation.
+            note_fn: called with a line for the user after each evaluation, and when a signal arrives (then from
+                another thread).
         Returns:
             The metrics of the last evaluation; empty without an evaluation.
         Raises:
-            UserError: the loss or the gradient norm is not finite; another process trains in the folder; or a file
-                cannot be written. The message names the step or the checkpoint that was kept.
+            UserError: the loss or the gradient norm is not finite; another process trains in the folder; a file
+                cannot be written; or `keep_best` is not a measure of the task. The message names the step or the
+                checkpoint that was kept.
+            Interrupted: a signal arrived, and a checkpoint was written. The same call continues.
         """
         with training_lock(self.workdir):
             return self._train(batches, eval_batches, stop_at, note_fn)
@@ -143,12 +157,27 @@ class Trainer:
         config, last = self.config, min(stop_at or self.config.num_steps, self.config.num_steps)
         step = self.restore()
         metrics: dict[str, float] = {}
-        if step >= last:
+        past = [record for record in read_log(self.workdir) if record["step"] <= step]
+        best = BestMeasure.of(config, past, eval_batches is not None)
+        is_due = eval_batches is not None and self._missed_evaluation(step, past)
+        if (step >= last or best.should_stop) and not is_due:
+            if best.should_stop:
+                note_fn(best.stop_note(step))
             return metrics
+        if eval_batches is not None and best.name and not best.step:
+            best.check(self.evaluate(eval_batches, 1))  # a wrong name is found before the training
         iterator = iter(self._distribute(batches.dataset(start_batch=step)))
-        with RunLog(self.workdir, config.num_steps, step, self.checkpoints.kept_note) as log:
+        with (
+            StopSignals(note_fn) as signals,
+            RunLog(self.workdir, config.num_steps, step, self.checkpoints.kept_note) as log,
+            self.checkpoints.finishing(),
+        ):
             meter = self._speed_meter()  # reads the log after RunLog removed the records of repeated steps
-            while step < last:
+            if is_due and eval_batches is not None:  # a signal had ended it
+                metrics = self._evaluate_and_log(eval_batches, step, past[-1]["loss"], log, note_fn, signals)
+                if metrics and (is_best := best.add(step, metrics)):
+                    self.checkpoints.save(step, is_best)
+            while step < last and not best.should_stop and not signals.received:
                 count = self._steps_until_pause(step, last)
                 begin = time.perf_counter()
                 values = self._run(iterator, step, count)
@@ -160,20 +189,55 @@ class Trainer:
                 rate = float(self.optimizer.learning_rate)
                 log.write(step, {**record, "learning_rate": rate, **speed})
                 log.advance(step, record["loss"], tokens / (time.perf_counter() - begin))
+                is_best = None
                 if eval_batches is not None and (step % config.eval_every == 0 or step == last):
-                    # The final evaluation is the result of the run and uses all batches.
-                    limit = 0 if step == config.num_steps else config.max_eval_batches
-                    metrics = self.evaluate(eval_batches, limit)
-                    log.write(step, {f"eval_{name}": value for name, value in metrics.items()})
-                    note_fn(evaluation_note(step, record["loss"], metrics))
-                if step % config.checkpoint_every == 0 or step == last:
-                    self.checkpoints.save(step)
+                    metrics = self._evaluate_and_log(
+                        eval_batches, step, record["loss"], log, note_fn, signals
+                    )
+                    is_best = best.add(step, metrics) if metrics else None
+                is_last = step == last or best.should_stop or bool(signals.received)
+                if step % config.checkpoint_every == 0 or is_last or is_best:
+                    self.checkpoints.save(step, is_best)
+            self.checkpoints.wait()
+            if signals.received:
+                raise Interrupted(
+                    _stop_message(signals.received, step, config.num_steps), signals.received, step
+                )
+            if best.should_stop:
+                note_fn(best.stop_note(step))
         return metrics
 
     def evaluate(self, batches: Batches, max_batches: int = 0) -> dict[str, float]:
         """Metrics of the task over one pass, or over the first `max_batches` batches if not 0."""
         sums = sum_over_batches(self._eval_step, self._distribute(batches.dataset()), max_batches)
         return self.task.metrics(sums)
+
+    def _evaluate_and_log(
+        self,
+        batches: Batches,
+        step: int,
+        loss: float,
+        log: RunLog,
+        note_fn: Callable[[str], None],
+        signals: StopSignals,
+    ) -> dict[str, float]:
+        """The metrics; empty if a signal ended the evaluation, which is then made when the run is resumed."""
+        # The final evaluation is the result of the run and uses all batches.
+        limit = 0 if step == self.config.num_steps else self.config.max_eval_batches
+        dataset = signals.until_received(self._distribute(batches.dataset()))
+        try:
+            metrics = self.task.metrics(sum_over_batches(self._eval_step, dataset, limit))
+        except StopRequested:
+            return {}
+        log.write(step, {f"eval_{name}": value for name, value in metrics.items()})
+        note_fn(evaluation_note(step, loss, metrics))
+        return metrics
+
+    def _missed_evaluation(self, step: int, past: list[dict[str, Any]]) -> bool:
+        """Whether a signal ended the evaluation of the restored step."""
+        is_due = step and (step % self.config.eval_every == 0 or step == self.config.num_steps)
+        here = [record for record in past if record["step"] == step]
+        return bool(is_due and here and not any(name.startswith("eval_") for name in here[-1]))
 
     def _speed_meter(self) -> SpeedMeter:
         """A meter that continues from the totals in the log."""
@@ -218,6 +282,14 @@ class Trainer:
                     name += "+"  # the random generators of two dropout layers may share a path
                 state[name] = variable.value
         return state
+
+
+def _stop_message(signal: str, step: int, num_steps: int) -> str:
+    return (
+        f"{signal}: saved a checkpoint at step {step:,} of {num_steps:,}. The same command continues from there."
+        if step
+        else f"{signal}: stopped before the first step. The same command begins again."
+    )
 
 
 def _pad_id(model: Any) -> int:

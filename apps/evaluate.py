@@ -3,6 +3,7 @@
   tflm evaluate --workdir=runs/tiny
   tflm evaluate --workdir=runs/summarizer --limit=200 --examples=5
   tflm evaluate --workdir=runs/en_de --output=reports/beams --beam_size=4
+  tflm evaluate --workdir=runs/en_de --output=reports/average --checkpoint=average
   tflm evaluate --workdir=runs/sst2 --split=test --against=runs/sst2_lstm
   tflm evaluate --model=saved_models/sst2 --output=reports/sst2
   tflm evaluate --model=saved_models/sst2 --data=reviews.tsv --output=reports/reviews --against=runs/sst2
@@ -28,6 +29,7 @@ from absl import flags
 
 from tflm.errors import UsageError
 
+from .common.checkpoint_flag import chosen_checkpoint, define_checkpoint
 from .common.command_line import describe, load_tensorflow, note, quiet_libraries, run_app
 from .common.plugins import define_plugins, use_plugins
 from .common.report_files import (
@@ -43,7 +45,7 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string(
     "workdir", None, "Folder of the run, from tflm train. Example: runs/tiny.", flag_values=FLAGS
 )
-flags.DEFINE_integer("step", None, "Step of the checkpoint; the newest if not given.", flag_values=FLAGS)
+define_checkpoint(FLAGS)
 flags.DEFINE_string(
     "model",
     None,
@@ -154,7 +156,7 @@ def _measured(flag_values: flags.FlagValues) -> Any:
     from tflm.serving import connect
 
     if flag_values.workdir:
-        return measured_run(Experiment.open(flag_values.workdir), flag_values.step)
+        return measured_run(Experiment.open(flag_values.workdir), chosen_checkpoint(flag_values))
     with quiet_libraries():
         model = connect(flag_values.model)
     return measured_export(model, flag_values.model)
@@ -165,10 +167,12 @@ def _check_flags(flag_values: flags.FlagValues) -> None:
         raise UsageError("--workdir is needed: the folder of a run; or --model, an export. Give one of them.")
     if flag_values.model and not flag_values.output:
         raise UsageError("--output is required with --model: the folder for the report.")
-    if flag_values.model and flag_values.step is not None:
-        raise UsageError(
-            "--step is for --workdir; a version of an export is --model=saved_models/NAME/VERSION."
-        )
+    for name in ("step", "checkpoint"):
+        if flag_values.model and flag_values[name].value is not None:
+            raise UsageError(
+                f"--{name} is for --workdir; a version of an export is --model=saved_models/NAME/VERSION."
+            )
+    chosen_checkpoint(flag_values)
     for name in ("data", "beam_size"):
         if flag_values[name].value and flag_values.workdir and not flag_values.output:
             raise UsageError(
@@ -185,7 +189,8 @@ def _print_section(
         count = measures.get("num_tokens", measures.get("num_examples", 0))
         noun = "tokens" if "num_tokens" in measures else "examples"
         side = "held-out" if report["split"] == "eval" else "test"
-        print(f"step {report['step']:,}, {count:,.0f} {side} {noun}")
+        about = f" ({report['checkpoint']})" if "checkpoint" in report else ""
+        print(f"step {report['step']:,}{about}, {count:,.0f} {side} {noun}")
         print(describe("", measures).strip())
     if "ngram" in section:
         measures = section["ngram"]

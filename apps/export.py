@@ -3,6 +3,7 @@
   tflm export --workdir=runs/tiny --output=saved_models/tiny
   tflm export --workdir=runs/tiny --output=saved_models/tiny/7
   tflm export --workdir=runs/tiny --output=saved_models/tiny --step=250
+  tflm export --workdir=runs/tiny --output=saved_models/tiny --checkpoint=best
   tflm export --workdir=runs/tiny --output=saved_models/tiny --draft=runs/tinier --contrastive
   tflm export --workdir=runs/tiny --output=saved_models/tiny --xla --signatures=serving_default,generate
   tflm export --workdir=runs/qwen --output=saved_models/qwen --weights=bfloat16
@@ -25,6 +26,7 @@ from absl import flags
 
 from tflm.errors import UsageError
 
+from .common.checkpoint_flag import chosen_checkpoint, define_checkpoint
 from .common.command_line import load_tensorflow, note, run_app
 from .common.plugins import define_plugins, use_plugins
 
@@ -38,7 +40,7 @@ flags.DEFINE_string(
     "The export: saved_models/NAME for the next free version, or saved_models/NAME/VERSION.",
     flag_values=FLAGS,
 )
-flags.DEFINE_integer("step", None, "Step of the checkpoint; the newest if not given.", flag_values=FLAGS)
+define_checkpoint(FLAGS)
 flags.DEFINE_string(
     "word_vectors",
     None,
@@ -101,6 +103,7 @@ def main(flag_values: flags.FlagValues) -> None:
     for name in ("workdir", "output"):
         if not flag_values[name].value:
             raise UsageError(f"--{name} is needed.")
+    chosen_checkpoint(flag_values)
     use_plugins(flag_values)
     load_tensorflow()
     if flag_values.format != "saved_model":
@@ -109,7 +112,7 @@ def main(flag_values: flags.FlagValues) -> None:
     export(
         flag_values.workdir,
         flag_values.output,
-        flag_values.step,
+        chosen_checkpoint(flag_values),
         flag_values.word_vectors,
         flag_values.draft,
         flag_values.contrastive,
@@ -123,7 +126,7 @@ def main(flag_values: flags.FlagValues) -> None:
 def export(
     workdir: str,
     output: str,
-    step: int | None = None,
+    step: int | str | None = None,
     word_vectors: str | None = None,
     draft: str | None = None,
     contrastive: bool = False,
@@ -154,7 +157,7 @@ def _write_public(flag_values: flags.FlagValues) -> None:
 
     experiment = Experiment.open(flag_values.workdir)
     write = write_adapter if flag_values.format == "peft" else write_public
-    path = write(experiment, flag_values.output, flag_values.step, flag_values.weights)
+    path = write(experiment, flag_values.output, chosen_checkpoint(flag_values), flag_values.weights)
     print(f"written: {path}")
 
 

@@ -11,6 +11,7 @@ from tflm.config import to_dict
 from tflm.experiments.run import Run
 from tflm.export.verify import as_written
 from tflm.serving.signature import Shape, Signature, find_signature
+from tflm.training.stored_model import CheckpointChoice
 
 
 class RunModel:
@@ -25,7 +26,7 @@ class RunModel:
 
     card = ""
 
-    def __init__(self, run: Run, step: int | None = None) -> None:
+    def __init__(self, run: Run, step: CheckpointChoice = None) -> None:
         model, found = run.trained_model(step)
         self.path = run.workdir
         self._functions = _Traced(run.task.signatures(model))

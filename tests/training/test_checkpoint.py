@@ -14,7 +14,7 @@ from absl import logging as absl_logging
 
 from tflm.errors import UserError
 from tflm.training import Checkpoints
-from tflm.training.checkpoint import stored_weights
+from tflm.training.checkpoint_files import stored_weights
 
 SHAPES = {
     "model/a/kernel": [3, 4],
@@ -215,7 +215,7 @@ def test_names_that_look_alike_stay_apart(folder):
 def test_the_file_of_shapes(folder):
     save_steps(folder, 5)
     record = json.loads(pathlib.Path(folder, "step_00000005", "shapes.json").read_text(encoding="utf-8"))
-    assert record == {"step": 5, "shapes": SHAPES}
+    assert record == {"step": 5, "shapes": SHAPES, "checksums": "SHA256SUMS"}
 
 
 def test_a_disk_without_space_keeps_the_last_checkpoint_and_no_half(folder, largest_file):
@@ -236,14 +236,14 @@ def test_tensorflow_s_own_message_of_a_full_disk(folder, monkeypatch):
     save_steps(folder, 7)
     checkpoints = Checkpoints(folder, make_variables(8))
 
-    def write(prefix):
+    def save(prefix, **arguments):
         raise tf.errors.ResourceExhaustedError(
             None,
             None,
             f"{{{{function_node __wrapped__SaveV2}}}} {prefix}; No space left on device [Op:SaveV2]",
         )
 
-    monkeypatch.setattr(checkpoints._checkpoint, "write", write)
+    monkeypatch.setattr(tf.raw_ops, "SaveV2", save)
     with pytest.raises(UserError) as caught:
         checkpoints.save(8)
     assert str(caught.value) == (

@@ -21,6 +21,12 @@ from tflm.experiments.run import Run
 from tflm.export.deploy import write_deployment
 from tflm.files.writing import writing
 from tflm.training import Trainer, make_strategy, read_log, training_lock
+from tflm.training.stored_model import (
+    AveragedCheckpoint,
+    CheckpointChoice,
+    average_checkpoints,
+    newest_steps,
+)
 from tflm.training.workers import chief_first, is_chief, lost_workers_noticed, num_workers, wait_for_all
 
 
@@ -97,7 +103,8 @@ class Experiment(Run):
             The measures of both sides, and where the loss curve is.
         Raises:
             UserError: data, labels or settings do not fit; or another process trains in the folder.
-            Interrupted: another worker is lost; see `lost_workers_noticed`.
+            Interrupted: SIGTERM or Ctrl-C arrived during the training steps, and a checkpoint was written; or another
+                worker is lost, see `lost_workers_noticed`. The same call continues.
         """
         where = make_strategy(strategy) if isinstance(strategy, str) else strategy
         silent = note_fn is None or not is_chief(where)
@@ -106,13 +113,13 @@ class Experiment(Run):
             return train_run(self, where, (lambda text: None) if silent else note_fn)
 
     def evaluate(
-        self, options: EvaluationOptions | None = None, step: int | None = None, **settings: Any
+        self, options: EvaluationOptions | None = None, step: CheckpointChoice = None, **settings: Any
     ) -> dict[str, Any]:
         """The measures of a checkpoint.
 
         Args:
             options: on which side or file, and how; the held-out side when None.
-            step: which checkpoint; the newest when None.
+            step: which checkpoint: its step, best, average or ema; the newest when None.
             settings: fields of `options`: `run.evaluate(split="test", limit=100)`.
         Returns:
             `held_out`, the measures of training over the whole side; `this model`, those of the task's report, each
@@ -126,12 +133,12 @@ class Experiment(Run):
             lambda report, section: report | section, evaluation.sections(), evaluation.facts
         )
 
-    def export(self, output: str, step: int | None = None, deploy: bool = False, **options: Any) -> str:
+    def export(self, output: str, step: CheckpointChoice = None, deploy: bool = False, **options: Any) -> str:
         """Exports a checkpoint as a SavedModel that takes strings and returns strings, verified.
 
         Args:
             output: `saved_models/NAME` for the next free version, or `saved_models/NAME/VERSION`.
-            step: which checkpoint; the newest when None.
+            step: which checkpoint: its step, best, average or ema; the newest when None.
             deploy: whether to write `saved_models/NAME/deploy/`, files for stock servers, too.
             options: see `publish`: `draft`, `contrastive`, `xla`, `only`.
         Returns:
@@ -144,7 +151,21 @@ class Experiment(Run):
             write_deployment(path)
         return path
 
-    def save_word_vectors(self, path: str, step: int | None = None) -> int:
+    def average(self, steps: Sequence[int] = (), last: int = 3) -> AveragedCheckpoint:
+        """Averages the weights of several checkpoints; `step="average"` of `evaluate` and `export` takes the result.
+
+        Args:
+            steps: which checkpoints; the newest ones when empty.
+            last: int, how many newest ones.
+        Returns:
+            Its folder and the steps.
+        Raises:
+            UserError: see `average_checkpoints`.
+        """
+        folder = f"{self.workdir}/checkpoints"
+        return average_checkpoints(folder, steps or newest_steps(folder, last))
+
+    def save_word_vectors(self, path: str, step: CheckpointChoice = None) -> int:
         """Writes the vectors of a task of word vectors in word2vec's text format; in its binary format where the name
         ends in .bin.
 
@@ -198,7 +219,7 @@ def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str
         if notice := drawn.notice(plot):
             note_fn(notice)
     wait_for_all(strategy)
-    return TrainingSummary(seen, metrics or {}, plot, config.training.num_steps)
+    return TrainingSummary(seen, metrics or {}, plot, int(trainer.step.numpy()))
 
 
 def _prepare(run: Run) -> None:

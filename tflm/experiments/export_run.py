@@ -21,12 +21,13 @@ from tflm.tasks.signatures.speculative import speculative_requests, speculative_
 from tflm.tasks.signatures.writer import Writer
 from tflm.tasks.task import TEXT
 from tflm.training import Checkpoints, read_log
+from tflm.training.stored_model import CheckpointChoice, describe_choice
 
 
 def publish(
     experiment: Run,
     output: str,
-    step: int | None = None,
+    step: CheckpointChoice = None,
     draft: Run | None = None,
     contrastive: bool = False,
     xla: bool = False,
@@ -38,7 +39,7 @@ def publish(
     Args:
         experiment: a run with a checkpoint.
         output: `saved_models/NAME` for the next free version, or `saved_models/NAME/VERSION`.
-        step: which checkpoint; the newest when None.
+        step: which checkpoint: its step, best, average or ema; the newest when None.
         draft, contrastive, xla: see `search_signatures`.
         only: names of the signatures to export; all when empty. A smaller graph loads sooner.
         weights: float32 or bfloat16: how weights are stored.
@@ -52,6 +53,8 @@ def publish(
     check_free(output)
     model, found = experiment.trained_model(step, dtype=weights)
     task, config = experiment.task, experiment.config
+    about = describe_choice(f"{experiment.workdir}/checkpoints", step)
+    measures = {} if step in ("average", "ema") else _measures(experiment.workdir, found)
     signatures, writer = task.export_signatures(model)
     search = search_signatures(experiment, writer, draft, contrastive, xla)
     signatures = _chosen(signatures, only)
@@ -59,8 +62,9 @@ def publish(
         requests = task.requests(signatures)
     card = {
         "What it is": f"A model of the kind {config.model.kind} with {model.num_parameters():,} parameters, "
-        f"for the task {config.task.kind}, from the recipe `{config.name}`, after {found} steps.",
-        "Held-out measures": _measures(experiment.workdir, found) or "None were taken.",
+        f"for the task {config.task.kind}, from the recipe `{config.name}`, after {found} steps"
+        f"{f': {about}' if about else ''}.",
+        "Held-out measures": measures or "None were taken.",
         "Data": {key: value for key, value in to_dict(config.data).items() if value not in ("", None)},
         "Model": to_dict(config.model),
     }
@@ -73,7 +77,7 @@ def publish(
         requests={name: requests[name] for name in signatures} | search.requests,
         card={**card, **search.card},
         files={
-            "config.json": json.dumps(_config_file(experiment, found), indent=2, ensure_ascii=False),
+            "config.json": json.dumps(_config_file(experiment, found, about), indent=2, ensure_ascii=False),
             **_tokenizer_files(experiment),
         },
     )
@@ -113,9 +117,10 @@ def is_published(experiment: Run, path: str) -> bool:
     return True
 
 
-def _config_file(experiment: Run, step: int) -> dict[str, Any]:
+def _config_file(experiment: Run, step: int, about: str = "") -> dict[str, Any]:
     """The resolved config, and where the weights come from."""
-    return {**to_dict(experiment.config), "source": {"run": experiment.config.name, "step": step}}
+    source = {"run": experiment.config.name, "step": step, **({"checkpoint": about} if about else {})}
+    return {**to_dict(experiment.config), "source": source}
 
 
 def _tokenizer_files(experiment: Run) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ from tflm.experiments.run import Run
 from tflm.export.weights import read_weights
 from tflm.files.formats import source_of
 from tflm.tasks import Task, task_class
+from tflm.training.stored_model import CheckpointChoice, describe_choice
 
 _PLAIN = ("text", "conll", "segmented", "parallel")
 _WHOLE: dict[str, Any] = {  # a file that is read from its beginning to its end
@@ -46,7 +47,7 @@ class Measured:
         return task_class(self.config.task)
 
 
-def measured_run(run: Run, step: int | None) -> Measured:
+def measured_run(run: Run, step: CheckpointChoice) -> Measured:
     """A checkpoint of a run.
 
     Raises:
@@ -55,6 +56,8 @@ def measured_run(run: Run, step: int | None) -> Measured:
     model, found = run.trained_model(step)
     signatures = run.task.signatures(model)
     facts = {"num_parameters": model.num_parameters()}
+    if about := describe_choice(f"{run.workdir}/checkpoints", step):
+        facts["checkpoint"] = about
     return Measured(run.config, found, lambda name: signature_fn(signatures[name]), facts, run, model)
 
 

@@ -15,12 +15,13 @@ from tflm.models.checkpoints import write_checkpoint
 from tflm.models.checkpoints.peft_adapter import write_peft_adapter
 from tflm.models.checkpoints.sentence import SentenceSettings, write_sentence_settings
 from tflm.tasks import SimilarityConfig
+from tflm.training.stored_model import CheckpointChoice
 
 _IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 _MERGED = "Write all weights, with adapters merged: --format=huggingface."
 
 
-def write_public(run: Run, output: str, step: int | None = None, dtype: str = "float32") -> str:
+def write_public(run: Run, output: str, step: CheckpointChoice = None, dtype: str = "float32") -> str:
     """Writes config.json, model.safetensors and the tokenizer's files; low-rank adapters are merged.
 
     The body of the model is written, without a task's own head. The files of the tokenizer, and with them the chat
@@ -63,7 +64,7 @@ def write_public(run: Run, output: str, step: int | None = None, dtype: str = "f
     return output
 
 
-def write_adapter(run: Run, output: str, step: int | None = None, dtype: str = "float32") -> str:
+def write_adapter(run: Run, output: str, step: CheckpointChoice = None, dtype: str = "float32") -> str:
     """Writes the low-rank adapters of a run as PEFT loads them onto the checkpoint that the run began with.
 
     Args:

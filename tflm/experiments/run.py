@@ -48,8 +48,9 @@ from tflm.models import build_model
 from tflm.tasks import Task, TaskInputs, build_task, task_class
 from tflm.text import Tokenizer, load_tokenizer, train_tokenizer
 from tflm.training import TRAINING_LOCK, Checkpoints, Trainer, training_lock
-from tflm.training.checkpoint import stored_weights
+from tflm.training.checkpoint_files import stored_weights
 from tflm.training.low_rank import add_adapters, give_merged_weights, merged_weights
+from tflm.training.stored_model import CheckpointChoice, check_choice, load_weights
 
 _NO_TEXT = ("label", "spans", "answers")  # parts of an example that no vocabulary is learned from
 
@@ -244,12 +245,12 @@ class Run:
                 note_fn(report)
         return trainer
 
-    def trained_model(self, step: int | None = None, dtype: str = "float32") -> tuple[Any, int]:
+    def trained_model(self, step: CheckpointChoice = None, dtype: str = "float32") -> tuple[Any, int]:
         """The model with the weights of a checkpoint, the newest by default, and its step; low-rank
         adapters are merged into it.
 
         Args:
-            step: which checkpoint; the newest when None.
+            step: which checkpoint: its step, best, average or ema (see `load_weights`); the newest when None.
             dtype: float32, or bfloat16 for weights and activations; norms, softmax and log-probabilities stay float32.
         Raises:
             UserError: there is no checkpoint.
@@ -265,8 +266,9 @@ class Run:
             model = converted
         return model, found
 
-    def adapted_model(self, step: int | None = None) -> tuple[Any, int]:
+    def adapted_model(self, step: CheckpointChoice = None) -> tuple[Any, int]:
         """As `trained_model`, in float32, with low-rank adapters apart, where the run has such."""
+        check_choice(step)
         if not Checkpoints(f"{self.workdir}/checkpoints", {}).steps():
             raise UserError(
                 f"{self.workdir!r} has no checkpoint yet. `tflm train --workdir={self.workdir}` first."
@@ -274,10 +276,7 @@ class Run:
         model, tuning = self._make_in("float32"), self.config.fine_tuning
         if tuning.lora_rank:
             add_adapters(model, tuning.lora_rank, tuning.lora_alpha)
-        weights = {f"model/{variable.path}": variable.value for variable in model.weights}
-        found = Checkpoints(f"{self.workdir}/checkpoints", weights).restore(step, partial=True)
-        assert found is not None
-        return model, found
+        return model, load_weights(f"{self.workdir}/checkpoints", model, step)
 
     def _make_in(self, dtype: str) -> Any:
         """A new model with weights and activations in a dtype."""

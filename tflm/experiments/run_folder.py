@@ -15,7 +15,17 @@ from tflm.tasks import task_class
 from tflm.training import Checkpoints
 
 # Fields of `training` that may change when a run is resumed: they do not affect the results.
-_FREE = ("log_every", "eval_every", "checkpoint_every", "keep_checkpoints", "max_eval_batches")
+_FREE = (
+    "log_every",
+    "eval_every",
+    "max_eval_batches",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "keep_every",
+    "keep_best",
+    "async_checkpoints",
+    "early_stopping_patience",
+)
 # What a run without a checkpoint may have left, of which nothing was trained.
 BEGINNINGS = (
     "config.json",

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tflm.errors import UserError
 
@@ -46,12 +46,12 @@ def io_error_number(error: BaseException) -> int | None:
 
 
 @contextlib.contextmanager
-def writing(what: str, remedy: str = "") -> Iterator[None]:
+def writing(what: str, remedy: str | Callable[[], str] = "") -> Iterator[None]:
     """A context that converts write errors to `UserError`: what was written, the reason, what to do.
 
     Args:
         what: the file, such as "the checkpoint 'run/checkpoints/step_00000020'".
-        remedy: sentences between the reason and the general advice.
+        remedy: sentences between the reason and the general advice, or a function that is called for them.
     """
     try:
         yield
@@ -59,7 +59,8 @@ def writing(what: str, remedy: str = "") -> Iterator[None]:
         number = io_error_number(error)
         if number is None:
             raise
-        raise UserError(" ".join(filter(None, (_failed(what, number), remedy, advice(number))))) from error
+        between = remedy() if callable(remedy) else remedy
+        raise UserError(" ".join(filter(None, (_failed(what, number), between, advice(number))))) from error
 
 
 def is_full(number: int) -> bool:

@@ -68,7 +68,21 @@ class TrainingConfig:
     checkpoint_every: int = 500
     """Steps between two checkpoints."""
     keep_checkpoints: int = 2
-    """Number of checkpoints to keep."""
+    """Number of checkpoints to keep: the newest ones."""
+    keep_every: int = 0
+    """Steps between two checkpoints that are kept for good, a multiple of checkpoint_every; 0 for none."""
+    keep_best: str = ""
+    """Held-out measure by which the best checkpoint is kept besides the newest, such as loss or accuracy; "" for none.
+    Each evaluation that improves it writes a checkpoint."""
+    async_checkpoints: bool = True
+    """Write checkpoints in a thread while training goes on. It takes memory for one more copy of weights and optimizer
+    state."""
+    early_stopping_patience: int = 0
+    """Evaluations without improvement of keep_best (of the loss if that is "") after which training stops; 0 for
+    never."""
+    ema_decay: float = 0.0
+    """Decay rate of the exponential moving average of the weights, such as 0.999; 0 for no average. At step t it is at
+    most t / (t + 9), so that a short run is averaged, too."""
     max_eval_batches: int = 0
     """Maximum number of batches of an evaluation during training; 0 for all. The final evaluation uses all."""
     seed: int = 0
@@ -97,9 +111,16 @@ class TrainingConfig:
         for field in ("rate_rules", "decay_rules"):
             for rule in getattr(self, field):
                 parse_rule(field, rule)
-        for field in ("warmup_steps", "weight_decay", "clip_norm", "peak_learning_rate", "l2"):
+        not_negative = ("warmup_steps", "weight_decay", "clip_norm", "peak_learning_rate", "l2")
+        for field in (*not_negative, "keep_every", "early_stopping_patience"):
             if getattr(self, field) < 0:
                 raise ValueError(f"{field} is not negative; got {getattr(self, field)}.")
+        if self.keep_every % self.checkpoint_every:
+            raise ValueError(
+                f"keep_every is a multiple of checkpoint_every; got {self.keep_every} and {self.checkpoint_every}."
+            )
+        if not 0.0 <= self.ema_decay < 1.0:
+            raise ValueError(f"ema_decay is at least 0 and below 1; got {self.ema_decay}.")
 
 
 def parse_rule(field: str, rule: str) -> tuple[re.Pattern[str], float]:

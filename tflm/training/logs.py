@@ -73,7 +73,7 @@ class RunLog:
 
     def _writing(self) -> contextlib.AbstractContextManager[None]:
         folder = os.path.dirname(self.path)
-        return writing(f"the log in {folder!r}", self._note_fn())
+        return writing(f"the log in {folder!r}", self._note_fn)
 
 
 class NoLog(RunLog):

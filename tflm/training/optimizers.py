@@ -16,7 +16,9 @@ NO_DECAY = ("bias", "scale", "gamma", "beta", "embeddings")
 
 class _PerVariable(keras.optimizers.Optimizer):
     """Mixin, listed before a Keras optimizer: a factor of the learning rate and one of the decay for each variable, and
-    L2 regularization. Scaling gradients instead has no effect: most optimizers normalize them."""
+    L2 regularization. Scaling gradients instead has no effect: most optimizers normalize them.
+
+    With `use_ema` it averages the weights where they are updated, so that this works on replicas, too."""
 
     _rates: Mapping[Any, float] = {}
     _decays: Mapping[Any, float] = {}
@@ -38,6 +40,14 @@ class _PerVariable(keras.optimizers.Optimizer):
         if decay:
             gradient = gradient + decay * tf.cast(variable, gradient.dtype)
         super().update_step(gradient, variable, learning_rate if rate == 1.0 else learning_rate * rate)
+        if self.use_ema:
+            average = self._model_variables_moving_average[self._get_variable_index(variable)]
+            step = tf.cast(self.iterations, average.dtype)  # from 0 on: the first average is the first update
+            decay = tf.minimum(tf.constant(self.ema_momentum, average.dtype), step / (step + 9.0))
+            self.assign(average, decay * average + (1.0 - decay) * variable)
+
+    def _update_model_variables_moving_average(self, trainable_variables: Sequence[Any]) -> None:
+        """Nothing: `update_step` did it."""
 
     def _rate(self, variable: Any) -> float:
         return self._rates[self._var_key(variable)]
@@ -136,25 +146,26 @@ def _keras_optimizer(config: TrainingConfig) -> _PerVariable:
         config.final_learning_rate,
         config.decay_fraction,
     )
-    decay = config.weight_decay
+    average = {"use_ema": True, "ema_momentum": config.ema_decay} if config.ema_decay else {}
+    options: dict[str, Any] = {"weight_decay": config.weight_decay, **average}
     if config.optimizer == "muon":
         return Muon(
             schedule,
             adam_beta_1=config.beta_1,
             adam_beta_2=config.beta_2,
-            adam_weight_decay=decay,
-            weight_decay=decay,
+            adam_weight_decay=config.weight_decay,
             adam_lr_ratio=config.muon_learning_rate_ratio,
             ns_steps=config.muon_iterations,
             exclude_layers=["/head/", "_head/"],
+            **options,
         )
     if config.optimizer == "adafactor":
-        return Adafactor(schedule, relative_step=False, weight_decay=decay)
+        return Adafactor(schedule, relative_step=False, **options)
     if config.optimizer == "lion":
-        return Lion(schedule, beta_1=config.beta_1, beta_2=config.beta_2, weight_decay=decay)
+        return Lion(schedule, beta_1=config.beta_1, beta_2=config.beta_2, **options)
     if config.optimizer == "sgd":
-        return SGD(schedule, momentum=config.beta_1, weight_decay=decay)
-    return AdamW(schedule, decay, beta_1=config.beta_1, beta_2=config.beta_2, epsilon=1e-8)
+        return SGD(schedule, momentum=config.beta_1, **options)
+    return AdamW(schedule, beta_1=config.beta_1, beta_2=config.beta_2, epsilon=1e-8, **options)
 
 
 def _by_rules(

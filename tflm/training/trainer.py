@@ -17,11 +17,13 @@ from tflm.data.batching.eval_loop import sum_over_batches
 from tflm.errors import Interrupted, UserError
 from tflm.files.locks import hold
 from tflm.tasks.task import Task
+from tflm.training.best_measure import BestMeasure
 from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
 from tflm.training.fine_tuning import FineTuningConfig, choose_trainable, rate_factors
 from tflm.training.logs import NoLog, RunLog, SpeedMeter, evaluation_note, peak_flops, read_log
 from tflm.training.optimizers import make_optimizer
+from tflm.training.preemption import StopRequested, StopSignals
 from tflm.training.replica_rows import distribute
 from tflm.training.train_step import make_eval_step, make_train_steps
 from tflm.training.workers import (
@@ -29,6 +31,7 @@ from tflm.training.workers import (
     check_same_step,
     is_chief,
     lost_workers_noticed,
+    num_workers,
     wait_for_all,
 )
 
@@ -113,7 +116,13 @@ class Trainer:
             mask_seed=config.seed if config.dropout_masks == "per_example" else None,
         )
         self._eval_step = make_eval_step(self.strategy, lambda batch: task.sums(self.model, batch))
-        self.checkpoints = Checkpoints(f"{workdir}/checkpoints", self._state(), config.keep_checkpoints)
+        self.checkpoints = Checkpoints(
+            f"{workdir}/checkpoints",
+            self._state(),
+            config.keep_checkpoints,
+            keep_every=config.keep_every,
+            background=config.async_checkpoints,
+        )
 
     def train(
         self,
@@ -123,20 +132,27 @@ class Trainer:
         note_fn: Callable[[str], None] = lambda text: None,
         stop_fn: Callable[[], bool] = lambda: False,
     ) -> dict[str, float]:
-        """Trains to `num_steps`, from the newest checkpoint if there is one.
+        """Trains to `num_steps`, from the newest checkpoint if there is one, or to an early stop.
+
+        On SIGTERM and on the first Ctrl-C (SIGINT), a checkpoint is written after the running call of the compiled loop
+        (`log_every` steps at most). A second Ctrl-C ends the process with exit code 130.
 
         Args:
             batches: training batches, endless.
             eval_batches: evaluation batches, one pass; or None.
             stop_at: int, stop early after this step, with a checkpoint; None to train to the end.
-            note_fn: called with a line for the user after each evaluation.
-            stop_fn: called after every `log_every` steps; where it is true on one worker, all save and stop.
+            note_fn: called with a line for the user after each evaluation, and when a signal arrives (then from
+                another thread).
+            stop_fn: called after every `log_every` steps; where it is true, on one worker at least, training stops as
+                after a signal.
         Returns:
             The metrics of the last evaluation; empty without an evaluation.
         Raises:
-            UserError: the loss or the gradient norm is not finite; another process trains in the folder; or a file
-                cannot be written. The message names the step or the checkpoint that was kept.
-            Interrupted: `stop_fn` was true, and a checkpoint was written; or another worker is lost.
+            UserError: the loss or the gradient norm is not finite; another process trains in the folder; a file
+                cannot be written; or `keep_best` is not a measure of the task. The message names the step or the
+                checkpoint that was kept.
+            Interrupted: a signal arrived or `stop_fn` was true, and a checkpoint was written; or another worker is
+                lost. The same call continues.
         """
         with self.lock(), lost_workers_noticed(self.strategy):
             return self._train(batches, eval_batches, stop_at, note_fn, stop_fn)
@@ -163,12 +179,24 @@ class Trainer:
         config, last = self.config, min(stop_at or self.config.num_steps, self.config.num_steps)
         step = self.restore()
         metrics: dict[str, float] = {}
-        if step >= last:
+        past = [record for record in read_log(self.workdir) if record["step"] <= step]
+        best = BestMeasure.of(config, past, eval_batches is not None)
+        is_due = eval_batches is not None and self._missed_evaluation(step, past)
+        if (step >= last or best.should_stop) and not is_due:
+            if best.should_stop:
+                note_fn(best.stop_note(step))
             return metrics
+        if eval_batches is not None and best.name and not best.step:
+            best.check(self.evaluate(eval_batches, 1))  # a wrong name is found before the training
         iterator = iter(distribute(self.strategy, batches.dataset(start_batch=step)))
-        with self._log(step) as log:
+        with StopSignals(note_fn) as signals, self._log(step) as log, self.checkpoints.finishing():
             meter = self._speed_meter()  # reads the log after RunLog removed the records of repeated steps
-            while step < last:
+            if is_due and eval_batches is not None:  # a signal had ended it
+                metrics = self._evaluate_and_log(eval_batches, step, past[-1]["loss"], log, note_fn, signals)
+                if metrics and (is_best := best.add(step, metrics)):
+                    self._save(step, is_best)
+            is_stopped = any_worker(self.strategy, bool(signals.received))
+            while step < last and not best.should_stop and not is_stopped:
                 count = self._steps_until_pause(step, last)
                 begin = time.perf_counter()
                 values = self._run(iterator, step, count)
@@ -180,24 +208,30 @@ class Trainer:
                 rate = float(self.optimizer.learning_rate)
                 log.write(step, {**record, "learning_rate": rate, **speed})
                 log.advance(step, record["loss"], tokens / (time.perf_counter() - begin))
+                is_best = None
                 if eval_batches is not None and (step % config.eval_every == 0 or step == last):
-                    # The final evaluation is the result of the run and uses all batches.
-                    limit = 0 if step == config.num_steps else config.max_eval_batches
-                    metrics = self.evaluate(eval_batches, limit)
-                    log.write(step, {f"eval_{name}": value for name, value in metrics.items()})
-                    note_fn(evaluation_note(step, record["loss"], metrics))
-                is_stopped = any_worker(self.strategy, stop_fn())
-                if step % config.checkpoint_every == 0 or step == last or is_stopped:
-                    if is_chief(self.strategy):
-                        self.checkpoints.save(step)
-                    wait_for_all(self.strategy)  # nobody leaves before it is written
-                if is_stopped and step < last:
-                    raise Interrupted(
-                        f"saved a checkpoint at step {step:,} of {config.num_steps:,}. The same command continues from "
-                        "there.",
-                        step=step,
+                    metrics = self._evaluate_and_log(
+                        eval_batches, step, record["loss"], log, note_fn, signals
                     )
+                    is_best = best.add(step, metrics) if metrics else None
+                is_stopped = any_worker(self.strategy, bool(signals.received) or stop_fn())
+                is_last = step == last or best.should_stop or is_stopped
+                if step % config.checkpoint_every == 0 or is_last or is_best:
+                    self._save(step, is_best)
+            self.checkpoints.wait()
+            wait_for_all(self.strategy)  # nobody leaves before the last checkpoint is written
+            if is_stopped:
+                raise Interrupted(
+                    _stop_message(signals.received, step, config.num_steps), signals.received, step
+                )
+            if best.should_stop:
+                note_fn(best.stop_note(step))
         return metrics
+
+    def _save(self, step: int, best: dict[str, Any] | None) -> None:
+        """On the worker that writes the files of the run."""
+        if is_chief(self.strategy):
+            self.checkpoints.save(step, best)
 
     def evaluate(self, batches: Batches, max_batches: int = 0) -> dict[str, float]:
         """Metrics of the task over one pass, or over the first `max_batches` batches if not 0."""
@@ -208,6 +242,35 @@ class Trainer:
         """That of the run's folder; of a worker that is not the chief one that writes nothing."""
         log = RunLog if is_chief(self.strategy) else NoLog
         return log(self.workdir, self.config.num_steps, step, self.checkpoints.kept_note)
+
+    def _evaluate_and_log(
+        self,
+        batches: Batches,
+        step: int,
+        loss: float,
+        log: RunLog,
+        note_fn: Callable[[str], None],
+        signals: StopSignals,
+    ) -> dict[str, float]:
+        """The metrics; empty if a signal ended the evaluation, which is then made when the run is resumed."""
+        # The final evaluation is the result of the run and uses all batches.
+        limit = 0 if step == self.config.num_steps else self.config.max_eval_batches
+        dataset = distribute(self.strategy, batches.dataset())
+        if num_workers(self.strategy) == 1:  # several end it together
+            dataset = signals.until_received(dataset)
+        try:
+            metrics = self.task.metrics(sum_over_batches(self._eval_step, dataset, limit))
+        except StopRequested:
+            return {}
+        log.write(step, {f"eval_{name}": value for name, value in metrics.items()})
+        note_fn(evaluation_note(step, loss, metrics))
+        return metrics
+
+    def _missed_evaluation(self, step: int, past: list[dict[str, Any]]) -> bool:
+        """Whether a signal ended the evaluation of the restored step."""
+        is_due = step and (step % self.config.eval_every == 0 or step == self.config.num_steps)
+        here = [record for record in past if record["step"] == step]
+        return bool(is_due and here and not any(name.startswith("eval_") for name in here[-1]))
 
     def _speed_meter(self) -> SpeedMeter:
         """A meter that continues from the totals in the log."""
@@ -245,6 +308,15 @@ class Trainer:
                     name += "+"  # the random generators of two dropout layers may share a path
                 state[name] = variable.value
         return state
+
+
+def _stop_message(signal: str, step: int, num_steps: int) -> str:
+    begin = f"{signal}: " if signal else ""
+    if not step:
+        return f"{begin}stopped before the first step. The same command begins again."
+    return (
+        f"{begin}saved a checkpoint at step {step:,} of {num_steps:,}. The same command continues from there."
+    )
 
 
 def _pad_id(model: Any) -> int:

@@ -174,18 +174,51 @@ def test_another_models_checkpoint(small_run, trained):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_number_that_is_not_finite_stops_at_its_step(small_run, tmp_path, value):
-    trainer = small_run.make_trainer(tmp_path, "plain_lstm", num_steps=12, log_every=4)
-    words = r"step 7: the loss is nan and the gradient norm nan. Training stopped; the newest checkpoint is of step 4"
+    options = {"num_steps": 12, "log_every": 4, "max_skipped_steps": 0}
+    trainer = small_run.make_trainer(tmp_path, "plain_lstm", **options)
+    words = (
+        r"step 7: the loss is nan and the gradient norm nan. Training stopped. The checkpoint of step 4 was kept. "
+        r"The batch of step 7 begins with"
+    )
     with pytest.raises(UserError, match=words) as caught:
         trainer.train(small_run.Numbers(spoil={6: value}), None)
     assert "lower training.peak_learning_rate or raise training.warmup_steps" in str(caught.value)
     assert trainer.checkpoints.steps() == [4]
     assert [record["step"] for record in lines(tmp_path)] == [4]
     # What is kept is good, and goes on with a batch that is.
-    again = small_run.make_trainer(tmp_path, "plain_lstm", num_steps=12, log_every=4)
+    again = small_run.make_trainer(tmp_path, "plain_lstm", **options)
     again.train(small_run.Numbers(), None)
     assert all(np.isfinite(value).all() for value in small_run.all_state(again).values())
     assert [record["step"] for record in lines(tmp_path)] == [4, 8, 12]
+
+
+@pytest.mark.parametrize("model,optimizer", [("plain_lstm", "adamw"), ("plain_transformer", "muon")])
+def test_a_step_without_a_finite_loss_changes_nothing(small_run, tmp_path, model, optimizer):
+    """Steps 4 and 5 are skipped: weights and moments are those of step 3, and the log says so."""
+
+    def trained(name, num_steps, **spoil):
+        options = {"num_steps": 8, "log_every": 1, "eval_every": 8, "checkpoint_every": 8}
+        trainer = small_run.make_trainer(tmp_path / name, model, optimizer=optimizer, **options)
+        trainer.train(small_run.Numbers(**spoil), None, stop_at=num_steps)
+        return small_run.all_state(trainer)
+
+    before = trained("before", 3)
+    after = trained("after", 5, spoil={3: float("nan"), 4: float("nan")})
+    counted = [name for name in before if name == "step" or name.endswith("iteration")]
+    assert len(counted) == 2
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value + 2 if name in counted else value, err_msg=name)
+    skipped = [record.get("skipped_in_a_row", 0) for record in lines(tmp_path / "after")]
+    assert skipped == [0, 0, 0, 1, 2]
+
+
+def test_skipped_steps_are_counted_across_a_resume(small_run, tmp_path):
+    options = {"num_steps": 8, "log_every": 1, "checkpoint_every": 1, "max_skipped_steps": 2}
+    batches = small_run.Numbers(spoil=dict.fromkeys((3, 4, 5), float("nan")))
+    small_run.make_trainer(tmp_path, "plain_lstm", **options).train(batches, None, stop_at=5)
+    again = small_run.make_trainer(tmp_path, "plain_lstm", **options)
+    with pytest.raises(UserError, match=r"step 6: .*as in each of the steps 4 to 6"):
+        again.train(batches, None)
 
 
 def test_batches_that_do_not_divide(small_run, tmp_path):

@@ -57,6 +57,8 @@ class TrainingConfig:
     """With muon: Newton-Schulz iterations per step. Fewer are cheaper and less accurate."""
     clip_norm: float = 1.0
     """Maximum global norm of the gradients; 0 for no clipping."""
+    max_skipped_steps: int = option(3)
+    """Steps in a row without a finite loss and gradient that are skipped; the next one stops the training."""
     precision: str = "float32"
     """float32, or mixed_bfloat16: bfloat16 matrix products; float32 weights, norms, softmax and loss."""
     jit_compile: bool = False
@@ -111,7 +113,14 @@ class TrainingConfig:
         for field in ("rate_rules", "decay_rules"):
             for rule in getattr(self, field):
                 parse_rule(field, rule)
-        not_negative = ("warmup_steps", "weight_decay", "clip_norm", "peak_learning_rate", "l2")
+        not_negative = (
+            "warmup_steps",
+            "weight_decay",
+            "clip_norm",
+            "peak_learning_rate",
+            "l2",
+            "max_skipped_steps",
+        )
         for field in (*not_negative, "keep_every", "early_stopping_patience"):
             if getattr(self, field) < 0:
                 raise ValueError(f"{field} is not negative; got {getattr(self, field)}.")

@@ -30,7 +30,8 @@ def make_train_steps(
     steps.
 
     It returns float32 [n] tensors: `loss` (weighted mean), `gradient_norm` (before clipping) and `tokens` (tokens in
-    the batch without padding, including source tokens).
+    the batch without padding, including source tokens). A step whose loss or gradient norm is not finite changes
+    nothing but the optimizer's count of steps.
 
     Args:
         strategy: distribution strategy.
@@ -57,7 +58,7 @@ def make_train_steps(
 
     compiled = tf.function(gradients, autograph=False, jit_compile=True) if jit_compile else gradients
 
-    def replica_step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def compute(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         context = tf.distribute.get_replica_context()
         key = step_key(mask_seed or 0, tf.cast(optimizer.iterations.value, tf.int64))
         num_rows = tf.shape(next(iter(batch.values())), tf.int64)[0]
@@ -72,19 +73,33 @@ def make_train_steps(
         norm = tf.linalg.global_norm(parts) * scale
         if clip_norm:
             scale *= tf.minimum(1.0, clip_norm / tf.maximum(norm, 1e-12))
-        optimizer.apply([part * scale for part in parts], variables)
-        return loss_sum * tf.math.reciprocal_no_nan(weight), norm, tokens
+        return loss_sum * tf.math.reciprocal_no_nan(weight), norm, tokens, [part * scale for part in parts]
+
+    def apply(parts: list[tf.Tensor]) -> None:
+        optimizer.apply(parts, variables)
+
+    def skip() -> None:
+        optimizer.iterations.assign_add(1)
 
     # AutoGraph converts the loop below and nothing inside it: converting models and losses takes seconds per run.
-    step_fn = tf.autograph.experimental.do_not_convert(replica_step)
+    @tf.autograph.experimental.do_not_convert
+    def one_step(batch: Batch) -> list[tf.Tensor]:
+        *values, parts = strategy.run(compute, args=(batch,))
+        # After the all-reduce, every replica has the same sums.
+        values = [strategy.experimental_local_results(value)[0] for value in values]
+        # Replicas update variables together: under a condition they can do so only if all of it is inside.
+        tf.cond(
+            tf.math.is_finite(values[0]) & tf.math.is_finite(values[1]),
+            lambda: _done(strategy.run(apply, args=(parts,))),
+            lambda: _done(strategy.run(skip)),
+        )
+        return values
 
     @tf.function(reduce_retracing=True)
     def train_steps(iterator: Any, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
         logs = [tf.TensorArray(tf.float32, num_steps, element_shape=[]) for _ in range(3)]
         for step in tf.range(num_steps):
-            values = strategy.run(step_fn, args=(next(iterator),))
-            # After the all-reduce, every replica has the same sums.
-            values = [strategy.experimental_local_results(value)[0] for value in values]
+            values = one_step(next(iterator))
             logs = [log.write(step, value) for log, value in zip(logs, values, strict=True)]
         loss, norm, tokens = (log.stack() for log in logs)
         return {"loss": loss, "gradient_norm": norm, "tokens": tokens}
@@ -104,6 +119,12 @@ def make_eval_step(
         return {name: strategy.reduce(add, value, axis=None) for name, value in sums.items()}
 
     return eval_step
+
+
+def _done(nothing: None) -> tf.Tensor:
+    """What both branches of a condition return."""
+    del nothing
+    return tf.constant(True)
 
 
 def _num_tokens(batch: Batch, pad_id: int) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """The trainer: training loop on a strategy with evaluation, checkpoints, logs, and a stop on non-finite losses."""
 
 import contextlib
+import math
 import os
 import random
 import re
@@ -21,6 +22,7 @@ from tflm.training.best_measure import BestMeasure
 from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
 from tflm.training.fine_tuning import FineTuningConfig, choose_trainable, rate_factors
+from tflm.training.guards import StepGuard
 from tflm.training.logs import NoLog, RunLog, SpeedMeter, evaluation_note, peak_flops, read_log
 from tflm.training.optimizers import make_optimizer
 from tflm.training.preemption import StopRequested, StopSignals
@@ -190,28 +192,33 @@ class Trainer:
             best.check(self.evaluate(eval_batches, 1))  # a wrong name is found before the training
         iterator = iter(distribute(self.strategy, batches.dataset(start_batch=step)))
         with StopSignals(note_fn) as signals, self._log(step) as log, self.checkpoints.finishing():
+            guard = self._guard(batches, past, note_fn)
             meter = self._speed_meter()  # reads the log after RunLog removed the records of repeated steps
             if is_due and eval_batches is not None:  # a signal had ended it
-                metrics = self._evaluate_and_log(eval_batches, step, past[-1]["loss"], log, note_fn, signals)
+                metrics = self._evaluate_and_log(
+                    eval_batches, step, past[-1].get("loss", math.nan), log, note_fn, signals
+                )
                 if metrics and (is_best := best.add(step, metrics)):
                     self._save(step, is_best)
             is_stopped = any_worker(self.strategy, bool(signals.received))
             while step < last and not best.should_stop and not is_stopped:
                 count = self._steps_until_pause(step, last)
                 begin = time.perf_counter()
-                values = self._run(iterator, step, count)
+                steps = self._train_steps(iterator, tf.constant(count))
+                values = {name: value.numpy() for name, value in steps.items()}
+                guard.check(step, values, self.checkpoints.kept_note)
                 step += count
                 self.step.assign(step)
                 tokens = float(np.sum(values["tokens"]))
                 speed = meter.measure(tokens, time.perf_counter() - begin)
-                record = {name: float(np.mean(values[name])) for name in ("loss", "gradient_norm")}
+                record = guard.summary(values)
                 rate = float(self.optimizer.learning_rate)
                 log.write(step, {**record, "learning_rate": rate, **speed})
-                log.advance(step, record["loss"], tokens / (time.perf_counter() - begin))
+                log.advance(step, record.get("loss", math.nan), tokens / (time.perf_counter() - begin))
                 is_best = None
                 if eval_batches is not None and (step % config.eval_every == 0 or step == last):
                     metrics = self._evaluate_and_log(
-                        eval_batches, step, record["loss"], log, note_fn, signals
+                        eval_batches, step, record.get("loss", math.nan), log, note_fn, signals
                     )
                     is_best = best.add(step, metrics) if metrics else None
                 is_stopped = any_worker(self.strategy, bool(signals.received) or stop_fn())
@@ -279,19 +286,18 @@ class Trainer:
         done = (past[-1]["tokens"], past[-1]["seconds"]) if past else (0.0, 0.0)
         return SpeedMeter(self.model.num_parameters(), peak * self.strategy.num_replicas_in_sync, *done)
 
-    def _run(self, iterator: Any, step: int, count: int) -> dict[str, np.ndarray]:
-        values = {name: v.numpy() for name, v in self._train_steps(iterator, tf.constant(count)).items()}
-        finite = np.isfinite(values["loss"]) & np.isfinite(values["gradient_norm"])
-        if not finite.all():
-            bad = int(np.argmin(finite))
-            saved = self.checkpoints.steps()
-            raise UserError(
-                f"step {step + bad + 1}: the loss is {values['loss'][bad]:.4g} and the gradient norm "
-                f"{values['gradient_norm'][bad]:.4g}. Training stopped; the newest checkpoint is of step "
-                f"{saved[-1] if saved else 0}. The learning rate is probably too high: lower "
-                "training.peak_learning_rate or raise training.warmup_steps."
-            )
-        return values
+    def _guard(
+        self, batches: Batches, past: list[dict[str, Any]], note_fn: Callable[[str], None]
+    ) -> StepGuard:
+        """It counts skipped steps from where the run was."""
+        return StepGuard(
+            self.workdir if is_chief(self.strategy) else "",
+            batches,
+            getattr(self.task, "tokenizer", None),
+            self.config.max_skipped_steps,
+            int(next((r.get("skipped_in_a_row", 0) for r in reversed(past) if "seconds" in r), 0)),
+            note_fn,
+        )
 
     def _steps_until_pause(self, step: int, last: int) -> int:
         config = self.config

@@ -15,7 +15,7 @@ from .common.command_line import run_guarded
 from .common.tables import bold, fitted, text_width
 
 GROUPS = {
-    "Import, train, measure and export": ("import", "train", "evaluate", "compare", "export"),
+    "Import, train, measure and export": ("import", "train", "launch", "evaluate", "compare", "export"),
     "Use a model": (
         "generate",
         "chat",

@@ -15,7 +15,15 @@ from .common.command_line import run_guarded
 from .common.tables import bold, fitted, text_width
 
 GROUPS = {
-    "Import, train, measure and export": ("import", "train", "average", "evaluate", "compare", "export"),
+    "Import, train, measure and export": (
+        "import",
+        "train",
+        "launch",
+        "average",
+        "evaluate",
+        "compare",
+        "export",
+    ),
     "Use a model": (
         "generate",
         "chat",

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from absl import flags
 
-from tflm.errors import UsageError
+from tflm.errors import UsageError, UserError
 
 from .common.command_line import describe, load_tensorflow, note, run_app
 from .common.plugins import define_name, define_plugins, preset_names, task_names, use_plugins
@@ -124,6 +124,19 @@ flags.DEFINE_boolean(
     "Tries everything in a temporary folder: builds the model, trains one step, exports, verifies, cleans up.",
     flag_values=FLAGS,
 )
+flags.DEFINE_boolean(
+    "overfit_batch",
+    False,
+    "Instead of training, checks whether a new model can learn the first batch by heart, without dropout: 200 steps. "
+    "Exit code 1 if its loss does not fall to a tenth.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_boolean(
+    "deterministic",
+    False,
+    "Uses TensorFlow's deterministic operations alone. Training on a CPU is deterministic anyway; on a GPU it is slower.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_boolean("list_presets", False, "Prints the recipes and stops.", flag_values=FLAGS)
 flags.DEFINE_boolean(
     "print_config", False, "Prints the resolved config as JSON and stops.", flag_values=FLAGS
@@ -147,12 +160,18 @@ def main(flag_values: flags.FlagValues) -> None:
         raise UsageError("--task and --data belong together: what to learn, and from which file.")
     where = Devices(flag_values.strategy, flag_values.workers, flag_values.worker_index, flag_values.tpu)
     config = _config(flag_values)
+    if flag_values.deterministic:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
     if flag_values.print_config:
         from tflm.config import to_dict
 
         print(json.dumps(to_dict(config), indent=2, ensure_ascii=False))
     elif flag_values.dry_run:
         _dry_run(config, where)
+    elif flag_values.overfit_batch:
+        _overfit_batch(config, flag_values.workdir)
     elif not flag_values.workdir:
         raise UsageError("--workdir is needed: the folder of the run, such as --workdir=runs/first.")
     else:
@@ -250,6 +269,20 @@ def _dry_run(config, where: Devices) -> None:  # type: ignore[no-untyped-def]
             os.path.getsize(os.path.join(root, name)) for root, _, names in os.walk(path) for name in names
         )
         print(f"dry run: trained one step, exported {size / 1e6:.1f} MB, verified; nothing is left behind.")
+
+
+def _overfit_batch(config, workdir: str | None) -> None:  # type: ignore[no-untyped-def]
+    """In the run's folder for its data, or in a temporary one."""
+    from tflm.experiments import Experiment
+
+    with tempfile.TemporaryDirectory(prefix="tflm-overfit-batch-") as folder:
+        found = Experiment.create(config, workdir or os.path.join(folder, "run")).overfit_batch(note_fn=note)
+    print(f"one batch, {found.num_steps} steps: the loss went from {found.first:.4g} to {found.last:.4g}")
+    if not found.is_learnt:
+        raise UserError(
+            "the model does not learn one batch by heart. Check that targets can be told from inputs, try another "
+            "training.peak_learning_rate, and look for masks or frozen layers that hide what is to be learnt."
+        )
 
 
 def _list_presets() -> None:

@@ -17,7 +17,9 @@ from tflm.experiments.evaluate_run import Evaluation, EvaluationOptions
 from tflm.experiments.export_run import publish
 from tflm.experiments.measured import measured_run
 from tflm.experiments.recipe_registry import load_preset
+from tflm.experiments.overfit_batch import OverfitResult, overfit_batch
 from tflm.experiments.run import Run
+from tflm.experiments.run_record import record_start
 from tflm.export.deploy import write_deployment
 from tflm.files.writing import writing
 from tflm.training import Trainer, make_strategy, read_log, training_lock
@@ -112,6 +114,20 @@ class Experiment(Run):
         with lock, lost_workers_noticed(where):
             return train_run(self, where, (lambda text: None) if silent else note_fn)
 
+    def overfit_batch(
+        self, num_steps: int = 200, note_fn: Callable[[str], None] | None = None
+    ) -> OverfitResult:
+        """Trains a new model on one batch alone, to see whether model, labels and loss fit each other; the run's own
+        checkpoints are not touched. See `tflm.experiments.overfit_batch`.
+
+        Args:
+            num_steps: int.
+            note_fn: called with lines for the user.
+        Returns:
+            The first and the last loss; `is_learnt` if it fell to a tenth.
+        """
+        return overfit_batch(self, num_steps, note_fn or (lambda text: None))
+
     def evaluate(
         self, options: EvaluationOptions | None = None, step: CheckpointChoice = None, **settings: Any
     ) -> dict[str, Any]:
@@ -202,6 +218,8 @@ def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str
     done = trainer.restore()  # first of all: the newest checkpoint may be damaged
     batches = run.batches("train", training=True)
     held_out = run.batches("eval", training=False) if config.data.has_eval else None
+    if is_chief(strategy):
+        record_start(run, strategy, done)
     note_fn(_heading(run, trainer, batches.batches_per_epoch))
     if done >= config.training.num_steps:
         note_fn(f"all {config.training.num_steps:,} steps are done; --overwrite begins again.")

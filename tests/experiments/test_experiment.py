@@ -38,7 +38,7 @@ def test_the_same_config_takes_a_run_up(trained, config):
 
 def test_a_run_of_an_earlier_version_keeps_its_masks(trained, config, tmp_path):
     """Its config.json has no field for them; the recipe of today says per_example."""
-    workdir = str(tmp_path / "run")
+    workdir = str(tmp_path / "earlier")
     shutil.copytree(trained.workdir, workdir)
     path = os.path.join(workdir, "config.json")
     with open(path, encoding="utf-8") as file:
@@ -53,9 +53,9 @@ def test_a_run_of_an_earlier_version_keeps_its_masks(trained, config, tmp_path):
 
 def test_another_worker_joins_the_run_with_the_same_config(trained, config, tmp_path):
     assert Experiment.join(config, trained.workdir).config == trained.config
-    with pytest.raises(UserError, match="holds a run with another config: training.seed was 0, is 7"):
+    with pytest.raises(UserError, match=r"holds a run with another config: training.seed was 0, is 7"):
         Experiment.join(override(config, ["training.seed=7"]), trained.workdir)
-    with pytest.raises(UserError, match="worker 0 has begun the run, and .* holds none here"):
+    with pytest.raises(UserError, match=r"worker 0 has begun the run, and .* holds none here"):
         Experiment.join(config, str(tmp_path))
 
 

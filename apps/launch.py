@@ -7,8 +7,8 @@ What follows -- is a command of tflm, as it is written without this one. Each wo
 environment variable TF_CONFIG tells it of the others. Their lines are printed with the worker's number in front.
 
 When a worker fails, the others are ended. With --max_restarts all are started again, and continue from the newest
-checkpoint. SIGTERM and Ctrl-C go to all workers. The exit code is 0 where all are done; 75 where the run was interrupted
-and the same command continues it; else that of the worker that failed.
+checkpoint. SIGTERM and Ctrl-C go to all workers. The exit code is 0 where all are done; 75 where the run was
+interrupted and the same command continues it; else that of the worker that failed.
 
 On one machine with several GPUs, --strategy=mirrored of `tflm train` needs one process and is faster.
 """
@@ -53,6 +53,8 @@ flags.DEFINE_float(
     lower_bound=0.0,
     flag_values=FLAGS,
 )
+PROGRAM = (sys.executable, "-m", "tflm")
+"""Followed by the command."""
 _COMMANDS = ("train",)
 _KILLED = 128
 """Added to the number of the signal that killed a process, as shells do."""
@@ -116,7 +118,7 @@ class Workers:
                 environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, own))
             self.processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "tflm", *command],
+                    [*PROGRAM, *command],
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,

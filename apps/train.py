@@ -102,8 +102,8 @@ flags.DEFINE_string(
 flags.DEFINE_list(
     "workers",
     [],
-    "The processes that train one model together, HOST:PORT each; instead of TF_CONFIG. All have the same flags but for "
-    "--worker_index, and one --workdir on a file system that they share.",
+    "The processes that train one model together, HOST:PORT each; instead of TF_CONFIG. All have the same flags but "
+    "for --worker_index, and one --workdir on a file system that they share.",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
@@ -186,20 +186,23 @@ class Devices(NamedTuple):
     worker_index: int | None = None
     tpu: str = ""
 
-    def make_strategy(self):  # type: ignore[no-untyped-def]
+    def make_strategy(self):
         """See `tflm.training.make_strategy`. With several workers, before TensorFlow's first operation."""
         from tflm.training.strategies import cluster_of, make_strategy
 
-        return make_strategy(self.strategy, cluster_of(self.workers, self.worker_index), self.tpu)
+        cluster = cluster_of(self.workers, self.worker_index)
+        if cluster is not None and len(cluster.workers) > 1:
+            note(f"worker {cluster.index} of {len(cluster.workers)} waits for the others.")
+        return make_strategy(self.strategy, cluster, self.tpu)
 
 
-def train(config, workdir: str, overwrite: bool = False, where: Devices = Devices()) -> None:  # type: ignore[no-untyped-def]
+def train(config, workdir: str, overwrite: bool = False, where: Devices | None = None) -> None:  # type: ignore[no-untyped-def]
     """Trains, then prints the measures of both sides and where the loss curve is."""
     from tflm.experiments import Experiment
     from tflm.training import training_lock
     from tflm.training.workers import is_chief, lost_workers_noticed
 
-    strategy = where.make_strategy()  # a wrong one leaves no folder
+    strategy = (where or Devices()).make_strategy()  # a wrong one leaves no folder
     lock = training_lock(workdir) if is_chief(strategy) else contextlib.nullcontext()
     with lost_workers_noticed(strategy), lock:
         run = Experiment.create(config, workdir, overwrite=overwrite, strategy=strategy)

@@ -6,7 +6,17 @@ from typing import ClassVar
 
 import pytest
 
-from tflm.config import KindConfig, from_dict, load_json, option, override, save_json, to_dict
+from tflm.config import (
+    KindConfig,
+    as_begun,
+    from_dict,
+    load_json,
+    option,
+    override,
+    save_json,
+    since,
+    to_dict,
+)
 from tflm.errors import UserError
 from tflm.registry import Registry
 
@@ -77,6 +87,30 @@ def test_an_option_is_written_where_it_is_used():
     assert to_dict(Sizes(soft_cap=30.0)) == {"width": 8, "soft_cap": 30.0}
     assert from_dict(Sizes, {"width": 8}) == Sizes()
     assert override(Sizes(), ["soft_cap=2.5"]).soft_cap == 2.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Grown:
+    width: int = 4
+    masks: str = since("per_example", before="per_device")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    part: Grown = dataclasses.field(default_factory=Grown)
+
+
+def test_a_field_that_a_file_lacks_means_what_it_did_before():
+    assert Grown().masks == from_dict(Grown, to_dict(Grown())).masks == "per_example"
+    assert from_dict(Outer, {"part": {"width": 8}}) == Outer(Grown(8, "per_device"))
+    assert override(Outer(), ["part.width=8"]) == Outer(Grown(8, "per_example"))
+
+
+def test_a_config_for_a_run_that_was_begun_without_a_field():
+    new = Outer(Grown(8))
+    assert as_begun(new, {"part": {"width": 8}}) == Outer(Grown(8, "per_device"))
+    assert as_begun(new, to_dict(new)) == new
+    assert as_begun(new, to_dict(Outer(Grown(8, "per_device")))) == new, "what is written may be refused"
 
 
 def test_override_leaves_the_original():

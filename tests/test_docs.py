@@ -114,11 +114,24 @@ def commands(page):
         yield words
 
 
+def around(words):
+    """A command; of one with another after --, such as launch, both.
+
+    >>> [*around(["launch", "--num_workers=2", "--", "train", "--preset=a"])]
+    [['launch', '--num_workers=2'], ['train', '--preset=a']]
+    """
+    if "--" not in words:
+        return [words]
+    place = words.index("--")
+    return [part for part in (words[:place], words[place + 1 :]) if part and part != ["..."]]
+
+
 COMMAND_LINES = [
     (page, words)
     for page in PAGES
     if page.name != OWN_TEST
-    for words in commands(page)
+    for line in commands(page)
+    for words in around(line)
     if words[0] not in ("COMMAND", "NAME")
 ]
 

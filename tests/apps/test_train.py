@@ -10,6 +10,7 @@ import tempfile
 
 import pytest
 
+from tests.apps import refusals
 from tflm.config import load_json
 from tflm.experiments import ExperimentConfig
 from tflm.recipes import RECIPES
@@ -185,8 +186,8 @@ USAGE = {
     "a new workdir alone": (["--workdir={tmp}/new"], "--preset is needed to begin a run in "),
     "an unknown flag": (["--presets=x"], "Unknown command line flag 'presets'. Did you mean: preset"),
     "an unknown strategy": (
-        ["--preset=tiny_lstm", "--workdir={tmp}/new", "--strategy=tpu"],
-        "--strategy is one of auto, one_device, mirrored; got 'tpu'.",
+        ["--preset=tiny_lstm", "--workdir={tmp}/new", "--strategy=gpu"],
+        "--strategy is one of auto, one_device, mirrored, multi_worker, tpu; got 'gpu'.",
     ),
 }
 FAILURES = {
@@ -229,3 +230,27 @@ def test_a_file_in_place_of_the_folder(call, tmp_path):
     done = call("train", "--preset=tiny_lstm", f"--workdir={tmp_path}/file")
     assert done.code == 1
     assert f"cannot make the folder '{tmp_path}/file': File exists." in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--workers=a:1,b:1"], "needs --worker_index"),
+        (["--workers=a:1,b:1", "--worker_index=5"], "--worker_index is from 0 to 1 for 2 workers; got 5"),
+        (["--workers=a,b:1", "--worker_index=0"], "a worker is HOST:PORT, such as 127.0.0.1:2222; got 'a'"),
+        (["--worker_index=0"], "--worker_index=0 needs --workers"),
+        (["--strategy=multi_worker"], "--strategy=multi_worker needs the workers"),
+        (["--tpu=none", "--strategy=mirrored"], "--tpu=none is for --strategy=tpu"),
+        (["--workers=a:1,b:1", "--worker_index=0", "--dry_run"], "--dry_run trains in one process"),
+    ],
+)
+def test_wrong_workers_are_said_and_leave_no_folder(call, tmp_path, arguments, words):
+    done = call("train", "--preset=tiny_decoder", f"--workdir={tmp_path / 'run'}", *arguments)
+    refusals.check(done, 2, words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_tf_config_is_said(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{")
+    done = call("train", "--preset=tiny_decoder", f"--workdir={tmp_path / 'run'}")
+    refusals.check(done, 2, "TF_CONFIG is not JSON")

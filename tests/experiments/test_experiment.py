@@ -1,6 +1,8 @@
 """One run in a folder: created, resumed, refused, created again; each part is made once."""
 
+import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -32,6 +34,29 @@ def test_the_same_config_takes_a_run_up(trained, config):
     again = Experiment.create(config, trained.workdir)
     assert files_in(again.workdir) == before
     assert again.trained_model()[1] == 2
+
+
+def test_a_run_of_an_earlier_version_keeps_its_masks(trained, config, tmp_path):
+    """Its config.json has no field for them; the recipe of today says per_example."""
+    workdir = str(tmp_path / "earlier")
+    shutil.copytree(trained.workdir, workdir)
+    path = os.path.join(workdir, "config.json")
+    with open(path, encoding="utf-8") as file:
+        written = json.load(file)
+    assert written["training"].pop("dropout_masks") == config.training.dropout_masks == "per_example"
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(written, file)
+    assert Experiment.open(workdir).config.training.dropout_masks == "per_device"
+    assert Experiment.create(config, workdir).config.training.dropout_masks == "per_device"
+    assert Experiment.open(workdir).config.training.dropout_masks == "per_device", "now it is written"
+
+
+def test_another_worker_joins_the_run_with_the_same_config(trained, config, tmp_path):
+    assert Experiment.join(config, trained.workdir).config == trained.config
+    with pytest.raises(UserError, match=r"holds a run with another config: training.seed was 0, is 7"):
+        Experiment.join(override(config, ["training.seed=7"]), trained.workdir)
+    with pytest.raises(UserError, match=r"worker 0 has begun the run, and .* holds none here"):
+        Experiment.join(config, str(tmp_path))
 
 
 @pytest.mark.parametrize(

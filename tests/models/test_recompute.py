@@ -7,19 +7,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tflm.errors import UserError
+from tflm.layers import drawing_masks
 from tflm.models import (
     TransformerDecoderConfig,
     TransformerEncoderConfig,
     TransformerEncoderDecoderConfig,
     build_model,
 )
+from tflm.training.dropout_masks import RowMasks, step_key
 
 SIZES = {"vocab_size": 40, "num_layers": 2, "hidden_dim": 16, "num_heads": 2, "max_length": 32}
+DROPOUT = {"dropout": 0.2, "attention_dropout": 0.1}
 CONFIGS = {
-    "decoder": TransformerDecoderConfig(**SIZES),
-    "encoder": TransformerEncoderConfig(**SIZES, positions="learned", norm_position="post"),
-    "encoder_decoder": TransformerEncoderDecoderConfig(**SIZES, positions="relative"),
-    "window": TransformerDecoderConfig(**SIZES, sliding_window=4, full_attention_layers=(1,)),
+    "decoder": TransformerDecoderConfig(**SIZES, **DROPOUT),
+    "encoder": TransformerEncoderConfig(**SIZES, **DROPOUT, positions="learned", norm_position="post"),
+    "encoder_decoder": TransformerEncoderDecoderConfig(**SIZES, **DROPOUT, positions="relative"),
+    "window": TransformerDecoderConfig(**SIZES, **DROPOUT, sliding_window=4, full_attention_layers=(1,)),
 }
 
 
@@ -39,7 +43,8 @@ def test_losses_and_gradients_are_the_same(kind, jit_compile):
 
         @tf.function(autograph=False, jit_compile=jit_compile)
         def step(model=model):
-            with tf.GradientTape() as tape:
+            masks = RowMasks(step_key(0, tf.constant(0, tf.int64)), tf.constant(0, tf.int64))
+            with drawing_masks(masks), tf.GradientTape() as tape:
                 loss = tf.reduce_mean(model(ids, training=True, **features) ** 2)
             values = [variable.value for variable in model.trainable_variables]
             return loss, [tf.convert_to_tensor(each) for each in tape.gradient(loss, values)]
@@ -55,7 +60,10 @@ def test_the_backward_pass_keeps_the_inputs_of_blocks_alone():
     ids = tf.constant(np.ones((2, 24)), tf.int32)
     kept = []
     for recompute in (False, True):
-        model = build_model(dataclasses.replace(CONFIGS["decoder"], recompute=recompute))
+        config = dataclasses.replace(
+            CONFIGS["decoder"], recompute=recompute, dropout=0.0, attention_dropout=0.0
+        )
+        model = build_model(config)
         forward = tf.function(lambda model=model: model.hidden_states(ids, training=True), autograph=False)
         with tf.GradientTape():
             concrete = forward.get_concrete_function()
@@ -64,8 +72,7 @@ def test_the_backward_pass_keeps_the_inputs_of_blocks_alone():
     assert kept[1] < 0.4 * kept[0]
 
 
-def test_dropout_is_refused():
-    with pytest.raises(
-        ValueError, match=r"recompute needs dropout and attention_dropout of 0; got 0.1 and 0.0"
-    ):
-        TransformerDecoderConfig(**SIZES, recompute=True, dropout=0.1)
+def test_dropout_without_masks_of_a_step_is_refused():
+    model = build_model(dataclasses.replace(CONFIGS["decoder"], recompute=True))
+    with pytest.raises(UserError, match=r"needs training.dropout_masks=per_example"):
+        model(tf.constant([[1, 2, 3]]), training=True)

@@ -10,7 +10,9 @@ import pytest
 
 import tflm
 import tflm.training.trainer as trainer_module
+from apps.launch import free_ports
 from tflm.export.verify import as_written
+from tflm.training import Cluster
 
 SCRIPT = pathlib.Path(__file__).parent / "small_run.py"
 
@@ -45,6 +47,23 @@ def start():
         return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, encoding="utf-8")
 
     return run
+
+
+@pytest.fixture(scope="session")
+def start_workers():
+    """start_workers(2, FOLDER) -> the small run as two workers, each a process."""
+    root = pathlib.Path(tflm.__file__).parents[1]
+    paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+
+    def run(count, folder):
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+        for index in range(count):
+            config = Cluster(tuple(addresses), index).to_json()
+            environment = {**os.environ, "PYTHONPATH": paths, "TF_CONFIG": config}
+            command = [sys.executable, str(SCRIPT), "worker", str(folder)]
+            yield subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, encoding="utf-8")
+
+    return lambda count, folder: [*run(count, folder)]
 
 
 @pytest.fixture(autouse=True, scope="module")

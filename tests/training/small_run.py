@@ -1,11 +1,14 @@
-"""A training run of a second, for tests; and two programs that need a process of their own.
+"""A training run of a second, for tests; and programs that need a process of their own.
 
 python small_run.py train WORKDIR OUTPUT.npz       trains to the end, from the newest checkpoint if there is one
-python small_run.py replicas OUTPUT.json           two replicas on two virtual CPUs beside one
+python small_run.py replicas OUTPUT.json           two replicas on two virtual CPUs beside one, and four
+python small_run.py worker FOLDER                  one of the workers of TF_CONFIG: FOLDER/WORKER.json and runs
+python small_run.py launched train FOLDER          one of them that dies once
 """
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -14,10 +17,12 @@ import numpy as np
 import tensorflow as tf
 
 import tflm.training.trainer as trainer_module
+from tflm.errors import Interrupted
 from tflm.export.verify import as_written
 from tflm.models import LSTMConfig, TransformerDecoderConfig, build_model
 from tflm.tasks.losses import token_cross_entropy
 from tflm.training import FineTuningConfig, Trainer, TrainingConfig, make_strategy, read_log
+from tflm.training.workers import is_chief, sum_over_workers, wait_for_all, worker_index
 
 VOCAB_SIZE, ROWS, LENGTH = 29, 8, 5
 
@@ -127,9 +132,10 @@ def train_to_the_end(workdir, output, delay=0.03):
 def compare_replicas(output):
     """The largest differences between two replicas and one, and between a resumed run on two and a whole one."""
     cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    mirrored = make_strategy("mirrored")
-    assert mirrored.num_replicas_in_sync == 2
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+    four = make_strategy("mirrored")
+    assert four.num_replicas_in_sync == 4
+    mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())
 
     def run(strategy, stop_at=None, **options):
         with tempfile.TemporaryDirectory() as workdir:
@@ -167,8 +173,81 @@ def compare_replicas(output):
         for variable in whole[0].model.trainable_variables
     ]
     result["replicas_differ"] = max(float(np.abs(a - b).max()) for a, b in components)
+    result["fifty"] = {
+        "one": fifty_steps([None]),
+        "parts": fifty_steps([None], num_micro_batches=4),
+        "two": fifty_steps([mirrored]),
+        "changed": fifty_steps([None, mirrored, four, None]),
+    }
     with open(output, "w", encoding="utf-8") as file:
         json.dump(result, file)
+
+
+def losses(workdir):
+    return [record["loss"] for record in read_log(str(workdir)) if "loss" in record]
+
+
+def fifty_steps(strategies, workdir=None, **options):
+    """Fifty steps with dropout that go on from one strategy to the next: the loss of each, the sums of the weights'
+    magnitudes, and the names of what a checkpoint holds."""
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = str(workdir or folder)
+        for number, strategy in enumerate(strategies, 1):
+            trainer = make_trainer(workdir, strategy=strategy, **FIFTY, **options)
+            trainer.train(Numbers(), None, stop_at=50 * number // len(strategies))
+        sums = {name: float(np.abs(value).sum()) for name, value in weights(trainer).items()}
+        return {"losses": losses(workdir), "weights": sums, "names": sorted(trainer._state())}
+
+
+FIFTY = {"num_steps": 50, "log_every": 1, "checkpoint_every": 25}
+
+
+def work(folder):
+    """A worker: trains 50 steps; goes on with the run in FOLDER/begun, which one device has begun; and stops a run
+    where the second worker is asked to."""
+    strategy = make_strategy("multi_worker")
+    index = worker_index(strategy)
+    result = {"sum": sum_over_workers(strategy, index + 1.0), "whole": None}
+    fifty = fifty_steps([strategy], f"{folder}/whole")
+    begun = make_trainer(f"{folder}/begun", strategy=strategy, **FIFTY)
+    evaluated = begun.train(Numbers(), Numbers(3))
+    stopped = make_trainer(f"{folder}/stopped", strategy=strategy, num_steps=8)
+    calls = iter(range(10))
+    try:
+        stopped.train(Numbers(), None, stop_fn=lambda: next(calls) == 1 and index == 1)
+    except Interrupted as stop:
+        result["stopped"] = stop.step
+    if is_chief(strategy):
+        result |= {
+            "whole": fifty["losses"],
+            "folder": f"{folder}/whole",
+            "begun": losses(f"{folder}/begun"),
+            "evaluated": evaluated,
+        }
+    with open(f"{folder}/{index}.json", "w", encoding="utf-8") as file:
+        json.dump(result, file)
+    wait_for_all(strategy)
+
+
+def work_and_die_once(folder):
+    """A worker that `tflm launch` starts. The second kills itself after step 30, the first time."""
+    strategy = make_strategy("multi_worker")
+    marker = f"{folder}/died"
+    calls = iter(range(100))
+
+    def die():
+        if next(calls) == 30 and worker_index(strategy) == 1 and not os.path.exists(marker):
+            with open(marker, "w", encoding="utf-8"):
+                os.kill(os.getpid(), signal.SIGKILL)
+        return False
+
+    try:
+        trainer = make_trainer(f"{folder}/killed", strategy=strategy, **FIFTY)
+        trainer.train(Numbers(), None, stop_fn=die)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(75)
+    wait_for_all(strategy)
 
 
 if __name__ == "__main__":
@@ -176,6 +255,12 @@ if __name__ == "__main__":
     trainer_module.peak_flops = lambda dtype: 1e12  # measuring it takes a second
     if sys.argv[1] == "train":
         train_to_the_end(*sys.argv[2:])
+    elif sys.argv[1] == "launched":
+        with as_written():
+            work_and_die_once(sys.argv[3])
+    elif sys.argv[1] == "worker":
+        with as_written():
+            work(*sys.argv[2:])
     else:
         with as_written():
             compare_replicas(*sys.argv[2:])

@@ -1,8 +1,9 @@
-"""Two replicas on two virtual CPUs are one replica with the whole batch. In a process of its own: the number of
-devices is settled before TensorFlow's first op."""
+"""Two replicas on two virtual CPUs are one replica with the whole batch, with dropout too; and a run may go on with
+another number of them. In a process of its own: the number of devices is settled before TensorFlow's first op."""
 
 import json
 
+import numpy as np
 import pytest
 
 
@@ -10,7 +11,7 @@ import pytest
 def differences(start, tmp_path_factory):
     output = tmp_path_factory.mktemp("replicas") / "result.json"
     process = start("replicas", output)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors[-3000:]
     return json.loads(output.read_text(encoding="utf-8"))
 
@@ -29,3 +30,14 @@ def test_replicas_have_the_same_weights(differences):
 
 def test_resumed_on_two_replicas_with_dropout(differences):
     assert differences["resumed_with_dropout"] == {"weights": 0.0, "log": 0.0, "metrics": 0.0}
+
+
+@pytest.mark.parametrize("name", ["parts", "two", "changed"])
+def test_fifty_steps_with_dropout_are_those_of_one_device(differences, name):
+    """Four micro-batches; two replicas; and a run that goes on with 1, 2, 4 and 1 replicas. Rows have unequal numbers
+    of targets. Masks that depended on the device would change the first loss."""
+    one, other = differences["fifty"]["one"], differences["fifty"][name]
+    assert len(other["losses"]) == 50 and other["names"] == one["names"]
+    np.testing.assert_allclose(other["losses"][0], one["losses"][0], rtol=1e-6)
+    np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-4)
+    assert other["weights"] == pytest.approx(one["weights"], rel=1e-4)

@@ -144,14 +144,16 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(small_run, tmp_p
     assert common == [record for record in lines(tmp_path / "whole") if record["step"] != 6]
 
 
-def test_dropout_goes_on_from_where_it_was(small_run, tmp_path):
-    """The random generators are in the checkpoint: without them the masks of the first steps would come again."""
-    trainer = small_run.make_trainer(tmp_path, "transformer", num_steps=4)
+@pytest.mark.parametrize("masks, num_draws", [("per_device", 4), ("per_example", 0)])
+def test_dropout_goes_on_from_where_it_was(small_run, tmp_path, masks, num_draws):
+    """The random generators are in the checkpoint: without them the masks of the first steps would come again. Masks
+    per example need no generator; it stays in the checkpoint."""
+    trainer = small_run.make_trainer(tmp_path, "transformer", num_steps=4, dropout_masks=masks)
     trainer.train(small_run.Numbers(), None)
     names = [name for name in small_run.all_state(trainer) if "seed_generator_state" in name]
     generators = [small_run.all_state(trainer)[name] for name in names]
     assert len(generators) == 3  # the embedding's, the attention's, the feed-forward network's
-    assert all(generator[1] == 4 for generator in generators)
+    assert all(generator[1] == num_draws for generator in generators)
     assert len({int(generator[0]) for generator in generators}) == 3
 
 

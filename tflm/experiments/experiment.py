@@ -109,10 +109,11 @@ class Experiment(Run):
                 worker is lost, see `lost_workers_noticed`. The same call continues.
         """
         where = make_strategy(strategy) if isinstance(strategy, str) else strategy
-        silent = note_fn is None or not is_chief(where)
+        if note_fn is None or not is_chief(where):
+            note_fn = lambda text: None  # noqa: E731
         lock = training_lock(self.workdir) if is_chief(where) else contextlib.nullcontext()
         with lock, lost_workers_noticed(where):
-            return train_run(self, where, (lambda text: None) if silent else note_fn)
+            return train_run(self, where, note_fn)
 
     def overfit_batch(
         self, num_steps: int = 200, note_fn: Callable[[str], None] | None = None

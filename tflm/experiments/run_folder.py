@@ -58,8 +58,8 @@ def is_taken_up(path: str, config: ExperimentConfig) -> bool:
 
 
 def as_begun_there(path: str, config: ExperimentConfig) -> ExperimentConfig:
-    """`config` for the run whose config is in `path`: fields that are newer than that file mean what they did when it was
-    written, where a checkpoint was trained so."""
+    """`config` for the run whose config is in `path`: fields that are newer than that file mean what they did when it
+    was written, where a checkpoint was trained so."""
     if not has_checkpoint(os.path.dirname(path)):
         return config
     load_json(ExperimentConfig, path)  # says what is wrong with it

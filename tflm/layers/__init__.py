@@ -2,7 +2,7 @@
 
 from tflm.layers.attention import Attention, soft_cap
 from tflm.layers.bidirectional_lstm import BidirectionalLSTM
-from tflm.layers.dropout import Dropout, Masks, drawing_masks, drawing_masks_again
+from tflm.layers.dropout import Dropout, Masks, drawing_masks, drawing_masks_again, drawing_part
 from tflm.layers.feed_forward import FeedForward
 from tflm.layers.heads import EmbeddingHead, PooledHead, SpanHead, TokenHead, pool
 from tflm.layers.lstm import LSTM, run_layers, zero_state
@@ -35,6 +35,7 @@ __all__ = [
     "document_mask",
     "drawing_masks",
     "drawing_masks_again",
+    "drawing_part",
     "make_norm",
     "padding_mask",
     "pool",

@@ -52,6 +52,14 @@ def drawing_masks(masks: Masks | None) -> Iterator[None]:
         _current.masks = outer
 
 
+@contextlib.contextmanager
+def drawing_part() -> Iterator[None]:
+    """A block that numbers its masks as a part, as `drawing_masks_again` does: so both draw the same."""
+    masks = _masks()
+    with drawing_masks(None if masks is None else masks.part(masks.next_number())):
+        yield
+
+
 def drawing_masks_again(function: Callable[..., Tensor], has_dropout: bool) -> Callable[..., Tensor]:
     """`function`, drawing the same masks in each call, for what is computed again in the backward pass.
 

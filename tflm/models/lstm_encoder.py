@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-import keras
 from keras import ops
 
 from tflm.layers import BidirectionalLSTM, Dropout, padding_mask, run_layers, zero_state

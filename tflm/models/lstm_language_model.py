@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from tflm.layers import LSTM, Dropout, run_layers, zero_state

@@ -13,6 +13,7 @@ from tflm.layers import (
     RelativePositionBias,
     TransformerBlock,
     drawing_masks_again,
+    drawing_part,
     make_norm,
     sinusoidal_positions,
     window_mask,
@@ -137,15 +138,16 @@ class TransformerStack(keras.layers.Layer):
                 has_dropout = bool(self.config.dropout or self.config.attention_dropout)
                 x = _recomputed(block, x, inputs, learned, memory, memory_mask, has_dropout)
                 continue
-            x, cache = block(
-                x,
-                *inputs,
-                cache=None if caches is None else caches[index],
-                cache_index=cache_index,
-                memory=None if memories is None else memories[index],
-                memory_mask=memory_mask,
-                training=training,
-            )
+            with drawing_part():
+                x, cache = block(
+                    x,
+                    *inputs,
+                    cache=None if caches is None else caches[index],
+                    cache_index=cache_index,
+                    memory=None if memories is None else memories[index],
+                    memory_mask=memory_mask,
+                    training=training,
+                )
             new_caches.append(cache)
         return x if self.final_norm is None else self.final_norm(x), new_caches
 

@@ -90,12 +90,16 @@ class TrainingConfig:
     seed: int = 0
     """Seed of the initial weights, the dropout and the order of the data."""
     dropout_masks: str = since("per_example", before="per_device")
-    """per_example: a function of the seed, the step and the row of the batch, on any number of devices. per_device: from a
-    generator on each device, all of which draw the same; the meaning of a config without this field."""
+    """per_example: a function of the seed, the step and the row of the batch, on any number of devices. per_device:
+    from a generator on each device, all of which draw the same; the meaning of a config without this field."""
 
     def __post_init__(self) -> None:
-        choices = (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS))
-        choices += (("dropout_masks", DROPOUT_MASKS),)
+        choices: tuple[tuple[str, tuple[str, ...]], ...] = (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+            ("dropout_masks", DROPOUT_MASKS),
+        )
         for field, allowed in choices:
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} is one of {', '.join(allowed)}; got {getattr(self, field)!r}.")

@@ -18,8 +18,8 @@ def step_key(seed: int, step: tf.Tensor) -> tf.Tensor:
 
 
 class RowMasks:
-    """Draws with Philox, a counter-based generator (Salmon et al., 2011): what row r gets begins at the count r * (counts
-    per row). So any rows that follow each other are one draw, as cheap as a draw for a batch of their own.
+    """Draws with Philox, a counter-based generator (Salmon et al., 2011): what row r gets begins at the count r times
+    the counts of a row. So rows that follow each other are one draw, as cheap as a draw for a batch of their own.
 
     Implements `tflm.layers.Masks`; make a new one for each pass.
 

@@ -1,5 +1,5 @@
-"""Each replica's rows of a batch: rows r * B / R ... (r + 1) * B / R of every batch, so that what is trained on at a step
-does not depend on the number of replicas R or of workers."""
+"""Each replica's rows of a batch: rows r * B / R to (r + 1) * B / R - 1 of every batch, so that what is trained on at a
+step does not depend on the number of replicas R or of workers."""
 
 from typing import Any
 

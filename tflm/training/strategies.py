@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflm.errors import UsageError
+from tflm.errors import Interrupted, UsageError
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 _EXAMPLE = (
@@ -47,6 +47,7 @@ def make_strategy(name: str, cluster: Cluster | None = None, tpu: str = "") -> t
         tpu: with the name tpu: the name or address of the TPU, or "local".
     Raises:
         UsageError: unknown strategy, a wrong TF_CONFIG, no TPU, or a port that is in use.
+        Interrupted: the other workers are not reachable, or belong to an earlier start.
     """
     if name not in STRATEGIES:
         raise UsageError(f"--strategy is one of {', '.join(STRATEGIES)}; got {name!r}.")
@@ -149,7 +150,14 @@ def _check_address(address: str, where: str) -> None:
 def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
     _check_port(cluster.workers[cluster.index])
     os.environ["TF_CONFIG"] = cluster.to_json()
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:  # such as those of an earlier start, of which one is still running
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise Interrupted(
+            f"worker {cluster.index} of {len(cluster.workers)} could not join the others: {reason}. Start it again "
+            "with the same command."
+        ) from error
 
 
 def _check_port(address: str) -> None:

@@ -67,8 +67,8 @@ def check_same_step(strategy: tf.distribute.Strategy, step: int, folder: str) ->
     expected = sum_over_workers(strategy, float(step) if is_chief(strategy) else 0.0)
     if any_worker(strategy, step != expected):
         raise UserError(
-            f"worker {worker_index(strategy)} found the checkpoint of step {step:,} in {folder!r}, and worker 0 that of "
-            f"step {int(expected):,}. All workers need one --workdir, on a file system that they share."
+            f"worker {worker_index(strategy)} found the checkpoint of step {step:,} in {folder!r}, and worker 0 that "
+            f"of step {int(expected):,}. All workers need one --workdir, on a file system that they share."
         )
 
 
@@ -110,8 +110,8 @@ def lost_workers_noticed(strategy: tf.distribute.Strategy) -> Iterator[None]:
             raise
         index, count = worker_index(strategy), num_workers(strategy)
         raise Interrupted(
-            f"worker {index} of {count} lost the connection to another worker ({_reason(error)}) and stopped. Start all "
-            "workers again with the same command; they continue from the newest checkpoint."
+            f"worker {index} of {count} lost the connection to another worker ({_reason(error)}) and stopped. Start "
+            "all workers again with the same command; they continue from the newest checkpoint."
         ) from error
 
 

@@ -92,8 +92,8 @@ class Experiment(Run):
             The measures of both sides, and where the loss curve is.
         Raises:
             UserError: data, labels or settings do not fit; or another process trains in the folder.
-            Interrupted: SIGTERM or Ctrl-C arrived during the training steps, and a checkpoint was written; the same call
-                continues.
+            Interrupted: SIGTERM or Ctrl-C arrived during the training steps, and a checkpoint was written; the same
+                call continues.
         """
         where = make_strategy(strategy)
         with training_lock(self.workdir):

@@ -134,7 +134,7 @@ flags.DEFINE_boolean(
 flags.DEFINE_boolean(
     "deterministic",
     False,
-    "Uses TensorFlow's deterministic operations alone. Training on a CPU is deterministic anyway; on a GPU it is slower.",
+    "Uses TensorFlow's deterministic operations alone. Training on a CPU is so anyway; a GPU is slower then.",
     flag_values=FLAGS,
 )
 flags.DEFINE_boolean("list_presets", False, "Prints the recipes and stops.", flag_values=FLAGS)

@@ -7,13 +7,13 @@ from tflm.experiments import Experiment
 from tflm.experiments.overfit_batch import without_regularization
 from tflm.recipes import load_preset
 
-LEARNABLE = ["model.dropout=0.5", "training.peak_learning_rate=0.03"]
+LEARNABLE = ["model.dropout=0.5", "model.hidden_dim=48", "training.peak_learning_rate=0.02"]
 
 
 def test_a_batch_is_learnt_by_heart(config, tmp_path):
     run = Experiment.create(override(config, LEARNABLE), str(tmp_path / "run"))
-    found = run.overfit_batch(num_steps=120)
-    assert found.is_learnt and found.last < 0.1 * found.first and found.num_steps == 120
+    found = run.overfit_batch(num_steps=200)
+    assert found.is_learnt and found.last < 0.1 * found.first and found.num_steps == 200
     assert not os.path.exists(tmp_path / "run" / "checkpoints")
 
 

@@ -123,7 +123,16 @@ def weights(trainer):
 
 
 def train_to_the_end(workdir, output, delay=0.03):
-    trainer = make_trainer(workdir, num_steps=120, checkpoint_every=3, eval_every=1000)
+    """With dropout, gradient accumulation and bfloat16; batch n is a function of n, as shuffled batches are."""
+    trainer = make_trainer(
+        workdir,
+        num_steps=120,
+        checkpoint_every=3,
+        eval_every=1000,
+        num_micro_batches=2,
+        precision="mixed_bfloat16",
+        ema_decay=0.9,
+    )
     with as_written():  # in a process of its own as in that of the tests
         trainer.train(Numbers(delay=delay), None)
     np.savez(output, **all_state(trainer))

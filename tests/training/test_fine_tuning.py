@@ -179,7 +179,8 @@ LORA = {"lora_rank": 2, "layer_decay": 0.9}
 
 def test_frozen_variables_keep_every_bit_and_have_no_slots(small_run, tmp_path):
     """With decay and dropout, which would both show."""
-    trainer = small_run.make_trainer(tmp_path, "transformer", fine_tuning=FROZEN, weight_decay=0.5)
+    options = {"weight_decay": 0.5, "dropout_masks": "per_device"}  # their generators count
+    trainer = small_run.make_trainer(tmp_path, "transformer", fine_tuning=FROZEN, **options)
     before = weights_of(trainer)
     trainer.train(small_run.Numbers(), None)
     changed = {path for path, value in weights_of(trainer).items() if np.any(value != before[path])}

@@ -282,15 +282,19 @@ def test_the_seed_decides_the_model(small_run, tmp_path):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_weights(small_run, start, tmp_path):
-    """SIGKILL, twice at random moments, to a process that writes a checkpoint every 3 of 120 steps."""
+    """SIGKILL at a random moment and in the middle of a checkpoint; the process writes one every 3 of 120 steps."""
     small_run.train_to_the_end(tmp_path / "whole", tmp_path / "whole.npz", delay=0.0)
-    rng = np.random.default_rng()
-    for _ in range(2):
+    wait_s, folder = np.random.default_rng().uniform(0, 0.4), tmp_path / "killed" / "checkpoints"
+    for in_a_write in (False, True):
         before = len(read_log(str(tmp_path / "killed")))
         process = start("train", tmp_path / "killed", tmp_path / "killed.npz")
         while process.poll() is None and len(read_log(str(tmp_path / "killed"))) <= before + 1:
             time.sleep(0.05)
-        time.sleep(rng.uniform(0, 0.4))
+        if in_a_write:
+            while process.poll() is None and not list(folder.glob("*.tmp")):
+                pass
+        else:
+            time.sleep(wait_s)
         process.kill()
         process.communicate()
     assert not (tmp_path / "killed.npz").exists(), "it was never killed in time"

@@ -12,7 +12,7 @@ from apps import launch
 from tests.training.conftest import SCRIPT
 from tflm.errors import Interrupted, UserError
 from tflm.training import workers
-from tflm.training.checkpoint import stored_weights
+from tflm.training.checkpoint_files import stored_weights
 
 FIRST = 25
 

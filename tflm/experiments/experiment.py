@@ -16,8 +16,8 @@ from tflm.experiments.config import ExperimentConfig
 from tflm.experiments.evaluate_run import Evaluation, EvaluationOptions
 from tflm.experiments.export_run import publish
 from tflm.experiments.measured import measured_run
-from tflm.experiments.recipe_registry import load_preset
 from tflm.experiments.overfit_batch import OverfitResult, overfit_batch
+from tflm.experiments.recipe_registry import load_preset
 from tflm.experiments.run import Run
 from tflm.experiments.run_record import record_start
 from tflm.export.deploy import write_deployment

@@ -12,14 +12,13 @@ from typing import Any
 
 import tensorflow as tf
 
-import tflm
 from tflm.config import to_dict
 from tflm.experiments.run import Run
 from tflm.files.writing import writing
 
 STARTS_FILE = "starts.jsonl"
 """In the folder of the run: a line for each time that its training began or went on."""
-_PACKAGES = ("tensorflow", "keras", "keras-nlp", "tensorflow-text", "numpy")
+_PACKAGES = ("tflm", "tensorflow", "keras", "keras-nlp", "tensorflow-text", "numpy")
 
 
 def record_start(run: Run, strategy: tf.distribute.Strategy, step: int) -> dict[str, Any]:
@@ -38,7 +37,6 @@ def record_start(run: Run, strategy: tf.distribute.Strategy, step: int) -> dict[
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "step": step,
         "command": sys.argv,
-        "tflm": tflm.__version__,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "git": git_state(os.getcwd()),

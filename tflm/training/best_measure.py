@@ -79,8 +79,8 @@ class BestMeasure:
         """A line about the early stop."""
         return (
             f"stopped at step {step:,}: the held-out {self.name.replace('_', ' ')} has not improved in "
-            f"{self.num_since} evaluations. The best was {self.value:.4g} at step {self.step:,}; --checkpoint=best of tflm export takes "
-            "that checkpoint."
+            f"{self.num_since} evaluations. The best was {self.value:.4g} at step {self.step:,}: tflm export "
+            "--checkpoint=best."
         )
 
     def _add(self, step: int, value: float) -> bool:

@@ -22,6 +22,11 @@ from tflm.tasks.task import TEXT
 from tflm.tasks.text_task import TextTask
 
 
+_GREETING, _SHORT = "你好", 40
+"""`serving_default` takes no limit of tokens. Where its answers may be longer than `_SHORT`, it is asked once, with a text
+that begets a short answer: an export of a large model is verified, and a server ready, minutes earlier."""
+
+
 class GenerativeTask(TextTask):
     """Adds the signatures and example requests to a `TextTask`; Args as there."""
 
@@ -76,7 +81,8 @@ class GenerativeTask(TextTask):
         if self.streams:
             requests["prefill"] = [dict(request) for request in requests["generate"]]
         plain = [{"text": list(batch)} for batch in batches]
-        return {"serving_default": plain, "tokenize": plain, **requests}
+        short = plain if self.decoding.max_new_tokens <= _SHORT else [{"text": [_GREETING]}]
+        return {"serving_default": short, "tokenize": plain, **requests}
 
     def requests(self, signatures: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         """Those of every task, and `decode` with the states that the examples of `prefill` leave."""

@@ -112,11 +112,11 @@ def test_early_stopping_watches_the_loss_if_no_measure_is_given(small_run, tmp_p
 def test_a_measure_that_is_not_there_is_refused_before_the_training(small_run, tmp_path):
     trainer = small_run.make_trainer(tmp_path, "plain_lstm", keep_best="bleu")
     with pytest.raises(
-        UserError, match="keep_best='bleu' is not a held-out measure of this task. It has: loss"
+        UserError, match=r"keep_best='bleu' is not a held-out measure of this task. It has: loss"
     ):
         trainer.train(small_run.Numbers(), small_run.Numbers(1))
     assert read_log(str(tmp_path)) == []
-    with pytest.raises(UserError, match="need held-out data. Set data.eval_fraction or data.eval_path"):
+    with pytest.raises(UserError, match=r"need held-out data. Set data.eval_fraction or data.eval_path"):
         trainer.train(small_run.Numbers(), None)
 
 
@@ -164,7 +164,7 @@ def test_training_without_an_average_has_no_variables_for_it(small_run, tmp_path
     ):
         load_weights(folder, model, "best")
     with pytest.raises(
-        UserError, match="there is no average in .*`tflm average --workdir=RUN --last=3` makes one"
+        UserError, match=r"there is no average in .*`tflm average --workdir=RUN --last=3` makes one"
     ):
         load_weights(folder, model, "average")
     with pytest.raises(UserError, match="there is no checkpoint in"):

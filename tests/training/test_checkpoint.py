@@ -396,12 +396,12 @@ def test_an_average(folder):
         newest_steps(folder, 4)
     with pytest.raises(UserError, match="at least 2 checkpoints; got 1"):
         average_checkpoints(folder, [10, 10])
-    with pytest.raises(UserError, match="no checkpoint of step 15 in .*; available steps: 10, 20, 30"):
+    with pytest.raises(UserError, match=r"no checkpoint of step 15 in .*; available steps: 10, 20, 30"):
         average_checkpoints(folder, [10, 15])
     data = pathlib.Path(path, "state.data-00000-of-00001")
     data.write_bytes(data.read_bytes()[:-1])
     with pytest.raises(
-        UserError, match="average' is damaged: state.data-00000-of-00001 is not what was written"
+        UserError, match=r"average' is damaged: state.data-00000-of-00001 is not what was written"
     ):
         checkpoints.restore_from(path)
 

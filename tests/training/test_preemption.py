@@ -100,7 +100,7 @@ def test_a_signal_before_the_first_step(small_run, tmp_path):
 
     trainer._speed_meter = Meter
     with pytest.raises(
-        Interrupted, match="SIGTERM: stopped before the first step. The same command begins again"
+        Interrupted, match=r"SIGTERM: stopped before the first step. The same command begins again"
     ):
         trainer.train(small_run.Numbers(), small_run.Numbers(2))
     assert trainer.checkpoints.steps() == []

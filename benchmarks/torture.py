@@ -153,7 +153,8 @@ def report_text(kills: list[Kill], num_steps: int, num_variables: int, differing
     return (
         "# Training killed at random moments\n\n"
         f"`python benchmarks/torture.py --kills={len(kills)}`: {num_steps} steps of tiny_decoder with shuffled "
-        "windows, dropout, gradient accumulation (2 micro-batches), bfloat16, a moving average of the weights, an evaluation "
+        "windows, dropout, gradient accumulation (2 micro-batches), bfloat16, a moving average of the weights, an "
+        "evaluation "
         "every 50 steps and a checkpoint every 5, written in the background. After each kill the same command "
         "continues.\n\n"
         "| kill | number | a partial checkpoint was left |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"

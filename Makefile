@@ -7,7 +7,7 @@ EXTRAS := demo,eval,documents,serve,hub,gguf,dev
 WORKERS ?= 2
 PYTEST = $(RUN) -m tests.parallel --workers=$(WORKERS)
 
-.PHONY: help install demo test test-fast lint protos docs bench clean
+.PHONY: help install demo test test-fast lint protos docs bench torture clean
 .DEFAULT_GOAL := demo
 
 $(READY): setup.cfg setup.py pyproject.toml constraints.txt
@@ -49,6 +49,9 @@ docs: $(READY)  ## build the documentation site in site/, with an API reference;
 bench: $(READY)  ## compare training speed with nanoGPT's recipe in PyTorch; ARGS=--data=PATH
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(RUN) benchmarks/shakespeare_char.py $(ARGS)
+
+torture: $(READY)  ## kill a training 50 times, resume it and compare its end with an uninterrupted one; ARGS=--kills=9
+	$(RUN) benchmarks/torture.py $(ARGS)
 
 clean:  ## remove the virtual environment, caches and builds; runs/ and saved_models/ are kept
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

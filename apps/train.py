@@ -17,7 +17,9 @@ amount of data. --set changes any field, --print_config shows them all.
 fine_tuning of the config says which parts are trained. --word_vectors starts the embedding from vectors in a file.
 
 The run's folder holds the resolved config, the vocabulary, the tokenized data, checkpoints, a log (log.jsonl, and
-TensorBoard's) and the loss curve (loss.png). The same command continues an interrupted run. Then:
+TensorBoard's) and the loss curve (loss.png). The same command continues an interrupted run. SIGTERM and the first
+Ctrl-C write a checkpoint after the running steps and exit with code 75, which means: run the same command again. A
+second Ctrl-C leaves at once. Then:
 
   tflm evaluate --workdir=runs/tiny
   tflm export --workdir=runs/tiny --output=saved_models/tiny

@@ -26,6 +26,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
+import tflm.experiments  # noqa: F401 - imported before the forks
+import tflm.recipes  # noqa: F401
 from apps import train
 from tflm.training import Checkpoints, read_log
 from tflm.training.checkpoint_files import stored_weights
@@ -150,8 +152,9 @@ def report_text(kills: list[Kill], num_steps: int, num_variables: int, differing
     steps = ", ".join(str(kill.step) for kill in kills)
     return (
         "# Training killed at random moments\n\n"
-        f"`python benchmarks/torture.py --kills={len(kills)}`: {num_steps} steps of tiny_decoder, shuffled windows, "
-        "dropout, gradient accumulation (2 micro-batches), bfloat16, a moving average of the weights, an evaluation "
+        f"`python benchmarks/torture.py --kills={len(kills)}`: {num_steps} steps of tiny_decoder with shuffled "
+        "windows, dropout, gradient accumulation (2 micro-batches), bfloat16, a moving average of the weights, an "
+        "evaluation "
         "every 50 steps and a checkpoint every 5, written in the background. After each kill the same command "
         "continues.\n\n"
         "| kill | number | a partial checkpoint was left |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"

@@ -66,7 +66,7 @@ import os, signal, sys
 from apps import train
 from tflm.training.checkpoint import Checkpoints
 save = Checkpoints.save
-Checkpoints.save = lambda *arguments: (save(*arguments), os.kill(os.getpid(), signal.SIGKILL))
+Checkpoints.save = lambda *arguments: (save(*arguments), arguments[0].wait(), os.kill(os.getpid(), signal.SIGKILL))
 sys.exit(train.run(["train", *sys.argv[1:]]))
 """
 

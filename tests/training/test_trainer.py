@@ -282,7 +282,7 @@ def test_the_seed_decides_the_model(small_run, tmp_path):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_weights(small_run, start, tmp_path):
-    """SIGKILL at a random moment and in the middle of a checkpoint; the process writes one every 3 of 120 steps."""
+    """SIGKILL at a random moment, then in the middle of a checkpoint; one is written every 3 of 120 steps."""
     small_run.train_to_the_end(tmp_path / "whole", tmp_path / "whole.npz", delay=0.0)
     wait_s, folder = np.random.default_rng().uniform(0, 0.4), tmp_path / "killed" / "checkpoints"
     for in_a_write in (False, True):

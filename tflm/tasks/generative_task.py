@@ -21,10 +21,9 @@ from tflm.tasks.signatures.writer import Writer
 from tflm.tasks.task import TEXT
 from tflm.tasks.text_task import TextTask
 
-
 _GREETING, _SHORT = "你好", 40
-"""`serving_default` takes no limit of tokens. Where its answers may be longer than `_SHORT`, it is asked once, with a text
-that begets a short answer: an export of a large model is verified, and a server ready, minutes earlier."""
+"""`serving_default` takes no limit of tokens. Where its answers may have more than `_SHORT`, it is asked once, with a
+text that is answered shortly: an export of a large model is verified, and a server ready, minutes earlier."""
 
 
 class GenerativeTask(TextTask):

@@ -8,8 +8,10 @@ import tensorflow as tf
 from tests.tasks.learn_by_heart import learn_store
 from tflm.data import build_store
 from tflm.errors import UserError
+from tflm.layers import PooledHead, drawing_masks
 from tflm.models import TransformerDecoderConfig, TransformerEncoderConfig, build_model
 from tflm.tasks import ClassificationConfig, TextClassification, find_labels
+from tflm.training.dropout_masks import RowMasks, step_key
 
 EXAMPLES = [
     {"text": "good film", "label": "pos"},
@@ -166,6 +168,46 @@ def test_mistakes(tokenizers):
         make_task(tokenizers["byte"], EXAMPLES[:1])
     with pytest.raises(ValueError, match="pooling is one of first, last, mean, max; got 'sum'"):
         ClassificationConfig(pooling="sum")
+
+
+@pytest.mark.parametrize("separator", ["", "|"])
+def test_r_drop_adds_the_divergence_of_two_predictions(tokenizers, separator, monkeypatch):
+    task = make_task(tokenizers["byte"], label_separator=separator, r_drop=2.0)
+    plain = make_task(tokenizers["byte"], label_separator=separator)
+    both = [
+        tf.constant([[1.0, -2.0, 0.5], [0.0, 0.0, 3.0]]),
+        tf.constant([[0.5, 1.0, -1.0], [0.0, 0.0, 3.0]]),
+    ]
+    batch = {"label_ids": tf.constant([[3], [1]]), "row_weights": tf.constant([1.0, 0.5])}
+
+    def loss(task, logits, training=True):
+        given = iter(logits)
+        monkeypatch.setattr(task, "logits", lambda model, batch, training: next(given))
+        return float(task.loss(None, batch, training)[0])
+
+    means = 0.5 * (loss(plain, both[:1]) + loss(plain, both[1:]))
+    one, other = (np.array(logits, np.float64) for logits in both)
+    shares = [1 / (1 + np.exp(-one)), 1 / (1 + np.exp(-other))]
+    if not separator:
+        shares = [np.exp(each) / np.exp(each).sum(-1, keepdims=True) for each in (one, other)]
+
+    def divergence(p, q):
+        there = (p * np.log(p / q)).sum(-1)
+        return there + ((1 - p) * np.log((1 - p) / (1 - q))).sum(-1) if separator else there
+
+    expected = 0.5 * (divergence(*shares) + divergence(*shares[::-1]))
+    assert expected[0] > 0.1 and expected[1] == 0
+    assert loss(task, both) == pytest.approx(means + 2.0 * (expected * [1.0, 0.5]).sum(), rel=1e-5)
+    assert loss(task, both[:1], training=False) == loss(plain, both[:1], training=False)
+
+
+def test_r_drop_draws_two_masks(tokenizers):
+    """With dropout, a training loss has a divergence; the masks of an example are a function of step and row."""
+    task, head = make_task(tokenizers["byte"], r_drop=1.0), PooledHead(3, dropout=0.5)
+    states = tf.ones([2, 4, 8])
+    with drawing_masks(RowMasks(step_key(0, tf.constant(0, tf.int64)), tf.constant(0, tf.int64))):
+        one, other = (head(states, tf.ones([2, 4], tf.bool), training=True) for _ in range(2))
+    assert np.any(task._divergence(one, other) > 0)
 
 
 def test_label_smoothing(tokenizers):

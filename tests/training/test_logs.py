@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tflm.training import read_log
-from tflm.training.logs import RunLog, evaluation_note
+from tflm.training.logs import RunLog, evaluation_note, precision_note
 
 
 def write_records(workdir, steps, first_step=0):
@@ -79,3 +79,13 @@ def test_a_line_about_an_evaluation():
     metrics = {"loss": 2.5, "perplexity": 12.1825, "num_tokens": 640.0, "macro_f1": 0.5}
     line = "step 1,000: loss 2.310, held-out loss 2.5, perplexity 12.18, macro f1 0.5"
     assert evaluation_note(1000, 2.31, metrics) == line
+
+
+def test_a_precision_that_is_slower_here_is_said():
+    speeds = {"float32": 100.0, "bfloat16": 40.0}
+    assert precision_note("mixed_bfloat16", speeds.get) == (
+        "training.precision=mixed_bfloat16: matrix products run at 0.40 times the speed of float32 on this device. "
+        "training.precision=float32 is probably faster here."
+    )
+    assert precision_note("mixed_bfloat16", {"float32": 100.0, "bfloat16": 300.0}.get) == ""
+    assert precision_note("float32", {}.get) == ""

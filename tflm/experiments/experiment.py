@@ -23,6 +23,7 @@ from tflm.experiments.run_record import record_start
 from tflm.export.deploy import write_deployment
 from tflm.files.writing import writing
 from tflm.training import Trainer, make_strategy, read_log, training_lock
+from tflm.training.logs import precision_note
 from tflm.training.stored_model import (
     AveragedCheckpoint,
     CheckpointChoice,
@@ -222,6 +223,8 @@ def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str
     if is_chief(strategy):
         record_start(run, strategy, done)
     note_fn(_heading(run, trainer, batches.batches_per_epoch))
+    if warning := precision_note(config.training.precision):
+        note_fn(warning)
     if done >= config.training.num_steps:
         note_fn(f"all {config.training.num_steps:,} steps are done; --overwrite begins again.")
     elif done:

@@ -141,6 +141,24 @@ def peak_flops(dtype: str, size: int = 1536, rounds: int = 4) -> float:
     return 2.0 * size**3 * rounds / best
 
 
+def precision_note(precision: str, peaks: Callable[[str], float] = peak_flops) -> str:
+    """A warning where matrix products of a precision are slower than float32 on this device; "" where they are not.
+
+    Args:
+        precision: see `TrainingConfig`.
+        peaks: measures the throughput of a dtype.
+    """
+    if precision == "float32":
+        return ""
+    ratio = peaks(precision.removeprefix("mixed_")) / peaks("float32")
+    if ratio >= 1.0:
+        return ""
+    return (
+        f"training.precision={precision}: matrix products run at {ratio:.2f} times the speed of float32 on this device. "
+        "training.precision=float32 is probably faster here."
+    )
+
+
 class SpeedMeter:
     """Accumulates tokens and seconds of a run for its log.
 

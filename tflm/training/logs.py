@@ -154,8 +154,8 @@ def precision_note(precision: str, peaks: Callable[[str], float] = peak_flops) -
     if ratio >= 1.0:
         return ""
     return (
-        f"training.precision={precision}: matrix products run at {ratio:.2f} times the speed of float32 on this device. "
-        "training.precision=float32 is probably faster here."
+        f"training.precision={precision}: matrix products run at {ratio:.2f} times the speed of float32 on this "
+        "device. training.precision=float32 is probably faster here."
     )
 
 

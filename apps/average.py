@@ -1,12 +1,12 @@
 """Averages the weights of several checkpoints of a run.
 
   tflm average --workdir=runs/tiny --last=3
+  tflm average --workdir=runs/tiny --last=5
   tflm average --workdir=runs/tiny --steps=100,200,300
-  tflm train --preset=tiny_chat --workdir=runs/tiny --set training.keep_checkpoints=5
 
 The mean is written to runs/tiny/checkpoints/average/, in place of an earlier one; the checkpoints stay. Averages of
-the last checkpoints often score better than the last one. A run keeps two checkpoints, or as many as
-training.keep_checkpoints says. Then:
+the last checkpoints often score better than the last one. A run keeps two checkpoints, more
+with --set training.keep_checkpoints=5. Then:
 
   tflm evaluate --workdir=runs/tiny --checkpoint=average --output=reports/average
   tflm export --workdir=runs/tiny --checkpoint=average --output=saved_models/tiny

@@ -242,7 +242,9 @@ def test_what_is_frozen_is_a_part_of_the_config(make, pretrained, tmp_path):
 
 def test_another_source_or_tuning_is_another_config(make, pretrained, tmp_path):
     config = make("moods", init_from=pretrained["run"])
-    Experiment.create(config, str(tmp_path)).trainer().checkpoints.save(1)
+    checkpoints = Experiment.create(config, str(tmp_path)).trainer().checkpoints
+    checkpoints.save(1)
+    checkpoints.wait()
     for assignment, words in (
         ("init_from=other", "init_from was '.*', is 'other'"),
         ("fine_tuning.freeze=body", "fine_tuning.freeze was 'none', is 'body'"),

@@ -12,6 +12,7 @@ checkpoint must be equal, bit for bit. The report goes to benchmarks/reports/tor
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -57,7 +58,7 @@ class Kill(NamedTuple):
     step: int
     """The newest checkpoint after it."""
     in_a_write: bool
-    """Whether a partial checkpoint was left."""
+    """Whether it left a partial checkpoint of its own."""
 
 
 def start(workdir: str, num_steps: int, output: str) -> int:
@@ -87,7 +88,7 @@ def status_of(process: int) -> int | None:
 def kill_once(workdir: str, num_steps: int, output: str, kind: str, rng: random.Random) -> Kill | None:
     """Starts a process and kills it after it has logged something; None if it reached the end before."""
     log, folder = pathlib.Path(workdir, "log.jsonl"), pathlib.Path(workdir, "checkpoints")
-    begun = time.time()
+    begun, left_before = time.time(), partial(folder)
     process = start(workdir, num_steps, output)
 
     def has_logged() -> bool:
@@ -97,7 +98,7 @@ def kill_once(workdir: str, num_steps: int, output: str, kind: str, rng: random.
     while (status := status_of(process)) is None and not has_logged():
         time.sleep(0.02)
     if kind == "SIGKILL in a write":
-        while status is None and not list(folder.glob("step_*.tmp")):
+        while status is None and partial(folder) <= left_before:
             status = status_of(process)
     else:
         end = time.perf_counter() + rng.uniform(0.0, 1.0)
@@ -113,7 +114,17 @@ def kill_once(workdir: str, num_steps: int, output: str, kind: str, rng: random.
     if status != expected:
         raise SystemExit(f"{kind}: exit status {status}, expected {expected}; see {output}")
     steps = Checkpoints(str(folder), {}).steps()
-    return Kill(kind, status, steps[-1] if steps else 0, bool(list(folder.glob("step_*.tmp"))))
+    return Kill(kind, status, steps[-1] if steps else 0, not partial(folder) <= left_before)
+
+
+def partial(folder: pathlib.Path) -> set[tuple[str, int, int]]:
+    """The partial checkpoints in a folder, which a process may be writing or a killed one has left."""
+    found = set()
+    for path in folder.glob("step_*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            found.add((path.name, status.st_ino, status.st_ctime_ns))
+    return found
 
 
 def differences(one: str, other: str) -> list[str]:

@@ -2,6 +2,7 @@
 
   tflm launch --num_workers=2 -- train --preset=tiny_decoder --workdir=runs/tiny
   tflm launch --num_workers=2 --max_restarts=3 -- train --preset=shakespeare_char --workdir=runs/shakespeare
+  tflm launch --num_workers=4 --gpus_per_worker=2 -- train --preset=gpt_small --workdir=runs/gpt
 
 What follows -- is a command of tflm, as it is written without this one. Each worker is a process of its own; the
 environment variable TF_CONFIG tells it of the others. Their lines are printed with the worker's number in front.

@@ -26,7 +26,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SIDES = os.path.join(HERE, "fine_tuning_sides")
 sys.path.insert(0, HERE)
 
-from peers import run, torch_environment  # noqa: E402
+from peers import chosen_sides, run, torch_environment  # noqa: E402
 
 TORCH_PACKAGES = ("torch==2.13.0", "transformers==5.24.0")
 NAMES = {"tflm": "tflm", "transformers": "transformers"}
@@ -83,20 +83,18 @@ def main(argv: list[str]) -> None:
     """Runs every side in turn, prints the table."""
     del argv
     values = flags.FLAGS
-    unknown = sorted(set(values.sides) - set(NAMES))
-    if unknown:
-        raise SystemExit(f"--sides has {unknown}, expected some of {', '.join(NAMES)}.")
+    sides = chosen_sides(values.sides, NAMES)
     absent = [name for name in SPLITS if not os.path.isfile(os.path.join(values.data, f"{name}.tsv"))]
     if absent:
         raise SystemExit(
             f"--data={values.data} has no {absent[0]}.tsv. It needs {', '.join(SPLITS)}, each .tsv."
         )
-    if "transformers" in values.sides and not values.environments:
+    if "transformers" in sides and not values.environments:
         raise SystemExit("transformers needs an environment of its own: give --environments.")
     pythons = {"tflm": sys.executable}
-    if "transformers" in values.sides:
+    if "transformers" in sides:
         pythons["transformers"] = torch_environment(values.environments, TORCH_PACKAGES)
-    results: dict[str, list[dict[str, Any]]] = {side: [] for side in NAMES if side in values.sides}
+    results: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for seed in range(values.rounds):
         for side, rounds in results.items():
             setting = json.dumps(setting_of(values, seed))

@@ -27,7 +27,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SIDES = os.path.join(HERE, "generation_sides")
 sys.path[:0] = [HERE, SIDES]
 
-from peers import run, torch_environment  # noqa: E402
+from peers import chosen_sides, run, torch_environment  # noqa: E402
 from side import Setting  # noqa: E402
 
 TORCH_PACKAGES = ("torch==2.13.0", "transformers==5.23.0", "ctranslate2==4.8.5")
@@ -125,10 +125,7 @@ def main(argv: list[str]) -> None:
     """Exports, runs every side in turn, prints the table."""
     del argv
     values, setting = flags.FLAGS, setting_from_flags()
-    unknown = sorted(set(values.sides) - set(NAMES))
-    if unknown:
-        raise SystemExit(f"--sides has {unknown}, expected some of {', '.join(NAMES)}.")
-    sides = [side for side in NAMES if side in values.sides]
+    sides = chosen_sides(values.sides, NAMES)
     needs_torch = bool(set(sides) - set(TFLM_SIDES) - set(KERAS_HUB_SIDES))
     if needs_torch and not values.environments:
         raise SystemExit(

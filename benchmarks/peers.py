@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import venv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def run(arguments: Sequence[str]) -> str:
@@ -19,6 +19,18 @@ def run(arguments: Sequence[str]) -> str:
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
     return done.stdout
+
+
+def chosen_sides(given: Sequence[str], names: Iterable[str]) -> list[str]:
+    """The sides that --sides names, in the order of the table.
+
+    Raises:
+        SystemExit: one of them does not exist.
+    """
+    names = list(names)
+    if unknown := sorted(set(given) - set(names)):
+        raise SystemExit(f"--sides has {unknown}, expected some of {', '.join(names)}.")
+    return [name for name in names if name in given]
 
 
 def torch_environment(folder: str, packages: Sequence[str]) -> str:

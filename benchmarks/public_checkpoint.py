@@ -27,7 +27,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SIDES = os.path.join(HERE, "public_checkpoint_sides")
 sys.path.insert(0, HERE)
 
-from peers import run, torch_environment  # noqa: E402
+from peers import chosen_sides, run, torch_environment  # noqa: E402
 
 TORCH_PACKAGES = ("torch==2.13.0", "transformers==5.24.0", "gguf", "accelerate", "psutil")
 REFERENCE = "transformers_float32"
@@ -118,10 +118,7 @@ def main(argv: list[str]) -> None:
     """Imports, exports, runs every side in turn, prints the table."""
     del argv
     values = flags.FLAGS
-    unknown = sorted(set(values.sides) - set(NAMES))
-    if unknown:
-        raise SystemExit(f"--sides has {unknown}, expected some of {', '.join(NAMES)}.")
-    sides = [side for side in NAMES if side in values.sides]
+    sides = chosen_sides(values.sides, NAMES)
     needs_torch = any(side.startswith("transformers") for side in sides)
     if needs_torch and not values.environments:
         raise SystemExit("transformers needs an environment of its own: give --environments.")

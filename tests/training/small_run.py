@@ -208,12 +208,23 @@ def fifty_steps(strategies, workdir=None, **options):
         return {"losses": losses(workdir), "weights": sums, "names": sorted(trainer._state())}
 
 
+def before_each_pause(trainer, action):
+    """Calls action(step) before each call of the compiled loop."""
+    count_of = trainer._steps_until_pause
+
+    def act_and_count(step, last):
+        action(step)
+        return count_of(step, last)
+
+    trainer._steps_until_pause = act_and_count
+
+
 FIFTY = {"num_steps": 50, "log_every": 1, "checkpoint_every": 25}
 
 
 def work(folder):
     """A worker: trains 50 steps; goes on with the run in FOLDER/begun, which one device has begun; and stops a run
-    where the second worker is asked to."""
+    where the second worker gets a signal."""
     strategy = make_strategy("multi_worker")
     index = worker_index(strategy)
     result = {"sum": sum_over_workers(strategy, index + 1.0), "whole": None}
@@ -221,9 +232,9 @@ def work(folder):
     begun = make_trainer(f"{folder}/begun", strategy=strategy, **FIFTY)
     evaluated = begun.train(Numbers(), Numbers(3))
     stopped = make_trainer(f"{folder}/stopped", strategy=strategy, num_steps=8)
-    calls = iter(range(10))
+    before_each_pause(stopped, lambda step: step == 2 and index == 1 and os.kill(os.getpid(), signal.SIGTERM))
     try:
-        stopped.train(Numbers(), None, stop_fn=lambda: next(calls) == 1 and index == 1)
+        stopped.train(Numbers(), None)
     except Interrupted as stop:
         result["stopped"] = stop.step
     if is_chief(strategy):
@@ -242,17 +253,16 @@ def work_and_die_once(folder):
     """A worker that `tflm launch` starts. The second kills itself after step 30, the first time."""
     strategy = make_strategy("multi_worker")
     marker = f"{folder}/died"
-    calls = iter(range(100))
 
-    def die():
-        if next(calls) == 30 and worker_index(strategy) == 1 and not os.path.exists(marker):
+    def die(step):
+        if step == 30 and worker_index(strategy) == 1 and not os.path.exists(marker):
             with open(marker, "w", encoding="utf-8"):
                 os.kill(os.getpid(), signal.SIGKILL)
-        return False
 
     try:
         trainer = make_trainer(f"{folder}/killed", strategy=strategy, **FIFTY)
-        trainer.train(Numbers(), None, stop_fn=die)
+        before_each_pause(trainer, die)
+        trainer.train(Numbers(), None)
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         sys.exit(75)

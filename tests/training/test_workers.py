@@ -57,8 +57,8 @@ def test_two_workers_evaluate_as_one_device(results, small_run, one_device):
     assert results[0]["evaluated"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_all_workers_stop_where_one_is_asked_to(results):
-    """After the second of the pauses, which come every two steps."""
+def test_all_workers_stop_where_one_gets_sigterm(results):
+    """It comes in step 3 or 4, and a pause every two steps."""
     assert [result["stopped"] for result in results] == [4, 4]
 
 

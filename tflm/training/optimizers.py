@@ -72,8 +72,38 @@ class AdamW(_PerVariable, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` with factors by variable."""
 
 
-class Adafactor(_PerVariable, keras.optimizers.Adafactor):
-    """`keras.optimizers.Adafactor` with factors by variable."""
+class _FactoredAdafactor(keras.optimizers.Adafactor):
+    """`keras.optimizers.Adafactor` with a small state: Keras also stores the product of the row and column averages of
+    a matrix, which is as large as the matrix, and computes it again in every step."""
+
+    def add_variable_from_reference(self, reference_variable: Any, name: Any = None, **options: Any) -> Any:
+        """None in place of the product."""
+        if name == "velocity" and len(reference_variable.shape) >= 2:
+            return None
+        return super().add_variable_from_reference(reference_variable, name=name, **options)
+
+    def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
+        """Shazeer and Stern, 2018, algorithm 4."""
+        index = self._get_variable_index(variable)
+        if self._v[index] is not None:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        rows, columns = self._r[index], self._c[index]
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        kept = 1.0 - tf.pow(step, self.beta_2_decay)
+        squares = tf.square(gradient) + self.epsilon_1
+        self.assign(rows, kept * rows + (1.0 - kept) * tf.reduce_mean(squares, axis=-1))
+        self.assign(columns, kept * columns + (1.0 - kept) * tf.reduce_mean(squares, axis=-2))
+        shares = rows / tf.reduce_mean(tf.convert_to_tensor(rows), axis=-1, keepdims=True)
+        update = gradient * tf.math.rsqrt(shares[..., None] * columns[..., None, :])
+        update /= tf.maximum(1.0, self._rms(update) / self.clip_threshold)
+        scale = tf.maximum(tf.cast(self.epsilon_2, variable.dtype), self._rms(variable))
+        rate = tf.minimum(tf.cast(learning_rate, variable.dtype), tf.math.rsqrt(step))
+        self.assign_sub(variable, scale * rate * update)
+
+
+class Adafactor(_PerVariable, _FactoredAdafactor):
+    """Adafactor with factors by variable."""
 
 
 class Lion(_PerVariable, keras.optimizers.Lion):

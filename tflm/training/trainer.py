@@ -132,7 +132,6 @@ class Trainer:
         eval_batches: Batches | None,
         stop_at: int | None = None,
         note_fn: Callable[[str], None] = lambda text: None,
-        stop_fn: Callable[[], bool] = lambda: False,
     ) -> dict[str, float]:
         """Trains to `num_steps`, from the newest checkpoint if there is one, or to an early stop.
 
@@ -145,19 +144,17 @@ class Trainer:
             stop_at: int, stop early after this step, with a checkpoint; None to train to the end.
             note_fn: called with a line for the user after each evaluation, and when a signal arrives (then from
                 another thread).
-            stop_fn: called after every `log_every` steps; where it is true, on one worker at least, training stops as
-                after a signal.
         Returns:
             The metrics of the last evaluation; empty without an evaluation.
         Raises:
             UserError: the loss or the gradient norm is not finite; another process trains in the folder; a file
                 cannot be written; or `keep_best` is not a measure of the task. The message names the step or the
                 checkpoint that was kept.
-            Interrupted: a signal arrived or `stop_fn` was true, and a checkpoint was written; or another worker is
+            Interrupted: a signal arrived, on one worker at least, and a checkpoint was written; or another worker is
                 lost. The same call continues.
         """
         with self.lock(), lost_workers_noticed(self.strategy):
-            return self._train(batches, eval_batches, stop_at, note_fn, stop_fn)
+            return self._train(batches, eval_batches, stop_at, note_fn)
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """`training_lock` on the worker that writes the files of the run."""
@@ -176,7 +173,6 @@ class Trainer:
         eval_batches: Batches | None,
         stop_at: int | None,
         note_fn: Callable[[str], None],
-        stop_fn: Callable[[], bool],
     ) -> dict[str, float]:
         config, last = self.config, min(stop_at or self.config.num_steps, self.config.num_steps)
         step = self.restore()
@@ -221,7 +217,7 @@ class Trainer:
                         eval_batches, step, record.get("loss", math.nan), log, note_fn, signals
                     )
                     is_best = best.add(step, metrics) if metrics else None
-                is_stopped = any_worker(self.strategy, bool(signals.received) or stop_fn())
+                is_stopped = any_worker(self.strategy, bool(signals.received))
                 is_last = step == last or best.should_stop or is_stopped
                 if step % config.checkpoint_every == 0 or is_last or is_best:
                     self._save(step, is_best)

@@ -27,7 +27,7 @@ from tflm.training.logs import NoLog, RunLog, SpeedMeter, evaluation_note, peak_
 from tflm.training.optimizers import make_optimizer
 from tflm.training.preemption import StopRequested, StopSignals
 from tflm.training.replica_rows import distribute
-from tflm.training.train_step import make_eval_step, make_train_steps
+from tflm.training.train_step import LossScale, make_eval_step, make_train_steps
 from tflm.training.workers import (
     any_worker,
     check_same_step,
@@ -104,6 +104,7 @@ class Trainer:
                 factors = rate_factors(self.model, fine_tuning.layer_decay)
                 self.optimizer = make_optimizer(config, self.model.trainable_variables, factors)
                 self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+                self._loss_scale = LossScale() if config.precision == "mixed_float16" else None
         finally:
             keras.config.set_dtype_policy(policy)
         self._train_steps = make_train_steps(
@@ -116,6 +117,7 @@ class Trainer:
             jit_compile=config.jit_compile,
             pad_id=_pad_id(self.model),
             mask_seed=config.seed if config.dropout_masks == "per_example" else None,
+            loss_scale=self._loss_scale,
         )
         self._eval_step = make_eval_step(self.strategy, lambda batch: task.sums(self.model, batch))
         self.checkpoints = Checkpoints(
@@ -277,7 +279,7 @@ class Trainer:
 
     def _speed_meter(self) -> SpeedMeter:
         """A meter that continues from the totals in the log."""
-        peak = peak_flops("bfloat16" if "bfloat16" in self.config.precision else "float32")
+        peak = peak_flops(self.config.precision.removeprefix("mixed_"))
         past = [record for record in read_log(self.workdir) if "seconds" in record]
         done = (past[-1]["tokens"], past[-1]["seconds"]) if past else (0.0, 0.0)
         return SpeedMeter(self.model.num_parameters(), peak * self.strategy.num_replicas_in_sync, *done)
@@ -302,7 +304,7 @@ class Trainer:
 
     def _state(self) -> dict[str, tf.Variable]:
         """The complete training state by checkpoint name. The position in the data is the step."""
-        state = {"step": self.step}
+        state = {"step": self.step, **({} if self._loss_scale is None else self._loss_scale.variables)}
         for prefix, variables in (("model", self.model.variables), ("optimizer", self.optimizer.variables)):
             for variable in variables:
                 name = f"{prefix}/{_NUMBERED.sub('', variable.path)}"

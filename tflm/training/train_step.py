@@ -15,7 +15,7 @@ GradientFn = Callable[[Batch, tf.Tensor], tuple[tf.Tensor, tf.Tensor, list[tf.Te
 
 
 class LossScale:
-    """Dynamic loss scale for float16 (Micikevicius et al., 2018, section 3.2): the mean loss is multiplied by it, so that
+    """Dynamic loss scale for float16 (Micikevicius et al., 2018, section 3.2): it multiplies the mean loss, so that
     small gradients do not vanish, and the gradients are divided by it in float32. A step whose gradients overflow is
     skipped and halves the scale; `_GROWTH_STEPS` steps in a row without an overflow double it.
 

@@ -7,15 +7,21 @@ import venv
 from collections.abc import Iterable, Sequence
 
 
-def run(arguments: Sequence[str]) -> str:
-    """What a command prints; it has no GPU to look for."""
-    environment = {
+def environment_of_sides() -> dict[str, str]:
+    """The environment of a side's process; it has no GPU to look for."""
+    return {
         **os.environ,
         "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    done = subprocess.run(arguments, capture_output=True, encoding="utf-8", env=environment, check=False)
+
+
+def run(arguments: Sequence[str]) -> str:
+    """What a command prints."""
+    done = subprocess.run(
+        arguments, capture_output=True, encoding="utf-8", env=environment_of_sides(), check=False
+    )
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
     return done.stdout

@@ -91,11 +91,47 @@ def test_a_large_vocabulary_in_slices(case, compact, monkeypatch):
     monkeypatch.setattr(losses, "LARGE_VOCABULARY", V)
     monkeypatch.setattr(losses, "_SLICE", 4 * V)
     monkeypatch.setattr(model, "logits", lambda states: rows.append(len(states)) or logits(states))
-    sliced = token_cross_entropy(model, states, targets, weights, compact, in_slices=True)
+    sliced = token_cross_entropy(model, states, targets, weights, compact)
     assert float(sliced[0]) == pytest.approx(float(whole[0]), rel=1e-5)
     assert float(sliced[1]) == float(whole[1])
     count = np.count_nonzero(weights) if compact else B * T
     assert rows == [min(4, count - first) for first in range(0, count, 4)]
+
+
+@pytest.mark.parametrize("way", ["eager", "graph", "xla"])
+@pytest.mark.parametrize(
+    "compact,options",
+    [(False, {}), (True, {}), (False, {"label_smoothing": 0.1, "z_loss": 0.1})],
+    ids=["whole", "compact", "smoothed"],
+)
+def test_loss_and_gradient_in_slices_are_those_of_the_whole(case, monkeypatch, way, compact, options):
+    if way == "xla" and compact:
+        pytest.skip("XLA does not know how many targets count")
+    whole = loss_and_gradients(case, compact, **options)
+    rows, logits = [], case[0].logits
+    monkeypatch.setattr(losses, "_TRAINING_SLICE", 4 * V)
+    monkeypatch.setattr(case[0], "logits", lambda states: rows.append(states.shape[0]) or logits(states))
+
+    def sliced():
+        return loss_and_gradients(case, compact, training=True, **options)
+
+    found = sliced() if way == "eager" else tf.function(sliced, jit_compile=way == "xla")()
+    assert float(found[0]) == pytest.approx(float(whole[0]), rel=1e-5)
+    assert float(found[1]) == float(whole[1])
+    for one, other in zip(whole[2], found[2], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert len(rows) > 1 and max(row or 0 for row in rows) <= 4
+
+
+def test_frozen_variables_get_no_gradient_in_slices(case, monkeypatch):
+    monkeypatch.setattr(losses, "_TRAINING_SLICE", 4 * V)
+    model, token_ids, targets, weights = case
+    model.embedding.trainable = False
+    with tf.GradientTape() as tape:
+        states = model.hidden_states(token_ids)
+        total, _ = token_cross_entropy(model, states, targets, weights, False, training=True)
+    gradients = tape.gradient(total, [v.value for v in model.trainable_variables])
+    assert len(gradients) > 3 and all(gradient is not None for gradient in gradients)
 
 
 def test_scores_of_a_large_vocabulary_are_the_same(case, monkeypatch):

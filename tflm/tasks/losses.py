@@ -1,5 +1,8 @@
 """Cross entropy of tokens, as a sum with a weight."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from tflm.models import TextModel
@@ -8,6 +11,8 @@ LARGE_VOCABULARY = 1 << 16
 """From this size on, logits that need no gradient are computed for some tokens at a time."""
 _SLICE = 1 << 25
 """Their number at a time: 128 MiB in float32."""
+_TRAINING_SLICE = 1 << 23
+"""The number of logits at a time in training: 32 MiB in float32."""
 
 
 def token_cross_entropy(
@@ -18,7 +23,7 @@ def token_cross_entropy(
     compact: bool,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
-    in_slices: bool = False,
+    training: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Weighted sum of -ln p(target), and the sum of the weights. Over replicas and micro-batches both add up.
 
@@ -33,8 +38,8 @@ def token_cross_entropy(
             2016, section 7).
         z_loss: this times the square of the logarithm of the softmax's denominator is added for each target, which
             keeps logits small (Chowdhery et al., 2022, section 5).
-        in_slices: with a large vocabulary, compute the logits of some tokens at a time. They are most of the memory
-            then. For evaluation: without `label_smoothing` and `z_loss`, and gradients would keep all of them.
+        training: compute loss and gradient together, for some tokens at a time: the logits of a batch never exist as a
+            whole. Without, those of a large vocabulary are computed in slices, too, and have no gradient.
     Returns:
         Two float32 scalars.
     """
@@ -44,17 +49,103 @@ def token_cross_entropy(
     if compact:
         counted = tf.where(weights > 0)[:, 0]
         states, targets, weights = (tf.gather(part, counted) for part in (states, targets, weights))
-    if in_slices and model.config.vocab_size >= LARGE_VOCABULARY:
+    if not training and model.config.vocab_size >= LARGE_VOCABULARY:
         losses = losses_in_slices(model, states, targets)
         return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
-    logits = model.logits(states)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    if label_smoothing:
-        even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
-        losses = (1.0 - label_smoothing) * losses + label_smoothing * even
-    if z_loss:
-        losses += z_loss * tf.square(tf.reduce_logsumexp(logits, axis=-1))
-    return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
+
+    def loss_sum(states: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        logits = model.logits(states)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+        if label_smoothing:
+            even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
+            losses = (1.0 - label_smoothing) * losses + label_smoothing * even
+        if z_loss:
+            losses += z_loss * tf.square(tf.reduce_logsumexp(logits, axis=-1))
+        return tf.reduce_sum(losses * weights)
+
+    if training:
+        size = max(1, _TRAINING_SLICE // model.config.vocab_size)
+        trained = [variable.value for variable in model.trainable_variables]
+        return _with_gradient(loss_sum, trained, states, targets, weights, size), tf.reduce_sum(weights)
+    return loss_sum(states, targets, weights), tf.reduce_sum(weights)
+
+
+def _with_gradient(
+    loss_sum: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor],
+    trained: list[Any],
+    states: tf.Tensor,
+    targets: tf.Tensor,
+    weights: tf.Tensor,
+    size: int,
+) -> tf.Tensor:
+    """A sum of losses over tokens. Its gradient is computed with it, slice by slice, so that nothing between hidden
+    states and loss is kept for the backward pass.
+
+    Args:
+        loss_sum: maps hidden states [n, D], targets [n] and weights [n] to a scalar.
+        trained: variables that may have a gradient.
+        states: float [N, D].
+        targets: int32 [N].
+        weights: float32 [N].
+        size: int, the greatest number of tokens in a slice.
+    Returns:
+        float32 scalar.
+    """
+    num_tokens = states.shape[0]
+    if num_tokens is not None and num_tokens <= size:
+        return loss_sum(states, targets, weights)
+    # Slices of one size, filled up with tokens of weight 0: XLA knows no others.
+    num_tokens = tf.shape(states)[0]
+    num_slices = tf.maximum(1, -(-num_tokens // size))
+    length = -(-num_tokens // num_slices)
+    padding = num_slices * length - num_tokens
+
+    def in_slices(tensor: tf.Tensor) -> tf.Tensor:
+        filled = tf.pad(tensor, [[0, padding]] + [[0, 0]] * (len(tensor.shape) - 1))
+        return tf.reshape(filled, tf.concat([[num_slices, length], tf.shape(tensor)[1:]], 0))
+
+    target_slices, weight_slices = in_slices(targets), in_slices(weights)
+
+    @tf.custom_gradient
+    def summed(states: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            loss_sum(states[:1], targets[:1], weights[:1])
+        read = {variable.ref() for variable in tape.watched_variables()}
+        variables = [variable for variable in trained if variable.ref() in read]
+        state_slices = in_slices(states)
+
+        def add(index: tf.Tensor, loss: tf.Tensor, parts: tf.TensorArray, *sums: tf.Tensor) -> tuple[Any, ...]:
+            part = state_slices[index]
+            with tf.GradientTape() as tape:
+                tape.watch(part)
+                more = loss_sum(part, target_slices[index], weight_slices[index])
+            d_part, *found = tape.gradient(
+                more, [part, *variables], unconnected_gradients=tf.UnconnectedGradients.ZERO
+            )
+            added = [total + tf.convert_to_tensor(each) for total, each in zip(sums, found, strict=True)]
+            return (index + 1, loss + more, parts.write(index, d_part), *added)
+
+        begin = (
+            tf.constant(0),
+            tf.constant(0.0),
+            tf.TensorArray(states.dtype, num_slices),
+            *(tf.zeros(variable.shape, variable.dtype) for variable in variables),
+        )
+        _, loss, parts, *sums = tf.while_loop(
+            lambda index, *_: index < num_slices, add, begin, parallel_iterations=1
+        )
+        d_states = tf.reshape(parts.stack(), [-1, states.shape[-1]])[:num_tokens]
+
+        def gradient(upstream: tf.Tensor, variables: Any = None) -> Any:
+            given = {each.ref(): total for each, total in zip(read_variables, sums, strict=True)}
+            scaled = [given.get(each.ref()) for each in variables or ()]
+            scaled = [None if total is None else upstream * total for total in scaled]
+            return tf.cast(upstream, d_states.dtype) * d_states, scaled
+
+        read_variables = variables
+        return loss, gradient
+
+    return summed(states)
 
 
 def losses_in_slices(model: TextModel, hidden_states: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

@@ -167,7 +167,7 @@ class MaskedLanguageModeling(Task):
         states = self._states(model, batch, training)
         body = model.body if self._has_pairs else model
         loss, weight = token_cross_entropy(
-            body, states, batch["targets"], batch["loss_weights"], compact=True
+            body, states, batch["targets"], batch["loss_weights"], compact=True, training=training
         )
         if self._has_pairs:
             sums = self._sentence_sums(model, states, batch, training)

@@ -117,7 +117,7 @@ class TextTask(Task):
             compact=self.compact_loss,
             label_smoothing=self.label_smoothing if training else 0.0,
             z_loss=self.z_loss if training else 0.0,
-            in_slices=not training,
+            training=training,
         )
 
     def metrics(self, sums: dict[str, float]) -> dict[str, float]:

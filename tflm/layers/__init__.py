@@ -4,6 +4,7 @@ from tflm.layers.attention import Attention, soft_cap
 from tflm.layers.bidirectional_lstm import BidirectionalLSTM
 from tflm.layers.dropout import Dropout, Masks, drawing_masks, drawing_masks_again, drawing_part
 from tflm.layers.feed_forward import FeedForward
+from tflm.layers.fusion import FuseFn, fused, fusing
 from tflm.layers.heads import EmbeddingHead, PooledHead, SpanHead, TokenHead, pool
 from tflm.layers.lstm import LSTM, run_layers, zero_state
 from tflm.layers.lstm_attention import AttentiveLSTM, BahdanauAttention, LuongAttention, SourceAttention
@@ -22,6 +23,7 @@ __all__ = [
     "Dropout",
     "EmbeddingHead",
     "FeedForward",
+    "FuseFn",
     "LuongAttention",
     "Masks",
     "PooledHead",
@@ -36,6 +38,8 @@ __all__ = [
     "drawing_masks",
     "drawing_masks_again",
     "drawing_part",
+    "fused",
+    "fusing",
     "make_norm",
     "padding_mask",
     "pool",

@@ -1,12 +1,15 @@
 """Multi-head self-attention, cached self-attention and cross-attention (Vaswani et al., 2017, section 3.2)."""
 
+import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
 from tflm.layers.dropout import Dropout
+from tflm.layers.fusion import fused
 from tflm.layers.linear import Linear, as_rows, static_sizes
 from tflm.layers.norms import make_norm
 from tflm.layers.positions import rotate
@@ -35,6 +38,7 @@ class Attention(keras.layers.Layer):
         qkv_bias: bool, biases in the projections of queries, keys and values alone.
         scale: float, factor of the scores; 0 for 1 / sqrt(D).
         cap: float, soft cap of the scores: cap tanh(score / cap) (Gemma Team, 2024, section 2); 0 for none.
+        learned_bias: bool, the bias of the scores is learned, as of relative positions.
         initializer: initializer of the query, key and value kernels.
         output_initializer: initializer of the output kernel.
         dropout: float, dropout rate of the attention weights.
@@ -54,6 +58,7 @@ class Attention(keras.layers.Layer):
         qkv_bias: bool = False,
         scale: float = 0.0,
         cap: float = 0.0,
+        learned_bias: bool = False,
         initializer: Any = "glorot_uniform",
         output_initializer: Any = "glorot_uniform",
         dropout: float = 0.0,
@@ -65,6 +70,7 @@ class Attention(keras.layers.Layer):
         self.rotary, self.rotary_base, self.use_bias = rotary, rotary_base, use_bias
         self.qkv_bias, self.scale, self.cap = use_bias or qkv_bias, scale or head_dim**-0.5, cap
         self.initializer, self.output_initializer = initializer, output_initializer
+        self.learned_bias = learned_bias
         self.query = self._projection(num_heads * head_dim, "query")
         self.key = self._projection(num_kv_heads * head_dim, "key")
         self.value = self._projection(num_kv_heads * head_dim, "value")
@@ -186,10 +192,13 @@ class Attention(keras.layers.Layer):
         if group > 1:
             query = ops.reshape(query, (-1, self.num_kv_heads, group * num_queries, self.head_dim))
         one = isinstance(num_queries, int) and num_queries == 1
-        scores = ops.cast(_products(query, key, one), "float32")
+        scores = _products(query, key, one)
         if self.cap:
-            scores = soft_cap(scores, self.cap)
-        weights = ops.cast(ops.softmax(scores + bias), value.dtype)
+            scores = soft_cap(ops.cast(scores, "float32"), self.cap)
+        function = _softmax_of(keras.backend.standardize_dtype(value.dtype))
+        weights = (
+            fused(function, scores, bias) if self.learned_bias else fused(function, scores, constants=(bias,))
+        )
         if self.weights_dropout is not None:
             weights = self.weights_dropout(weights, training=training)
         attended = ops.matmul(weights, value)
@@ -199,6 +208,16 @@ class Attention(keras.layers.Layer):
             attended = ops.reshape(attended, (-1, self.num_kv_heads, group, num_queries, self.head_dim))
             attended = ops.transpose(attended, (0, 3, 1, 2, 4))
         return ops.reshape(attended, (-1, self.num_heads * self.head_dim))
+
+
+@functools.cache
+def _softmax_of(dtype: str) -> Callable[..., Tensor]:
+    """The softmax of scores with a bias, in float32, as `dtype`."""
+
+    def weights(scores: Tensor, bias: Tensor) -> Tensor:
+        return ops.cast(ops.softmax(ops.cast(scores, "float32") + bias), dtype)
+
+    return weights
 
 
 def score_bias(attention_mask: Tensor, group: int = 1, bias: Tensor = None) -> Tensor:

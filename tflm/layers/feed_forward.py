@@ -5,11 +5,41 @@ from typing import Any
 import keras
 from keras import ops
 
+from tflm.layers.fusion import fused
 from tflm.layers.linear import Linear, as_rows, static_sizes
 
 Tensor = Any
 
-ACTIVATIONS = ("gelu", "gelu_exact", "relu", "relu_squared", "swiglu", "geglu")
+
+def _gelu(inner: Tensor) -> Tensor:
+    return ops.gelu(inner, approximate=True)
+
+
+def _gelu_exact(inner: Tensor) -> Tensor:
+    return ops.gelu(inner, approximate=False)
+
+
+def _relu_squared(inner: Tensor) -> Tensor:
+    return ops.square(ops.relu(inner))
+
+
+def _swiglu(inner: Tensor, gate: Tensor) -> Tensor:
+    return inner * ops.silu(gate)
+
+
+def _geglu(inner: Tensor, gate: Tensor) -> Tensor:
+    return inner * ops.gelu(gate, approximate=True)
+
+
+_FUNCTIONS = {
+    "gelu": _gelu,
+    "gelu_exact": _gelu_exact,
+    "relu": ops.relu,
+    "relu_squared": _relu_squared,
+    "swiglu": _swiglu,
+    "geglu": _geglu,
+}
+ACTIVATIONS = tuple(_FUNCTIONS)
 GATED = ("swiglu", "geglu")
 
 
@@ -65,17 +95,8 @@ class FeedForward(keras.layers.Layer):
 
     def _activated(self, rows: Tensor) -> Tensor:
         """float [N, hidden_dim] to float [N, intermediate_dim]."""
-        inner = self.inner(rows)
-        if self.gate is not None:
-            gate = self.gate(rows)
-            return inner * (
-                ops.silu(gate) if self.activation == "swiglu" else ops.gelu(gate, approximate=True)
-            )
-        if self.activation == "relu":
-            return ops.relu(inner)
-        if self.activation == "relu_squared":
-            return ops.square(ops.relu(inner))
-        return ops.gelu(inner, approximate=self.activation != "gelu_exact")
+        inner = [self.inner(rows)] if self.gate is None else [self.inner(rows), self.gate(rows)]
+        return fused(_FUNCTIONS[self.activation], *inner)
 
     def _projection(self, width: int, initializer: Any, name: str) -> keras.layers.Layer:
         return Linear(

@@ -264,6 +264,7 @@ def _make_attention(config: TransformerConfig, residual_scale: float, rotary: bo
         qkv_bias=config.qkv_bias,
         scale=config.attention_scale,
         cap=config.attention_cap,
+        learned_bias=config.positions == "relative",
         initializer=_fan_in(1.0),
         output_initializer=_fan_in(residual_scale),
         dropout=config.attention_dropout,

@@ -114,7 +114,9 @@ def _with_gradient(
         variables = [variable for variable in trained if variable.ref() in read]
         state_slices = in_slices(states)
 
-        def add(index: tf.Tensor, loss: tf.Tensor, parts: tf.TensorArray, *sums: tf.Tensor) -> tuple[Any, ...]:
+        def add(
+            index: tf.Tensor, loss: tf.Tensor, parts: tf.TensorArray, *sums: tf.Tensor
+        ) -> tuple[Any, ...]:
             part = state_slices[index]
             with tf.GradientTape() as tape:
                 tape.watch(part)

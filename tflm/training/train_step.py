@@ -6,12 +6,61 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tflm.layers import drawing_masks
+from tflm.layers import drawing_masks, fusing
 from tflm.training.dropout_masks import RowMasks, step_key
 
 Batch = dict[str, tf.Tensor]
 LossFn = Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]
 GradientFn = Callable[[Batch, tf.Tensor], tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]]
+
+
+_SMALLEST_FUSED = 1 << 18
+"""Elements from which compiling a chain of operations pays."""
+
+
+class XlaFusion:
+    """Compiles chains of operations by XLA, one kernel forward and one backward. The backward one computes the chain
+    again from its inputs, so that nothing in between is stored.
+
+    Chains of small tensors, and of shapes that are not known when the step is traced, are left as they are: each shape
+    is compiled once.
+    """
+
+    def __init__(self) -> None:
+        self._compiled: dict[Any, tuple[Any, Any]] = {}
+
+    def __call__(self, function: Callable[..., Any], inputs: Any, constants: Any) -> tf.Tensor:
+        """See `tflm.layers.fusion.FuseFn`."""
+        inputs = [tf.convert_to_tensor(each) for each in inputs]
+        sizes = [each.shape.num_elements() for each in (*inputs, *constants)]
+        if None in sizes or max(sizes) < _SMALLEST_FUSED:
+            return function(*inputs, *constants)
+        if function not in self._compiled:
+            self._compiled[function] = self._compile(function)
+        forward, backward = self._compiled[function]
+
+        @tf.custom_gradient
+        def run(*inputs: tf.Tensor) -> Any:
+            # The gradient is `backward`: without `stop_gradient`, the tape would also prepare that of `forward`.
+            outputs = forward([tf.stop_gradient(each) for each in inputs], constants)
+            return outputs, lambda upstream: backward(inputs, constants, upstream)
+
+        return run(*inputs)
+
+    @staticmethod
+    def _compile(function: Callable[..., Any]) -> tuple[Any, Any]:
+        @tf.function(jit_compile=True, autograph=False)
+        def forward(inputs: Any, constants: Any) -> tf.Tensor:
+            return function(*inputs, *constants)
+
+        @tf.function(jit_compile=True, autograph=False)
+        def backward(inputs: Any, constants: Any, upstream: tf.Tensor) -> list[tf.Tensor]:
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                outputs = function(*inputs, *constants)
+            return tape.gradient(outputs, list(inputs), output_gradients=upstream)
+
+        return forward, backward
 
 
 class LossScale:
@@ -79,11 +128,13 @@ def make_train_steps(
         loss_scale: for float16; None for no scaling.
     """
 
+    fusion = None if jit_compile else XlaFusion()
+
     def gradients(
         batch: Batch, first_row: tf.Tensor, key: tf.Tensor, scale: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         masks = None if mask_seed is None else RowMasks(key, first_row)
-        with drawing_masks(masks), tf.GradientTape() as tape:
+        with drawing_masks(masks), fusing(fusion), tf.GradientTape() as tape:
             loss_sum, weight = loss_fn(batch)
             # The gradient of a sum over thousands of tokens would overflow at scales that a mean allows.
             factor = None if scale is None else scale / tf.maximum(tf.stop_gradient(weight), 1.0)

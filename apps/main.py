@@ -22,6 +22,7 @@ GROUPS = {
         "average",
         "evaluate",
         "compare",
+        "report",
         "export",
     ),
     "Use a model": (

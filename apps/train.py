@@ -16,6 +16,8 @@ amount of data. --set changes any field, --print_config shows them all.
 --init_from starts the body of the model from the weights of another run or export, with its vocabulary; the section
 fine_tuning of the config says which parts are trained. --word_vectors starts the embedding from vectors in a file.
 
+--tracker, --profile and --energy look at a training and change nothing of it; `tflm report` writes a page about it.
+
 The run's folder holds the resolved config, the vocabulary, the tokenized data, checkpoints, a log (log.jsonl, and
 TensorBoard's) and the loss curve (loss.png). The same command continues an interrupted run. SIGTERM and the first
 Ctrl-C write a checkpoint after the running steps and exit with code 75, which means: run the same command again. A
@@ -139,6 +141,28 @@ flags.DEFINE_boolean(
     "Uses TensorFlow's deterministic operations alone. Training on a CPU is so anyway; a GPU is slower then.",
     flag_values=FLAGS,
 )
+flags.DEFINE_multi_enum(
+    "tracker",
+    [],
+    ["mlflow", "swanlab", "wandb"],
+    "Sends the log to a tracker, too: to files in --workdir, unless the tracker's own environment variables name a "
+    "server.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "profile",
+    None,
+    "Profiles these steps with TensorFlow's profiler, for TensorBoard: FIRST:LAST. Example: 100:110, the steps 101 to "
+    "110.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "energy",
+    None,
+    "Estimates energy and CO2 by CodeCarbon, for tflm report: the country of the machine, as an ISO 3166 code. "
+    "Example: DEU.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_boolean("list_presets", False, "Prints the recipes and stops.", flag_values=FLAGS)
 flags.DEFINE_boolean(
     "print_config", False, "Prints the resolved config as JSON and stops.", flag_values=FLAGS
@@ -177,7 +201,8 @@ def main(flag_values: flags.FlagValues) -> None:
     elif not flag_values.workdir:
         raise UsageError("--workdir is needed: the folder of the run, such as --workdir=runs/first.")
     else:
-        train(config, flag_values.workdir, flag_values.overwrite, where)
+        seen_by = SeenBy(flag_values.tracker, flag_values.profile or "", flag_values.energy or "")
+        train(config, flag_values.workdir, flag_values.overwrite, where, seen_by)
 
 
 class Devices(NamedTuple):
@@ -198,17 +223,40 @@ class Devices(NamedTuple):
         return make_strategy(self.strategy, cluster, self.tpu)
 
 
-def train(config, workdir: str, overwrite: bool = False, where: Devices | None = None) -> None:  # type: ignore[no-untyped-def]
+class SeenBy(NamedTuple):
+    """The flags that say what looks at a training."""
+
+    trackers: Sequence[str] = ()
+    profile: str = ""
+    energy: str = ""
+
+    def observers(self, config, workdir: str):  # type: ignore[no-untyped-def]
+        """See `tflm.training.observers`; a library that is missing is found before a folder is made."""
+        from tflm.config import to_dict
+        from tflm.experiments.energy import Energy
+        from tflm.training import Profile, make_tracker
+
+        made = [
+            make_tracker(name, workdir, config.name, to_dict(config)) for name in dict.fromkeys(self.trackers)
+        ]
+        profiles = [Profile(self.profile, workdir, config.training.num_steps)] if self.profile else []
+        return [*made, *profiles, *([Energy(self.energy, workdir)] if self.energy else [])]
+
+
+def train(  # type: ignore[no-untyped-def]
+    config, workdir: str, overwrite: bool = False, where: Devices | None = None, seen_by: SeenBy | None = None
+) -> None:
     """Trains, then prints the measures of both sides and where the loss curve is."""
     from tflm.experiments import Experiment
     from tflm.training import training_lock
     from tflm.training.workers import is_chief, lost_workers_noticed
 
+    observers = (seen_by or SeenBy()).observers(config, workdir)
     strategy = (where or Devices()).make_strategy()  # a wrong one leaves no folder
     lock = training_lock(workdir) if is_chief(strategy) else contextlib.nullcontext()
     with lost_workers_noticed(strategy), lock:
         run = Experiment.create(config, workdir, overwrite=overwrite, strategy=strategy)
-        summary = run.train(strategy, note)
+        summary = run.train(strategy, note, observers)
     if not is_chief(strategy):
         return
     print(describe("training", summary.training))

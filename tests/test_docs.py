@@ -30,7 +30,7 @@ OWN_TEST = "extending.md"  # tests/test_extending.py runs it
 RUNNING = [
     page for page in PAGES if "```python" in page.read_text(encoding="utf-8") and page.name != OWN_TEST
 ]
-NAMELESS = {"compare": "run", "completion": "shell"}
+NAMELESS = {"compare": "run", "completion": "shell", "report": "workdir"}
 BANNED = ("so many", "as many as may", "is told", "anew", "is none", "stands in")
 """Turns that are neither idiomatic nor terms of the field; CONTRIBUTING.md has the words to use."""
 ALLOWED = ("freeze is none, body", "is none of the")

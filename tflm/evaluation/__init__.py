@@ -32,6 +32,7 @@ from tflm.evaluation.reports.comparison import (
     reported_measures,
     training_cost,
 )
+from tflm.evaluation.reports.curves import COLOURS, Curve, Panel, curves_svg
 from tflm.evaluation.reports.files import ReportFiles, read_report, write_report
 from tflm.evaluation.reports.held_out_text import HeldOutText, held_out_text
 from tflm.evaluation.reports.label_report import regression_baseline, report_labels
@@ -42,15 +43,18 @@ from tflm.evaluation.reports.text_report import report_texts
 from tflm.text.sentences import first_sentence
 
 __all__ = [
+    "COLOURS",
     "METRICS",
     "REPORT_FNS",
     "AnswerFn",
     "BatchedAnswers",
     "ComparedRun",
     "CorpusScore",
+    "Curve",
     "HeldOutText",
     "Interval",
     "NgramModel",
+    "Panel",
     "ReportFiles",
     "Signatures",
     "TextScores",
@@ -64,6 +68,7 @@ __all__ = [
     "comparison_notes",
     "comparison_record",
     "comparison_table",
+    "curves_svg",
     "document_losses",
     "evaluate",
     "expected_calibration_error",

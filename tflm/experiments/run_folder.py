@@ -25,6 +25,8 @@ _FREE = (
     "keep_best",
     "async_checkpoints",
     "early_stopping_patience",
+    "num_samples",
+    "histograms",
 )
 # What a run without a checkpoint may have left, of which nothing was trained.
 BEGINNINGS = (
@@ -35,6 +37,7 @@ BEGINNINGS = (
     "data",
     "checkpoints",
     "log.jsonl",
+    "samples.jsonl",
     "tensorboard",
 )
 

@@ -6,7 +6,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -23,7 +23,16 @@ from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
 from tflm.training.fine_tuning import FineTuningConfig, choose_trainable, rate_factors
 from tflm.training.guards import StepGuard
-from tflm.training.logs import NoLog, RunLog, SpeedMeter, evaluation_note, peak_flops, read_log
+from tflm.training.logs import (
+    NoiseScaleMeter,
+    NoLog,
+    RunLog,
+    SpeedMeter,
+    evaluation_note,
+    peak_flops,
+    read_log,
+)
+from tflm.training.observers import Observer
 from tflm.training.optimizers import make_optimizer
 from tflm.training.preemption import StopRequested, StopSignals
 from tflm.training.replica_rows import distribute
@@ -132,6 +141,7 @@ class Trainer:
         eval_batches: Batches | None,
         stop_at: int | None = None,
         note_fn: Callable[[str], None] = lambda text: None,
+        observers: Sequence[Observer] = (),
     ) -> dict[str, float]:
         """Trains to `num_steps`, from the newest checkpoint if there is one, or to an early stop.
 
@@ -144,6 +154,7 @@ class Trainer:
             stop_at: int, stop early after this step, with a checkpoint; None to train to the end.
             note_fn: called with a line for the user after each evaluation, and when a signal arrives (then from
                 another thread).
+            observers: see `tflm.training.observers`.
         Returns:
             The metrics of the last evaluation; empty without an evaluation.
         Raises:
@@ -154,7 +165,7 @@ class Trainer:
                 lost. The same call continues.
         """
         with self.lock(), lost_workers_noticed(self.strategy):
-            return self._train(batches, eval_batches, stop_at, note_fn)
+            return self._train(batches, eval_batches, stop_at, note_fn, observers)
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """`training_lock` on the worker that writes the files of the run."""
@@ -173,6 +184,7 @@ class Trainer:
         eval_batches: Batches | None,
         stop_at: int | None,
         note_fn: Callable[[str], None],
+        observers: Sequence[Observer],
     ) -> dict[str, float]:
         config, last = self.config, min(stop_at or self.config.num_steps, self.config.num_steps)
         step = self.restore()
@@ -187,8 +199,10 @@ class Trainer:
         if eval_batches is not None and best.name and not best.step:
             best.check(self.evaluate(eval_batches, 1))  # a wrong name is found before the training
         iterator = iter(distribute(self.strategy, batches.dataset(start_batch=step)))
-        with StopSignals(note_fn) as signals, self._log(step) as log, self.checkpoints.finishing():
+        log_of_run = self._log(step, observers, note_fn)
+        with StopSignals(note_fn) as signals, log_of_run as log, self.checkpoints.finishing():
             guard = self._guard(batches, past, note_fn)
+            noise = NoiseScaleMeter(config.global_batch_size, past)
             meter = self._speed_meter()  # reads the log after RunLog removed the records of repeated steps
             if is_due and eval_batches is not None:  # a signal had ended it
                 metrics = self._evaluate_and_log(
@@ -199,6 +213,9 @@ class Trainer:
             is_stopped = any_worker(self.strategy, bool(signals.received))
             while step < last and not best.should_stop and not is_stopped:
                 count = self._steps_until_pause(step, last)
+                pauses = (observer.steps_until_pause(step) for observer in observers)
+                count = min([count, *(pause for pause in pauses if pause)])
+                log.before_steps(step)
                 begin = time.perf_counter()
                 steps = self._train_steps(iterator, tf.constant(count))
                 values = {name: value.numpy() for name, value in steps.items()}
@@ -207,7 +224,7 @@ class Trainer:
                 self.step.assign(step)
                 tokens = float(np.sum(values["tokens"]))
                 speed = meter.measure(tokens, time.perf_counter() - begin)
-                record = guard.summary(values)
+                record = {**guard.summary(values), **noise.measure(step, values)}
                 rate = float(self.optimizer.learning_rate)
                 log.write(step, {**record, "learning_rate": rate, **speed})
                 log.advance(step, record.get("loss", math.nan), tokens / (time.perf_counter() - begin))
@@ -241,10 +258,11 @@ class Trainer:
         sums = sum_over_batches(self._eval_step, distribute(self.strategy, batches.dataset()), max_batches)
         return self.task.metrics(sums)
 
-    def _log(self, step: int) -> RunLog:
+    def _log(self, step: int, observers: Sequence[Observer], note_fn: Callable[[str], None]) -> RunLog:
         """That of the run's folder; of a worker that is not the chief one that writes nothing."""
         log = RunLog if is_chief(self.strategy) else NoLog
-        return log(self.workdir, self.config.num_steps, step, self.checkpoints.kept_note)
+        kept_note = self.checkpoints.kept_note
+        return log(self.workdir, self.config.num_steps, step, kept_note, observers, note_fn)
 
     def _evaluate_and_log(
         self,
@@ -267,6 +285,7 @@ class Trainer:
             return {}
         log.write(step, {f"eval_{name}": value for name, value in metrics.items()})
         note_fn(evaluation_note(step, loss, metrics))
+        log.evaluated(step)
         return metrics
 
     def _missed_evaluation(self, step: int, past: list[dict[str, Any]]) -> bool:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -325,7 +325,7 @@ def _template() -> Any:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[[Any], str]] = {
         "count": lambda value: f"{value:,.0f}",
         "lang": language_of,
         "measure": lambda value: f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}",
@@ -334,6 +334,7 @@ def _template() -> Any:
         "short": _short,
         "duration": duration,
     }
+    environment.filters |= filters
     return environment.get_template("run_report.html")
 
 

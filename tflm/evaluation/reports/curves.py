@@ -63,7 +63,7 @@ def curves_svg(panel: Panel) -> str:
             style = (
                 {"marker": "o", "markersize": 3.5, "linewidth": 1.8} if curve.has_dots else {"linewidth": 1.1}
             )
-            axes.plot(*zip(*_thinned(curve.points), strict=True), color=curve.colour, **style)  # type: ignore[arg-type]
+            axes.plot(*zip(*_thinned(curve.points), strict=True), color=curve.colour, **style)
         for mark in panel.marks:
             axes.axvline(mark, color=_INK, linestyle=":", linewidth=1.0, alpha=0.6)
         values = [value for curve in panel.curves for _, value in curve.points]

@@ -1,4 +1,4 @@
-"""Writes a page about a run, or several: curves, samples, environment, data, computation and energy.
+"""Writes a page about a run or several: curves, samples, data, computation, environment.
 
   tflm report --workdir=runs/tiny
   tflm report --workdir=runs/tiny --output=tiny.html

@@ -18,6 +18,8 @@ WORDS = {
     "a lost worker": "worker",
     "a dropout mask": "[mM]ask",
     "which rows a replica trains on": "rows",
+    "the page of `tflm report`": "report|Curve",
+    "trackers (MLflow, wandb)": "[tT]racker|Observer",
     "a new task": "Task",
     "a new tokenizer": "Tokenizer",
     "a new model family": "TextModel|LanguageModel",

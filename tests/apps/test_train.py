@@ -190,6 +190,18 @@ USAGE = {
         "--strategy is one of auto, one_device, mirrored, multi_worker, tpu; got 'gpu'.",
     ),
 }
+USAGE |= {
+    f"what looks at it: {flag}": (["--preset=tiny_lstm", "--workdir={tmp}/观察", flag], words)
+    for flag, words in (
+        (
+            "--profile=五:六",
+            "--profile is FIRST:LAST, such as 100:110 for the steps 101 to 110; got '五:六'.",
+        ),
+        ("--profile=290:310", "the training has 300 steps. Choose earlier ones, such as --profile=290:300."),
+        ("--energy=Deutschland", "--energy is the ISO 3166 code of a country in three letters"),
+        ("--tracker=mlfow", "value should be one of <mlflow|swanlab|wandb>"),
+    )
+}
 FAILURES = {
     "a misspelt field": ("training.num_step=5", "Did you mean training.num_steps?"),
     "a misspelt section": ("trainin.num_steps=5", "Did you mean training?"),

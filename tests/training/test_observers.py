@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from tflm.errors import UsageError
 from tflm.training import read_log
-from tflm.training.observers import Histograms, Observer, Profile, parse_profile
+from tflm.training.observers import Histograms, Profile, TrainingObserver, parse_profile
 
 
-class Recorder(Observer):
+class Recorder(TrainingObserver):
     """Keeps what it is called with."""
 
     def __init__(self):

@@ -231,7 +231,7 @@ def test_a_library_that_is_missing(kind, tmp_path, monkeypatch):
 
 def test_another_kind(tmp_path):
     with pytest.raises(
-        UsageError, match=r"--tracker=跟踪: there is none\. There are: mlflow, swanlab, wandb\."
+        UsageError, match=r"--tracker=跟踪: no such tracker\. There are: mlflow, swanlab, wandb\."
     ):
         make_tracker("跟踪", str(tmp_path), "a", {})
 

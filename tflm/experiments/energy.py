@@ -14,14 +14,14 @@ from typing import Any
 
 from tflm.errors import UsageError, UserError
 from tflm.files.writing import writing
-from tflm.training.observers import Observer
+from tflm.training.observers import TrainingObserver
 
 ENERGY_FILE = "energy.jsonl"
 """In the folder of the run."""
 _SECONDS_BETWEEN_SAMPLES = 15
 
 
-class Energy(Observer):
+class Energy(TrainingObserver):
     """Measures from before the first step to the end of a training, evaluations and checkpoints included. A failure of
     CodeCarbon is reported and does not stop the training.
 
@@ -138,7 +138,7 @@ def _assumptions(data: Any) -> list[str]:
         f"the whole {data.tracking_mode}, other processes included: {processor}, {data.ram_total_size:.0f} GB; last "
         f"power {power}.",
         "GPUs report their power. So do some processors (RAPL); for others, as in most virtual machines, power is "
-        "computed from its load and its thermal design power (TDP), or is a constant where the model is unknown. The "
+        "computed from the load and the thermal design power (TDP), or is a constant where the model is unknown. The "
         "power of memory is a constant by its size.",
         f"CO₂: {factor} CO₂eq per kWh, the mean of the electricity of {data.country_name}. Power usage effectiveness "
         f"(PUE) of the data centre: {data.pue:g}. The making of the hardware is not counted.",

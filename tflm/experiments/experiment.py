@@ -25,7 +25,7 @@ from tflm.export.deploy import write_deployment
 from tflm.files.writing import writing
 from tflm.training import Trainer, make_strategy, read_log, training_lock
 from tflm.training.logs import precision_note
-from tflm.training.observers import Histograms, Observer
+from tflm.training.observers import Histograms, TrainingObserver
 from tflm.training.stored_model import (
     AveragedCheckpoint,
     CheckpointChoice,
@@ -100,7 +100,7 @@ class Experiment(Run):
         self,
         strategy: str | tf.distribute.Strategy = "auto",
         note_fn: Callable[[str], None] | None = None,
-        observers: Sequence[Observer] = (),
+        observers: Sequence[TrainingObserver] = (),
     ) -> TrainingSummary:
         """Trains to the last step, from the newest checkpoint where there is one, and draws the loss curve.
 
@@ -215,7 +215,7 @@ def train_run(
     run: Run,
     strategy: tf.distribute.Strategy,
     note_fn: Callable[[str], None],
-    observers: Sequence[Observer] = (),
+    observers: Sequence[TrainingObserver] = (),
 ) -> TrainingSummary:
     """Trains a run; call under its `training_lock`, and on all workers.
 
@@ -259,7 +259,7 @@ def train_run(
 
 def _observers_of(
     run: Run, trainer: Trainer, strategy: tf.distribute.Strategy, note_fn: Callable[[str], None]
-) -> Iterator[Observer]:
+) -> Iterator[TrainingObserver]:
     """Those of the config, on the worker that calls them."""
     training = run.config.training
     if not is_chief(strategy):

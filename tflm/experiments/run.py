@@ -4,7 +4,8 @@ WORKDIR/config.json     the resolved config
 WORKDIR/tokenizer/      the vocabulary
 WORKDIR/data/           the tokenised examples, train and eval
 WORKDIR/checkpoints/    step_00000500/ ...
-WORKDIR/log.jsonl, tensorboard/, loss.png, report.json
+WORKDIR/log.jsonl, tensorboard/, loss.png, report.json, report.html
+WORKDIR/starts.jsonl, samples.jsonl, energy.jsonl, bad_steps.jsonl
 """
 
 import contextlib

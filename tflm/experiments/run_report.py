@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -326,6 +327,7 @@ def _template() -> Any:
         undefined=jinja2.StrictUndefined,
     )
     filters: dict[str, Callable[[Any], str]] = {
+        "command": command_line,
         "count": lambda value: f"{value:,.0f}",
         "lang": language_of,
         "measure": lambda value: f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}",
@@ -336,6 +338,18 @@ def _template() -> Any:
     }
     environment.filters |= filters
     return environment.get_template("run_report.html")
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """
+    >>> command_line(["/venv/tflm/__main__.py", "train", "--set", "data.path=my poems.txt"])
+    "tflm train --set 'data.path=my poems.txt'"
+    """
+    program, *rest = arguments
+    names = [os.path.basename(program), *rest]
+    if names[0] == "__main__.py":
+        names[0] = os.path.basename(os.path.dirname(program))
+    return shlex.join(names)
 
 
 def language_of(text: str) -> str:

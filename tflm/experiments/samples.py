@@ -24,7 +24,7 @@ from tflm.tasks.signatures.writer import Writer, call_by_name
 from tflm.tasks.task import TEXT
 from tflm.text.cjk import CHARACTER
 from tflm.training.logs import read_records
-from tflm.training.observers import Observer
+from tflm.training.observers import TrainingObserver
 
 SAMPLES_FILE = "samples.jsonl"
 """In the folder of the run."""
@@ -40,7 +40,7 @@ class Prompt(NamedTuple):
     """What the example has there; "" for nothing."""
 
 
-class Samples(Observer):
+class Samples(TrainingObserver):
     """Generates the same few texts after each evaluation, with the recipe's settings of decoding, at most 64 tokens.
     Generation is stateless: training is the same with and without it. The graph is traced once.
 

@@ -4,7 +4,7 @@ from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
 from tflm.training.fine_tuning import FineTuningConfig
 from tflm.training.logs import read_log
-from tflm.training.observers import Observer, Profile
+from tflm.training.observers import Profile, TrainingObserver
 from tflm.training.strategies import STRATEGIES, Cluster, make_strategy
 from tflm.training.trackers import TRACKERS, make_tracker
 from tflm.training.trainer import TRAINING_LOCK, Trainer, training_lock
@@ -16,10 +16,10 @@ __all__ = [
     "Checkpoints",
     "Cluster",
     "FineTuningConfig",
-    "Observer",
     "Profile",
     "Trainer",
     "TrainingConfig",
+    "TrainingObserver",
     "make_strategy",
     "make_tracker",
     "read_log",

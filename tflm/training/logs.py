@@ -13,7 +13,7 @@ import tensorflow as tf
 from tflm.errors import Interrupted, UserError
 from tflm.files.writing import whole_file, writing
 from tflm.progress import ProgressBar
-from tflm.training.observers import TENSORBOARD, Observer
+from tflm.training.observers import TENSORBOARD, TrainingObserver
 
 
 class RunLog:
@@ -37,7 +37,7 @@ class RunLog:
         num_steps: int,
         first_step: int,
         note_fn: Callable[[], str] = lambda: "",
-        observers: Sequence[Observer] = (),
+        observers: Sequence[TrainingObserver] = (),
         user_note_fn: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.path, self._note_fn = os.path.join(workdir, "log.jsonl"), note_fn

@@ -1,6 +1,6 @@
 """What looks at a training and changes nothing of it: histograms and profiles in TensorBoard, and the base class.
 
-    class Printed(Observer):
+    class Printed(TrainingObserver):
         def recorded(self, step, values):
             print(step, values["loss"])
 
@@ -23,7 +23,7 @@ TENSORBOARD = "tensorboard"
 """Folder of TensorBoard's files in that of a run."""
 
 
-class Observer:
+class TrainingObserver:
     """Is called during a training; each method does nothing here."""
 
     def begin(self, step: int, past: Iterable[Mapping[str, Any]], note_fn: Callable[[str], None]) -> None:
@@ -53,7 +53,7 @@ class Observer:
         """At the end, also that of an interrupted training; `failed` after any other exception."""
 
 
-class Histograms(Observer):
+class Histograms(TrainingObserver):
     """Histograms of the trained weights in TensorBoard, after each evaluation.
 
     Args:
@@ -69,7 +69,7 @@ class Histograms(Observer):
             tf.summary.histogram(f"weights/{variable.path}", variable.value, step=step)
 
 
-class Profile(Observer):
+class Profile(TrainingObserver):
     """A profile of some steps by TensorFlow's profiler, in the folder `plugins/profile` of TensorBoard's files.
 
     Args:

@@ -18,14 +18,14 @@ from typing import Any, ClassVar
 
 from tflm.errors import UsageError, UserError
 from tflm.files.writing import whole_file
-from tflm.training.observers import Observer
+from tflm.training.observers import TrainingObserver
 
 IDS_FILE = "trackers.json"
 """In the folder of the run: the name of each tracker to the id of its run."""
 _PROJECT = "tflm"
 
 
-class Tracker(Observer, abc.ABC):
+class Tracker(TrainingObserver, abc.ABC):
     """Sends the config and the records of the log to a library. Where that fails during a training, it is reported,
     and the training goes on without it.
 
@@ -222,7 +222,7 @@ def make_tracker(kind: str, workdir: str, name: str, config: Mapping[str, Any]) 
         UserError: its library is not installed.
     """
     if kind not in TRACKERS:
-        raise UsageError(f"--tracker={kind}: there is none. There are: {', '.join(TRACKERS)}.")
+        raise UsageError(f"--tracker={kind}: no such tracker. There are: {', '.join(TRACKERS)}.")
     return TRACKERS[kind](workdir, name, config)
 
 

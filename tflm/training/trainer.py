@@ -32,7 +32,7 @@ from tflm.training.logs import (
     peak_flops,
     read_log,
 )
-from tflm.training.observers import Observer
+from tflm.training.observers import TrainingObserver
 from tflm.training.optimizers import make_optimizer
 from tflm.training.preemption import StopRequested, StopSignals
 from tflm.training.replica_rows import distribute
@@ -141,7 +141,7 @@ class Trainer:
         eval_batches: Batches | None,
         stop_at: int | None = None,
         note_fn: Callable[[str], None] = lambda text: None,
-        observers: Sequence[Observer] = (),
+        observers: Sequence[TrainingObserver] = (),
     ) -> dict[str, float]:
         """Trains to `num_steps`, from the newest checkpoint if there is one, or to an early stop.
 
@@ -184,7 +184,7 @@ class Trainer:
         eval_batches: Batches | None,
         stop_at: int | None,
         note_fn: Callable[[str], None],
-        observers: Sequence[Observer],
+        observers: Sequence[TrainingObserver],
     ) -> dict[str, float]:
         config, last = self.config, min(stop_at or self.config.num_steps, self.config.num_steps)
         step = self.restore()
@@ -258,7 +258,9 @@ class Trainer:
         sums = sum_over_batches(self._eval_step, distribute(self.strategy, batches.dataset()), max_batches)
         return self.task.metrics(sums)
 
-    def _log(self, step: int, observers: Sequence[Observer], note_fn: Callable[[str], None]) -> RunLog:
+    def _log(
+        self, step: int, observers: Sequence[TrainingObserver], note_fn: Callable[[str], None]
+    ) -> RunLog:
         """That of the run's folder; of a worker that is not the chief one that writes nothing."""
         log = RunLog if is_chief(self.strategy) else NoLog
         kept_note = self.checkpoints.kept_note

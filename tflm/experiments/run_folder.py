@@ -38,6 +38,8 @@ BEGINNINGS = (
     "checkpoints",
     "log.jsonl",
     "samples.jsonl",
+    "energy.jsonl",
+    "trackers.json",
     "tensorboard",
 )
 

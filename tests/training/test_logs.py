@@ -106,8 +106,8 @@ def test_the_noise_scale_is_the_batch_size_times_a_ratio_of_means():
         "gradient_noise_scale": pytest.approx(8.0),
     }
     later = meter.measure(4, noise((6.0, 1.0), (np.nan, np.nan)))  # a skipped step does not count
-    kept = (4 / 13) ** 2
-    ratio = (kept * 2.0 + 6.0) / (kept * 2.0 + 1.0)
+    before, kept = (1.0 - (2 / 11) ** 2) * 2.0, (4 / 13) ** 2  # two steps, at steps 2 and 4
+    ratio = (kept * before + (1.0 - kept) * 6.0) / (kept * before + (1.0 - kept) * 1.0)
     assert later["gradient_noise_scale"] == pytest.approx(8.0 * ratio)
 
 

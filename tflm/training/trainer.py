@@ -199,8 +199,11 @@ class Trainer:
         if eval_batches is not None and best.name and not best.step:
             best.check(self.evaluate(eval_batches, 1))  # a wrong name is found before the training
         iterator = iter(distribute(self.strategy, batches.dataset(start_batch=step)))
-        log_of_run = self._log(step, observers, note_fn)
-        with StopSignals(note_fn) as signals, log_of_run as log, self.checkpoints.finishing():
+        with (
+            StopSignals(note_fn) as signals,
+            self._log(step, observers, note_fn) as log,
+            self.checkpoints.finishing(),
+        ):
             guard = self._guard(batches, past, note_fn)
             noise = NoiseScaleMeter(config.global_batch_size, past)
             meter = self._speed_meter()  # reads the log after RunLog removed the records of repeated steps

@@ -203,9 +203,7 @@ def xlm_roberta(folder):
         num_threads=1,
     )
     size = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue()).get_piece_size() + 2
-    write_model(
-        folder, "xlm-roberta", {**BERT, "vocab_size": size, "type_vocab_size": 1, "pad_token_id": 1}
-    )
+    write_model(folder, "xlm-roberta", {**BERT, "vocab_size": size, "type_vocab_size": 1, "pad_token_id": 1})
     (pathlib.Path(folder) / "sentencepiece.bpe.model").write_bytes(model.getvalue())
     write_json(folder, "tokenizer_config.json", {"tokenizer_class": "XLMRobertaTokenizer"})
     return str(folder)

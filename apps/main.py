@@ -19,6 +19,7 @@ GROUPS = {
         "import",
         "train",
         "launch",
+        "tune",
         "average",
         "evaluate",
         "compare",

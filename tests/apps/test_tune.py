@@ -26,6 +26,7 @@ SETTINGS = (
     "model.hidden_dim=8",
     "training.num_steps=4",
     "training.log_every=2",
+    "training.eval_every=2",
     "training.global_batch_size=8",
 )
 SEARCH = ("training.peak_learning_rate=1e-3..1e-1:log", "training.optimizer=adamw,muon")
@@ -75,9 +76,7 @@ def done(call, folder):
         patch.setattr(tune, "note", note)
         interrupted = call(
             "tune",
-            *arguments(
-                folder, "--num_trials=2", "--measure=accuracy", "--pruner=none", "--set=training.eval_every=2"
-            ),
+            *arguments(folder, "--num_trials=2", "--measure=accuracy", "--pruner=none"),
         )
     return interrupted, call("tune", f"--workdir={folder}/study", "--num_trials=2")
 

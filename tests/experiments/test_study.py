@@ -208,7 +208,8 @@ def test_where_all_fail_the_study_fails_and_the_same_call_begins_again(create, m
         assert "trial 2 failed: 损失不是有限数 in 0002" in notes
         with pytest.raises(UserError, match=r"^no trial was completed: 1 failed"):
             create("other").run(1)
-    assert [trial.state for trial in Study.open(study.workdir).trials] == []
+    again = Study.open(study.workdir)
+    assert again.trials == [] and again.config == study.config, "the same command begins again"
     assert create(search=SEARCH[:1]).fields == ["training.peak_learning_rate"]
 
 

@@ -165,7 +165,11 @@ def default_search(config: ExperimentConfig) -> list[str]:
 
 
 def new_study(
-    config: ExperimentConfig, search: Sequence[str], flags: Sequence[str], options: Mapping[str, Any]
+    config: ExperimentConfig,
+    search: Sequence[str],
+    flags: Sequence[str],
+    options: Mapping[str, Any],
+    before: StudyConfig | None = None,
 ) -> StudyConfig:
     """What a new study tries.
 
@@ -174,19 +178,23 @@ def new_study(
         search: the ranges; `default_search` when empty.
         flags: of `tflm train`, for the recipe.
         options: measure, sampler, pruner and seed; the defaults for those that are None or not given.
+        before: an earlier try of the same recipe, whose values are the defaults.
     Raises:
         UserError: there is no held-out data, or an option has another value.
     """
     if not config.data.has_eval:
         raise UserError(
-            "trials are compared on held-out data, and there is none. Set data.eval_fraction or data.eval_path."
+            "trials are compared on held-out data, and the recipe has none. Set data.eval_fraction or data.eval_path."
         )
+    if before is None:
+        measure = measure_name(config.training.keep_best) or "loss"
+        before = StudyConfig(config, tuple(default_search(config)), measure)
     given = {name: value for name, value in options.items() if value is not None}
-    given["measure"] = measure_name(given.get("measure") or config.training.keep_best or "loss")
+    if "measure" in given:
+        given["measure"] = measure_name(given["measure"])
+    ranges, named = tuple(search) or before.search, tuple(flags) or before.flags
     try:
-        return StudyConfig(
-            config, tuple(search) or tuple(default_search(config)), flags=tuple(flags), **given
-        )
+        return dataclasses.replace(before, search=ranges, flags=named, **given)
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -37,11 +37,11 @@ from tflm.experiments.trial_search import TrialSearch
 from tflm.experiments.trials import (
     RECIPE,
     Trial,
+    outcome_text,
     plot_trials,
     ranked,
-    short_names,
-    shown,
     trial_table,
+    values_text,
     write_csv,
 )
 from tflm.files.locks import hold
@@ -101,23 +101,23 @@ class Study:
             UsageError: there is no such recipe, or a range has another form.
         """
         path = os.path.join(workdir, STUDY_FILE)
-        old = _read(path) if os.path.exists(path) else None
-        if recipe is None and old is None:
+        old: dict[str, Any] = _read(path) if os.path.exists(path) else {"trials": []}
+        found: StudyConfig | None = from_dict(StudyConfig, old["study"]) if "study" in old else None
+        if recipe is None and found is None:
             raise UserError(f"{workdir!r} holds no study. Name a recipe to begin one.")
-        if old is None and os.path.isdir(workdir) and set(os.listdir(workdir)) - {LOCK}:
+        if found is None and os.path.isdir(workdir) and set(os.listdir(workdir)) - {LOCK}:
             raise UserError(f"{workdir!r} is not empty and holds no study. Give a folder of its own.")
         if isinstance(recipe, str):
             own = (f"--preset={recipe}", *(f"--set={text}" for text in settings))
-            flags = own if flags is None else flags
-        found = from_dict(StudyConfig, old["study"]) if old is not None else None
-        chosen: Any = (
-            load_preset(recipe) if isinstance(recipe, str) else recipe or getattr(found, "config", None)
-        )
-        config: ExperimentConfig = override(chosen, settings)
-        if found is None or old is None or all(trial["state"] == "failed" for trial in old["trials"]):
-            return cls(new_study(config, search, flags or (), options), workdir)
+            recipe, flags = load_preset(recipe), own if flags is None else flags
+        base: Any = recipe or getattr(found, "config", None)
+        config: ExperimentConfig = override(base, settings)
+        trials = [Trial.read(record) for record in old["trials"]]
+        if found is None or all(trial.state == "failed" for trial in trials):
+            before = found if trials and found is not None and found.config == config else None
+            return cls(new_study(config, search, flags or (), options, before), workdir)
         check_same_study(found, as_begun(config, old["study"]["config"]), search, options, workdir)
-        return cls(found, workdir, [Trial.read(record) for record in old["trials"]])
+        return cls(found, workdir, trials)
 
     @classmethod
     def open(cls, workdir: str) -> Self:
@@ -196,11 +196,11 @@ class Study:
                 if past.state != "running":
                     search.repeat(past)
             while trial := self._next(num_trials, search, not minutes or time.monotonic() < end):
-                note_fn(f"trial {trial.number} of {num_trials}: {self._described(trial)}")
+                note_fn(f"trial {trial.number} of {num_trials}: {values_text(trial, self.fields)}")
                 self._train(trial, search, where, note_fn)
                 search.end(trial)
                 self._save()
-                note_fn(self._outcome(trial))
+                note_fn(outcome_text(trial, self.best, self.config.measure))
                 self._check_failures()
             self._write_reports(note_fn)
         self._check_failures(is_end=True)
@@ -346,25 +346,6 @@ class Study:
                 f"no trial was completed of {len(self.trials)}: {len(failed)} failed, the others were pruned. Give a "
                 "larger --num_trials."
             )
-
-    def _described(self, trial: Trial) -> str:
-        names = short_names(self.fields)
-        values = ", ".join(f"{names[field]} {shown(value)}" for field, value in trial.values.items())
-        return f"the recipe's own values, {values}" if trial.number == RECIPE else values
-
-    def _outcome(self, trial: Trial) -> str:
-        best = self.best
-        if trial.state == "failed":
-            return f"trial {trial.number} failed: {trial.error}"
-        measure = f"held-out {self.config.measure.replace('_', ' ')} {trial.value:.4f}"
-        if trial.state == "pruned":
-            return f"trial {trial.number} pruned at step {trial.steps:,}: {measure}"
-        best_so_far = (
-            "the best so far"
-            if best is trial or best is None
-            else f"the best is {best.value:.4f}, trial {best.number}"
-        )
-        return f"trial {trial.number}: {measure} in {trial.seconds:.1f} s; {best_so_far}"
 
     def _save(self) -> None:
         """Writes study.json."""

@@ -73,6 +73,25 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def values_text(trial: Trial, fields: Sequence[str]) -> str:
+    """The values of a trial in a line."""
+    names = short_names(fields)
+    values = ", ".join(f"{names[field]} {shown(value)}" for field, value in trial.values.items())
+    return f"the recipe's own values, {values}" if trial.number == RECIPE else values
+
+
+def outcome_text(trial: Trial, best: Trial | None, measure: str) -> str:
+    """What came of a trial, in a line."""
+    if trial.state == "failed":
+        return f"trial {trial.number} failed: {trial.error}"
+    value = f"held-out {measure.replace('_', ' ')} {trial.value:.4f}"
+    if trial.state == "pruned":
+        return f"trial {trial.number} pruned at step {trial.steps:,}: {value}"
+    if best is None or best is trial:
+        return f"trial {trial.number}: {value} in {trial.seconds:.1f} s; the best so far"
+    return f"trial {trial.number}: {value} in {trial.seconds:.1f} s; the best is {best.value:.4f}, trial {best.number}"
+
+
 def trial_table(
     trials: Sequence[Trial], fields: Sequence[str], measure: str
 ) -> tuple[list[str], list[list[str]]]:

@@ -122,7 +122,7 @@ class Coordinate(NamedTuple):
 
 
 _LINES: dict[str, dict[str, Any]] = {
-    "best": {"linewidth": 2.8, "zorder": 4},
+    "best": {"linewidth": 2.8, "zorder": 4, "color": "tab:orange"},
     "recipe": {"linewidth": 2.0, "zorder": 3, "linestyle": "--", "color": "black"},
     "complete": {"linewidth": 1.3, "zorder": 2},
     "pruned": {"linewidth": 0.9, "zorder": 1, "color": "0.65"},
@@ -168,7 +168,7 @@ def plot_coordinates(axes: Sequence[Coordinate], kinds: Sequence[str], path: str
             kept = [(place, scale.height(scale.axis.values[line])) for place, scale in known]
             style = dict(_LINES[kind])
             if len(kept) == len(axes):
-                style.setdefault("color", colormaps["viridis"](0.95 * kept[-1][1]))
+                style.setdefault("color", colormaps["viridis"](0.85 * kept[-1][1]))
             first = kind not in kinds[:line]
             plot.plot(*zip(*kept, strict=True), label=kind if first else None, **style)
         plot.set_xticks(range(len(axes)), [names[axis.title] for axis in axes])

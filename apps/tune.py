@@ -1,4 +1,4 @@
-"""Searches good values of a recipe's settings, by trials that are runs.
+"""Searches the hyperparameters of a recipe; each trial is a run.
 
   tflm tune --preset=tiny_gpt --workdir=studies/gpt
   tflm tune --preset=tiny_gpt --workdir=studies/gpt --num_trials=20

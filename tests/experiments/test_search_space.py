@@ -146,7 +146,9 @@ def test_a_new_study_has_the_measure_of_the_recipe(decoder):
     with pytest.raises(UserError, match=r"^sampler is one of tpe, random; got 'grid'\.$"):
         new_study(decoder, (), (), {"sampler": "grid"})
     whole = dataclasses.replace(decoder.data, eval_fraction=0.0)
-    with pytest.raises(UserError, match=r"^trials are compared on held-out data, and the recipe has none\. Set data\.eval_"):
+    with pytest.raises(
+        UserError, match=r"^trials are compared on held-out data, and the recipe has none\. Set data\."
+    ):
         new_study(dataclasses.replace(decoder, data=whole), (), (), {})
 
 

@@ -30,6 +30,7 @@ from tflm.training.stored_model import (
     average_checkpoints,
     newest_steps,
 )
+from tflm.training.trainer import StopFn
 from tflm.training.workers import chief_first, is_chief, lost_workers_noticed, num_workers, wait_for_all
 
 
@@ -95,13 +96,17 @@ class Experiment(Run):
         return begin() if strategy is None else chief_first(strategy, begin)
 
     def train(
-        self, strategy: str | tf.distribute.Strategy = "auto", note_fn: Callable[[str], None] | None = None
+        self,
+        strategy: str | tf.distribute.Strategy = "auto",
+        note_fn: Callable[[str], None] | None = None,
+        stop_fn: StopFn | None = None,
     ) -> TrainingSummary:
         """Trains to the last step, from the newest checkpoint where there is one, and draws the loss curve.
 
         Args:
             strategy: the name of one, see `make_strategy`, or a strategy.
             note_fn: called with what is to be said on the way.
+            stop_fn: may end the training after an evaluation; see `Trainer.train`.
         Returns:
             The measures of both sides, and where the loss curve is.
         Raises:
@@ -114,7 +119,7 @@ class Experiment(Run):
             note_fn = lambda text: None  # noqa: E731
         lock = training_lock(self.workdir) if is_chief(where) else contextlib.nullcontext()
         with lock, lost_workers_noticed(where):
-            return train_run(self, where, note_fn)
+            return train_run(self, where, note_fn, stop_fn)
 
     def overfit_batch(
         self, num_steps: int = 200, note_fn: Callable[[str], None] | None = None
@@ -205,13 +210,19 @@ _MOST_SEEN = 50
 """Batches of the training side that are measured at the end, or a quarter of the steps where that is less."""
 
 
-def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str], None]) -> TrainingSummary:
+def train_run(
+    run: Run,
+    strategy: tf.distribute.Strategy,
+    note_fn: Callable[[str], None],
+    stop_fn: StopFn | None = None,
+) -> TrainingSummary:
     """Trains a run; call under its `training_lock`, and on all workers.
 
     Args:
         run: new or resumed.
         strategy: where to run.
         note_fn: called with lines for the user.
+        stop_fn: see `Trainer.train`.
     """
     config = run.config
     if num_workers(strategy) > 1:
@@ -229,7 +240,7 @@ def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str
         note_fn(f"all {config.training.num_steps:,} steps are done; --overwrite begins again.")
     elif done:
         note_fn(f"resuming from step {done:,}.")
-    metrics = trainer.train(batches, held_out, note_fn=note_fn)
+    metrics = trainer.train(batches, held_out, note_fn=note_fn, stop_fn=stop_fn)
     if held_out and not metrics:
         metrics = trainer.evaluate(held_out)
     num_seen = min(_MOST_SEEN, max(1, config.training.num_steps // 4))

@@ -6,7 +6,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -39,6 +39,9 @@ from tflm.training.workers import (
 
 TRAINING_LOCK = "train.lock"
 """Lock file in the folder of a run while a process trains in it."""
+
+StopFn = Callable[[int, Mapping[str, float]], bool]
+"""Takes the step and the metrics of an evaluation, and returns whether the training ends there."""
 
 # Keras numbers optimizers and random generators per process. The number depends on objects outside this run, so it is
 # removed from checkpoint names.
@@ -134,6 +137,7 @@ class Trainer:
         eval_batches: Batches | None,
         stop_at: int | None = None,
         note_fn: Callable[[str], None] = lambda text: None,
+        stop_fn: StopFn | None = None,
     ) -> dict[str, float]:
         """Trains to `num_steps`, from the newest checkpoint if there is one, or to an early stop.
 
@@ -146,6 +150,8 @@ class Trainer:
             stop_at: int, stop early after this step, with a checkpoint; None to train to the end.
             note_fn: called with a line for the user after each evaluation, and when a signal arrives (then from
                 another thread).
+            stop_fn: called after each evaluation before the last step, such as the pruner of a search; where it
+                returns True, the training ends with a checkpoint.
         Returns:
             The metrics of the last evaluation; empty without an evaluation.
         Raises:
@@ -156,7 +162,9 @@ class Trainer:
                 lost. The same call continues.
         """
         with self.lock(), lost_workers_noticed(self.strategy):
-            return self._train(batches, eval_batches, stop_at, note_fn)
+            return self._train(
+                batches, eval_batches, stop_at, note_fn, stop_fn or (lambda step, metrics: False)
+            )
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """`training_lock` on the worker that writes the files of the run."""
@@ -175,6 +183,7 @@ class Trainer:
         eval_batches: Batches | None,
         stop_at: int | None,
         note_fn: Callable[[str], None],
+        stop_fn: StopFn,
     ) -> dict[str, float]:
         config, last = self.config, min(stop_at or self.config.num_steps, self.config.num_steps)
         step = self.restore()
@@ -199,7 +208,8 @@ class Trainer:
                 if metrics and (is_best := best.add(step, metrics)):
                     self._save(step, is_best)
             is_stopped = any_worker(self.strategy, bool(signals.received))
-            while step < last and not best.should_stop and not is_stopped:
+            is_ended = bool(metrics) and step < last and any_worker(self.strategy, stop_fn(step, metrics))
+            while step < last and not best.should_stop and not is_stopped and not is_ended:
                 count = self._steps_until_pause(step, last)
                 begin = time.perf_counter()
                 steps = self._train_steps(iterator, tf.constant(count))
@@ -219,8 +229,10 @@ class Trainer:
                         eval_batches, step, record.get("loss", math.nan), log, note_fn, signals
                     )
                     is_best = best.add(step, metrics) if metrics else None
+                    if metrics and step < last:
+                        is_ended = any_worker(self.strategy, stop_fn(step, metrics))
                 is_stopped = any_worker(self.strategy, bool(signals.received))
-                is_last = step == last or best.should_stop or is_stopped
+                is_last = step == last or best.should_stop or is_stopped or is_ended
                 if step % config.checkpoint_every == 0 or is_last or is_best:
                     self._save(step, is_best)
             self.checkpoints.wait()

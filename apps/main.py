@@ -20,6 +20,7 @@ GROUPS = {
         "train",
         "launch",
         "average",
+        "tune",
         "evaluate",
         "compare",
         "report",

@@ -34,8 +34,8 @@ import os
 import sys
 import tempfile
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
 
@@ -48,6 +48,8 @@ from .common.tables import bold, fill, text_width
 if TYPE_CHECKING:
     from tflm.experiments.recipe_registry import RecipeSummary
 
+RECIPE_FLAGS = ("preset", "task", "data", "eval_data", "set", "init_from", "word_vectors")
+"""Those that choose what is trained."""
 FLAGS = flags.FlagValues()
 define_name(
     "preset", preset_names, "Name of the recipe, as --list_presets prints them. Example: tiny_chat.", FLAGS
@@ -178,14 +180,10 @@ def main(flag_values: flags.FlagValues) -> None:
         return
     if not flag_values.preset and not flag_values.task and not flag_values.workdir:
         raise UsageError("--preset or --task is needed; --list_presets shows the recipes.")
-    if flag_values.preset and flag_values.task:
-        raise UsageError("--preset and --task both choose the recipe: give one of them.")
-    if flag_values.task:
-        _check_task(flag_values.task)
-    if bool(flag_values.task) != bool(flag_values.data):
-        raise UsageError("--task and --data belong together: what to learn, and from which file.")
+    check_recipe(flag_values)
     where = Devices(flag_values.strategy, flag_values.workers, flag_values.worker_index, flag_values.tpu)
-    config = _config(flag_values)
+    load_tensorflow()
+    config = recipe_config(flag_values, lambda: _opened_config(flag_values.workdir))
     if flag_values.deterministic:
         import tensorflow as tf
 
@@ -256,7 +254,7 @@ def train(  # type: ignore[no-untyped-def]
     lock = training_lock(workdir) if is_chief(strategy) else contextlib.nullcontext()
     with lost_workers_noticed(strategy), lock:
         run = Experiment.create(config, workdir, overwrite=overwrite, strategy=strategy)
-        summary = run.train(strategy, note, observers)
+        summary = run.train(strategy, note, observers=observers)
     if not is_chief(strategy):
         return
     print(describe("training", summary.training))
@@ -270,20 +268,33 @@ def run(argv: Sequence[str] | None = None) -> int:
     return run_app(main, FLAGS, __doc__ or "", argv)
 
 
-def _check_task(task: str) -> None:
-    """Before TensorFlow is imported."""
-    if task not in task_names():
-        raise UsageError(f"--task={task}: no such task. There are: {', '.join(task_names())}.")
+def check_recipe(flag_values: flags.FlagValues) -> None:
+    """Checks RECIPE_FLAGS before TensorFlow is imported.
 
-
-def _config(flag_values: flags.FlagValues):  # type: ignore[no-untyped-def]
+    Raises:
+        UsageError: there is no such recipe or task, or flags that do not go together.
+    """
     from tflm.recipes import RECIPES, load_preset
 
+    if flag_values.preset and flag_values.task:
+        raise UsageError("--preset and --task both choose the recipe: give one of them.")
+    if flag_values.task and flag_values.task not in task_names():
+        raise UsageError(f"--task={flag_values.task}: no such task. There are: {', '.join(task_names())}.")
+    if bool(flag_values.task) != bool(flag_values.data):
+        raise UsageError("--task and --data belong together: what to learn, and from which file.")
     if flag_values.preset and flag_values.preset not in RECIPES:
-        load_preset(flag_values.preset)  # says which there are, before TensorFlow is imported
-    load_tensorflow()
+        load_preset(flag_values.preset)  # says which there are
+
+
+def recipe_config(flag_values: flags.FlagValues, other_fn: Callable[[], Any]) -> Any:
+    """The config that RECIPE_FLAGS choose.
+
+    Args:
+        other_fn: gives the config to change where they name no recipe.
+    """
     from tflm.config import override
-    from tflm.experiments import Experiment, automatic
+    from tflm.experiments import automatic
+    from tflm.recipes import load_preset
 
     if flag_values.preset:
         config = load_preset(flag_values.preset)
@@ -295,15 +306,22 @@ def _config(flag_values: flags.FlagValues):  # type: ignore[no-untyped-def]
             flag_values.set,
             flag_values.init_from or "",
         )
-    elif os.path.exists(os.path.join(flag_values.workdir, "config.json")):
-        config = Experiment.open(flag_values.workdir).config
     else:
-        raise UsageError(f"--preset is needed to begin a run in {flag_values.workdir!r}; see --list_presets.")
+        config = other_fn()
     if flag_values.init_from:
         config = dataclasses.replace(config, init_from=flag_values.init_from)
     if flag_values.word_vectors:
         config = dataclasses.replace(config, word_vectors=flag_values.word_vectors)
     return override(config, flag_values.set)
+
+
+def _opened_config(workdir: str) -> Any:
+    """That of the run that is there."""
+    from tflm.experiments import Experiment
+
+    if not os.path.exists(os.path.join(workdir, "config.json")):
+        raise UsageError(f"--preset is needed to begin a run in {workdir!r}; see --list_presets.")
+    return Experiment.open(workdir).config
 
 
 def _dry_run(config, where: Devices) -> None:  # type: ignore[no-untyped-def]

@@ -78,7 +78,7 @@ def test_the_tour_runs(models, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=pytest.mark.slow if page.name == "training.md" else ())
+        pytest.param(page, marks=pytest.mark.slow if page.name in ("training.md", "tuning.md") else ())
         for page in RUNNING
         if page.name != "export.md"
     ],

@@ -16,6 +16,7 @@ WORDS = {
     "SIGTERM": "SIGTERM|stop",
     "a killed training": "heckpoint",
     "a lost worker": "worker",
+    "hyperparameter search": "[tT]rial",
     "a dropout mask": "[mM]ask",
     "which rows a replica trains on": "rows",
     "the page of `tflm report`": "report|Curve",

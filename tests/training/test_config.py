@@ -16,7 +16,10 @@ from tflm.training import TrainingConfig
             {"schedule": "step"},
             "schedule is one of cosine, linear, constant, inverse_sqrt, warmup_stable_decay; got 'step'",
         ),
-        ({"precision": "float16"}, "precision is one of float32, mixed_bfloat16; got 'float16'"),
+        (
+            {"precision": "float16"},
+            "precision is one of float32, mixed_bfloat16, mixed_float16; got 'float16'",
+        ),
         ({"dropout_masks": "none"}, "dropout_masks is one of per_example, per_device; got 'none'"),
         ({"num_steps": 0}, "num_steps is at least 1; got 0"),
         ({"global_batch_size": 0}, "global_batch_size is at least 1; got 0"),

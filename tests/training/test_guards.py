@@ -87,6 +87,26 @@ def test_a_gradient_that_is_not_finite_counts_too(make):
     assert guard.num_skipped == 1 and "gradient norm inf" in notes[0]
 
 
+def test_an_overflow_of_float16_is_no_bad_step_unless_the_loss_scale_is_at_its_least(make):
+    guard, notes = make(max_skipped=0)
+    overflow = {
+        "loss": np.float32([1.0, 1.0]),
+        "gradient_norm": np.float32([INF, 1.0]),
+        "loss_scale": np.float32([8.0, 4.0]),
+    }
+    guard.check(0, overflow)
+    assert notes == [] and guard.num_skipped == 0
+    assert guard.summary(overflow) == {
+        "loss": 1.0,
+        "gradient_norm": 1.0,
+        "skipped_steps": 1.0,
+        "loss_scale": 4.0,
+    }
+    overflow["loss_scale"][0] = 1.0
+    with pytest.raises(UserError, match="step 1: the loss is 1 and the gradient norm inf"):
+        guard.check(0, overflow)
+
+
 def test_a_sudden_rise_is_reported_and_usual_noise_is_not(make):
     guard, notes = make(max_skipped=0)
     usual = 2.0 + 0.1 * np.random.default_rng(0).normal(size=120)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.training.train_step import make_eval_step, make_train_steps, noise_and_signal
+from tflm.training.train_step import LossScale, make_eval_step, make_train_steps, noise_and_signal
 
 RATE, V, ROWS, LENGTH = 0.5, 11, 8, 3
 
@@ -174,3 +174,58 @@ def test_one_micro_batch_has_no_noise_in_its_graph(bigram):
     train_steps = make_train_steps(tf.distribute.get_strategy(), loss_fn, variables, optimizer, **options)
     values = train_steps(iter(dataset_of(batches)), tf.constant(1))
     assert set(values) == {"loss", "gradient_norm", "tokens"}
+
+
+def scaled_run(variable, factor, num_steps):
+    """Plain gradient descent in float16 on the variable's sum times a factor that float16 can hold."""
+    scale = LossScale()
+    optimizer = keras.optimizers.SGD(1.0)
+    optimizer.build([variable])
+
+    def loss_fn(batch):
+        products = tf.cast(tf.convert_to_tensor(variable.value), tf.float16) * tf.cast(factor, tf.float16)
+        return tf.reduce_sum(tf.cast(products, tf.float32)) * 4.0, tf.constant(4.0)
+
+    steps = make_train_steps(
+        tf.distribute.get_strategy(),
+        loss_fn,
+        [variable],
+        optimizer,
+        num_micro_batches=1,
+        clip_norm=0.0,
+        jit_compile=False,
+        pad_id=0,
+        loss_scale=scale,
+    )
+    rows = dataset_of([{"token_ids": np.ones([2, 3], np.int32)}]).repeat()
+    return scale, steps(iter(rows), tf.constant(num_steps))
+
+
+def test_overflowing_gradients_halve_the_loss_scale_and_change_nothing():
+    variable = keras.Variable(np.float32([1.0, 2.0]))
+    scale, logs = scaled_run(variable, 8.0, num_steps=4)
+    # 8 times 2^15 is beyond 65504, the greatest float16, up to a scale of 2^13.
+    assert logs["loss_scale"].numpy().tolist() == [2.0**15, 2.0**14, 2.0**13, 2.0**12]
+    assert np.isfinite(logs["gradient_norm"]).tolist() == [False, False, False, True]
+    np.testing.assert_array_equal(variable.numpy(), np.float32([1.0 - 8.0, 2.0 - 8.0]))
+    assert float(scale.value) == 2.0**12
+
+
+def test_the_loss_scale_keeps_gradients_that_float16_cannot_hold():
+    variable = keras.Variable(np.float32([1.0]))
+    tiny = 2.0**-24  # the least of float16; half of it vanishes
+    _, logs = scaled_run(variable, tiny, num_steps=1)
+    np.testing.assert_allclose(logs["gradient_norm"], [tiny], rtol=1e-6)
+
+
+def test_the_loss_scale_grows_after_many_good_steps_and_has_a_least_value(monkeypatch):
+    monkeypatch.setattr(LossScale, "_GROWTH_STEPS", 3)
+    scale = LossScale()
+    for _ in range(4):
+        scale.after_step()
+    assert float(scale.value) == 2.0**16 and float(scale.variables["loss_scale/good_steps"]) == 1.0
+    scale.after_overflow()
+    assert float(scale.value) == 2.0**15 and float(scale.variables["loss_scale/good_steps"]) == 0.0
+    for _ in range(20):
+        scale.after_overflow()
+    assert float(scale.value) == LossScale.LEAST

@@ -246,10 +246,18 @@ def test_compiled_by_xla_it_is_the_same(small_run, tmp_path, model, compact):
         assert one == pytest.approx(other, rel=1e-4)
 
 
-@pytest.mark.parametrize("model,optimizer", [("plain_transformer", "muon"), ("plain_lstm", "adamw")])
-def test_mixed_bfloat16_trains_close_to_float32(small_run, tmp_path, model, optimizer):
+@pytest.mark.parametrize(
+    "model,optimizer,mixed",
+    [
+        ("plain_transformer", "muon", "mixed_bfloat16"),
+        ("plain_lstm", "adamw", "mixed_bfloat16"),
+        ("plain_transformer", "adamw", "mixed_float16"),
+        ("plain_lstm", "adamw", "mixed_float16"),
+    ],
+)
+def test_mixed_precision_trains_close_to_float32(small_run, tmp_path, model, optimizer, mixed):
     losses = {}
-    for precision in ("float32", "mixed_bfloat16"):
+    for precision in ("float32", mixed):
         workdir = tmp_path / precision
         trainer = small_run.make_trainer(
             workdir,
@@ -264,12 +272,26 @@ def test_mixed_bfloat16_trains_close_to_float32(small_run, tmp_path, model, opti
         )
         trainer.train(small_run.Numbers(), None)
         assert keras.config.dtype_policy().name == "float32"
-        assert trainer.model.compute_dtype == ("float32" if precision == "float32" else "bfloat16")
+        assert trainer.model.compute_dtype == precision.removeprefix("mixed_")
         variables = [*trainer.model.trainable_variables, *trainer.optimizer.variables]
         assert {v.dtype for v in variables} <= {"float32", "int32", "int64"}
         losses[precision] = [record["loss"] for record in lines(workdir)]
-    np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], atol=0.03)
-    assert losses["mixed_bfloat16"][1] < losses["mixed_bfloat16"][0] - 0.1
+    np.testing.assert_allclose(losses[mixed], losses["float32"], atol=0.03)
+    assert losses[mixed][1] < losses[mixed][0] - 0.1
+
+
+def test_a_resumed_run_in_float16_goes_on_with_its_loss_scale(small_run, tmp_path):
+    ends = []
+    for name, stops in (("whole", [None]), ("parts", [3, None])):
+        for stop, scale in zip(stops, (2.0**12, 2.0**20)):
+            options = {"precision": "mixed_float16", "num_steps": 6, "checkpoint_every": 3}
+            trainer = small_run.make_trainer(tmp_path / name, **options)
+            trainer._loss_scale.value.assign(scale)  # that of the checkpoint replaces the second
+            trainer.train(small_run.Numbers(), None, stop_at=stop)
+        ends.append(small_run.all_state(trainer))
+    assert ends[0]["loss_scale/value"] == 2.0**12 and ends[0]["loss_scale/good_steps"] == 6.0
+    assert_same(*ends)
+    assert lines(tmp_path / "parts")[-1]["loss_scale"] == 2.0**12
 
 
 def test_the_seed_decides_the_model(small_run, tmp_path):
@@ -342,3 +364,20 @@ def test_a_disk_without_space_for_the_log(small_run, tmp_path, largest_file):
     )
     again.train(small_run.Numbers(), None)
     assert [record["step"] for record in read_log(str(tmp_path))] == list(range(1, step + 3))
+
+
+def test_a_stop_fn_ends_the_training_at_an_evaluation_and_it_can_go_on(small_run, tmp_path):
+    seen = []
+
+    def stop(step, metrics):
+        seen.append((step, metrics["loss"] > 0))
+        return step == 4
+
+    trainer = small_run.make_trainer(tmp_path, "plain_lstm", eval_every=2, checkpoint_every=8)
+    metrics = trainer.train(small_run.Numbers(), small_run.Numbers(1), stop_fn=stop)
+    assert seen == [(2, True), (4, True)] and metrics["loss"] > 0
+    assert trainer.checkpoints.steps() == [4], "at once, whatever checkpoint_every is"
+    again = small_run.make_trainer(tmp_path, "plain_lstm", eval_every=2, checkpoint_every=8)
+    again.train(small_run.Numbers(), small_run.Numbers(1), stop_fn=stop)
+    assert seen[2:] == [(6, True)], "not of the last step"
+    assert int(again.step) == 8

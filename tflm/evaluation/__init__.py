@@ -36,7 +36,13 @@ from tflm.evaluation.reports.curves import COLOURS, Curve, Panel, curves_svg
 from tflm.evaluation.reports.files import ReportFiles, read_report, write_report
 from tflm.evaluation.reports.held_out_text import HeldOutText, held_out_text
 from tflm.evaluation.reports.label_report import regression_baseline, report_labels
-from tflm.evaluation.reports.plots import check_axis, plot_comparison, plot_losses
+from tflm.evaluation.reports.plots import (
+    Coordinate,
+    check_axis,
+    plot_comparison,
+    plot_coordinates,
+    plot_losses,
+)
 from tflm.evaluation.reports.report_page import report_page
 from tflm.evaluation.reports.retrieval_report import report_retrieval
 from tflm.evaluation.reports.text_report import report_texts
@@ -49,6 +55,7 @@ __all__ = [
     "AnswerFn",
     "BatchedAnswers",
     "ComparedRun",
+    "Coordinate",
     "CorpusScore",
     "Curve",
     "HeldOutText",
@@ -80,6 +87,7 @@ __all__ = [
     "loss_difference",
     "paired_bootstrap",
     "plot_comparison",
+    "plot_coordinates",
     "plot_losses",
     "read_report",
     "register_metric",

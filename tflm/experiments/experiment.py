@@ -32,6 +32,7 @@ from tflm.training.stored_model import (
     average_checkpoints,
     newest_steps,
 )
+from tflm.training.trainer import StopFn
 from tflm.training.workers import chief_first, is_chief, lost_workers_noticed, num_workers, wait_for_all
 
 
@@ -100,6 +101,7 @@ class Experiment(Run):
         self,
         strategy: str | tf.distribute.Strategy = "auto",
         note_fn: Callable[[str], None] | None = None,
+        stop_fn: StopFn | None = None,
         observers: Sequence[TrainingObserver] = (),
     ) -> TrainingSummary:
         """Trains to the last step, from the newest checkpoint where there is one, and draws the loss curve.
@@ -107,6 +109,7 @@ class Experiment(Run):
         Args:
             strategy: the name of one, see `make_strategy`, or a strategy.
             note_fn: called with what is to be said on the way.
+            stop_fn: may end the training after an evaluation; see `Trainer.train`.
             observers: what looks at the training, such as trackers and profiles; see `tflm.training.observers`.
         Returns:
             The measures of both sides, and where the loss curve is.
@@ -120,7 +123,7 @@ class Experiment(Run):
             note_fn = lambda text: None  # noqa: E731
         lock = training_lock(self.workdir) if is_chief(where) else contextlib.nullcontext()
         with lock, lost_workers_noticed(where):
-            return train_run(self, where, note_fn, observers)
+            return train_run(self, where, note_fn, stop_fn, observers)
 
     def overfit_batch(
         self, num_steps: int = 200, note_fn: Callable[[str], None] | None = None
@@ -215,6 +218,7 @@ def train_run(
     run: Run,
     strategy: tf.distribute.Strategy,
     note_fn: Callable[[str], None],
+    stop_fn: StopFn | None = None,
     observers: Sequence[TrainingObserver] = (),
 ) -> TrainingSummary:
     """Trains a run; call under its `training_lock`, and on all workers.
@@ -223,6 +227,7 @@ def train_run(
         run: new or resumed.
         strategy: where to run.
         note_fn: called with lines for the user.
+        stop_fn: see `Trainer.train`.
         observers: in addition to those of the config.
     """
     config = run.config
@@ -242,7 +247,7 @@ def train_run(
     elif done:
         note_fn(f"resuming from step {done:,}.")
     observers = (*observers, *_observers_of(run, trainer, strategy, note_fn))
-    metrics = trainer.train(batches, held_out, note_fn=note_fn, observers=observers)
+    metrics = trainer.train(batches, held_out, note_fn=note_fn, stop_fn=stop_fn, observers=observers)
     if held_out and not metrics:
         metrics = trainer.evaluate(held_out)
     num_seen = min(_MOST_SEEN, max(1, config.training.num_steps // 4))

@@ -11,6 +11,7 @@ from typing import Any
 from tflm.config import as_begun, load_json, to_dict
 from tflm.errors import UserError
 from tflm.experiments.config import ExperimentConfig
+from tflm.files.writing import writing
 from tflm.tasks import task_class
 from tflm.training import Checkpoints
 
@@ -121,20 +122,55 @@ def remove_parts(folder: str, names: Iterable[str], config: ExperimentConfig) ->
             os.unlink(path)
 
 
+def share_parts(folder: str, other: str, names: Iterable[str]) -> None:
+    """Makes files and folders of a run available in that of another run, where it has none of that name. Its files are
+    hard links where the file system has them: nobody writes into these files, what is made again is a new one."""
+    for name in names:
+        source, target = os.path.join(folder, name), os.path.join(other, name)
+        if not os.path.exists(source) or os.path.exists(target):
+            continue
+        with writing(f"the data {target!r}"):
+            aside = f"{target}.tmp"
+            if os.path.isdir(source):
+                shutil.rmtree(aside, ignore_errors=True)
+                ignored = shutil.ignore_patterns("*.lock", "*.tmp", "*.building-*")
+                shutil.copytree(source, aside, copy_function=_link, ignore=ignored)
+            else:
+                _link(source, aside)
+            os.replace(aside, target)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def check_same(old: ExperimentConfig, new: ExperimentConfig, workdir: str) -> None:
     """
     Raises:
         UserError: the configs differ in what decides about the results.
     """
-    before, after = _flat(to_dict(old)), _flat(to_dict(new))
-    free = {f"training.{name}" for name in _FREE} | {key for key in after if key.startswith("decoding.")}
-    differing = [key for key in after if before.get(key) != after[key] and key not in free]
+    free = {f"training.{name}" for name in _FREE}
+    differing = [
+        text for key, text in differences(old, new) if key not in free and not key.startswith("decoding.")
+    ]
     if differing:
-        shown = "; ".join(f"{key} was {before.get(key)!r}, is {after[key]!r}" for key in differing[:3])
         raise UserError(
-            f"{workdir!r} holds a run with another config: {shown}. Give another --workdir, or --overwrite to "
-            "begin again."
+            f"{workdir!r} holds a run with another config: {'; '.join(differing[:3])}. Give another --workdir, or "
+            "--overwrite to begin again."
         )
+
+
+def differences(old: ExperimentConfig, new: ExperimentConfig) -> list[tuple[str, str]]:
+    """The fields that differ, each with a text, such as ("model.num_layers", "model.num_layers was 1, is 2")."""
+    before, after = _flat(to_dict(old)), _flat(to_dict(new))
+    return [
+        (key, f"{key} was {before.get(key)!r}, is {after[key]!r}")
+        for key in after
+        if before.get(key) != after[key]
+    ]
 
 
 def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from tflm.config import option, since
 
 OPTIMIZERS = ("adamw", "muon", "adafactor", "lion", "sgd")
 SCHEDULES = ("cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay")
-PRECISIONS = ("float32", "mixed_bfloat16")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 DROPOUT_MASKS = ("per_example", "per_device")
 
 
@@ -60,7 +60,8 @@ class TrainingConfig:
     max_skipped_steps: int = option(3)
     """Steps in a row without a finite loss and gradient that are skipped; the next one stops the training."""
     precision: str = "float32"
-    """float32, or mixed_bfloat16: bfloat16 matrix products; float32 weights, norms, softmax and loss."""
+    """float32; mixed_bfloat16: bfloat16 matrix products; float32 weights, norms, softmax and loss; or mixed_float16:
+    float16 products with a dynamic loss scale (Micikevicius et al., 2018), for GPUs without bfloat16."""
     jit_compile: bool = False
     """Compile the gradient step with XLA: faster for small models in float32; see docs/training.md."""
     log_every: int = 10

@@ -13,6 +13,7 @@ from tflm.data import Batches
 from tflm.errors import UserError
 from tflm.files.writing import writing
 from tflm.text import Tokenizer
+from tflm.training.train_step import LossScale
 
 STEPS_FILE = "bad_steps.jsonl"
 """In the folder of the run: each such step with its loss, its gradient norm and the texts of its batch."""
@@ -57,7 +58,7 @@ class StepGuard:
 
         Args:
             step: int, before the first of them.
-            values: `loss` and `gradient_norm`, float32 [n].
+            values: `loss`, `gradient_norm` and, with float16, `loss_scale`, float32 [n].
             kept_note: a sentence for the error about the newest checkpoint.
         Raises:
             UserError: more steps in a row were skipped than allowed. The message names them and a text of the last.
@@ -72,6 +73,8 @@ class StepGuard:
                     self._report(number, loss, norm, f"the loss is {loss:.4g} after {usual:.4g}")
                 self._losses.append(loss)
                 continue
+            if np.isfinite(loss) and "loss_scale" in values and values["loss_scale"][place] > LossScale.LEAST:
+                continue  # an overflow, which a smaller scale avoids
             self.num_skipped += 1
             what = f"the loss is {loss:.4g} and the gradient norm {norm:.4g}"
             text = self._report(number, loss, norm, f"{what}; the step is skipped")
@@ -86,13 +89,15 @@ class StepGuard:
         """What is logged of the steps of one call: means over those that were not skipped, and how many were.
 
         Args:
-            values: `loss` and `gradient_norm`, float32 [n].
+            values: `loss`, `gradient_norm` and, with float16, `loss_scale`, float32 [n].
         """
         finite = np.isfinite(values["loss"]) & np.isfinite(values["gradient_norm"])
         names = ("loss", "gradient_norm") if finite.any() else ()
         record = {name: float(np.mean(values[name][finite])) for name in names}
         if not finite.all():
             record["skipped_steps"] = float(np.sum(~finite))
+        if "loss_scale" in values:
+            record["loss_scale"] = float(values["loss_scale"][-1])
         if self.num_skipped:
             record["skipped_in_a_row"] = float(self.num_skipped)
         return record

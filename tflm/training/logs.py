@@ -15,6 +15,8 @@ from tflm.files.writing import whole_file, writing
 from tflm.progress import ProgressBar
 from tflm.training.observers import TENSORBOARD, TrainingObserver
 
+_SMALL_SIZE, _LONGEST_MEASUREMENT = 256, 4.0
+
 
 class RunLog:
     """Writes records to `WORKDIR/log.jsonl` and TensorBoard, and shows a progress bar on standard error.
@@ -174,10 +176,15 @@ def peak_flops(dtype: str, size: int = 1536, rounds: int = 4) -> float:
     """Measured peak throughput of this device in FLOP/s, from square matrix products.
 
     Args:
-        dtype: float32 or bfloat16.
-        size: int, rows and columns of the matrices.
+        dtype: float32, bfloat16 or float16.
+        size: int, rows and columns of the matrices. Smaller ones are measured first; where these would take seconds
+            (float16 without hardware for it), that throughput is returned.
         rounds: int, products per call; the fastest of three calls counts.
     """
+    if size > _SMALL_SIZE:
+        rough = peak_flops(dtype, _SMALL_SIZE, 1)
+        if 2.0 * size**3 * rounds * 4 / rough > _LONGEST_MEASUREMENT:
+            return rough
     matrix = tf.random.stateless_normal((size, size), seed=(0, 0))
     matrix = tf.cast(matrix, dtype)
 

@@ -14,6 +14,37 @@ LossFn = Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]
 GradientFn = Callable[[Batch, tf.Tensor], Any]
 
 
+class LossScale:
+    """Dynamic loss scale for float16 (Micikevicius et al., 2018, section 3.2): it multiplies the mean loss, so that
+    small gradients do not vanish, and the gradients are divided by it in float32. A step whose gradients overflow is
+    skipped and halves the scale; `_GROWTH_STEPS` steps in a row without an overflow double it.
+
+    Created inside the scope of the strategy. `variables` belong in the checkpoint.
+    """
+
+    INITIAL, LEAST, _GREATEST, _GROWTH_STEPS = 2.0**15, 1.0, 2.0**24, 2000
+
+    def __init__(self) -> None:
+        def variable(value: float, name: str) -> tf.Variable:
+            same = tf.VariableAggregation.ONLY_FIRST_REPLICA
+            return tf.Variable(value, trainable=False, dtype=tf.float32, aggregation=same, name=name)
+
+        self.value = variable(self.INITIAL, "loss_scale")
+        self._good_steps = variable(0.0, "loss_scale_good_steps")
+        self.variables = {"loss_scale/value": self.value, "loss_scale/good_steps": self._good_steps}
+
+    def after_step(self) -> None:
+        """Of a step without an overflow."""
+        grows = self._good_steps + 1.0 >= self._GROWTH_STEPS
+        self.value.assign(tf.where(grows, tf.minimum(self.value * 2.0, self._GREATEST), self.value))
+        self._good_steps.assign(tf.where(grows, 0.0, self._good_steps + 1.0))
+
+    def after_overflow(self) -> None:
+        """Of a step that is skipped."""
+        self.value.assign(tf.maximum(self.value / 2.0, self.LEAST))
+        self._good_steps.assign(0.0)
+
+
 def make_train_steps(
     strategy: tf.distribute.Strategy,
     loss_fn: LossFn,
@@ -25,14 +56,15 @@ def make_train_steps(
     jit_compile: bool,
     pad_id: int,
     mask_seed: int | None = None,
+    loss_scale: LossScale | None = None,
 ) -> Callable[[Any, tf.Tensor], dict[str, tf.Tensor]]:
     """Builds the compiled training loop: a function of a (distributed) iterator and an int32 scalar n that trains for n
     steps.
 
     It returns float32 [n] tensors: `loss` (weighted mean), `gradient_norm` (before clipping) and `tokens` (tokens in
     the batch without padding, including source tokens); with several micro-batches or replicas also
-    `gradient_noise` and `gradient_signal`, see `noise_and_signal`. A step whose loss or gradient norm is not finite
-    changes nothing but the optimizer's count of steps.
+    `gradient_noise` and `gradient_signal`, see `noise_and_signal`; and `loss_scale` (in that step) with one. A step
+    whose loss or gradient norm is not finite changes nothing but the optimizer's count of steps and the loss scale.
 
     Args:
         strategy: distribution strategy.
@@ -45,27 +77,33 @@ def make_train_steps(
         pad_id: int, padding of `token_ids` and `source_ids`.
         mask_seed: int, seed of dropout masks that are a function of the step and the row's place in the whole batch;
             None for masks from each layer's own generator, which counts on each device.
+        loss_scale: for float16; None for no scaling.
     """
 
     def gradients(
-        batch: Batch, first_row: tf.Tensor, key: tf.Tensor
+        batch: Batch, first_row: tf.Tensor, key: tf.Tensor, scale: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         masks = None if mask_seed is None else RowMasks(key, first_row)
         with drawing_masks(masks), tf.GradientTape() as tape:
             loss_sum, weight = loss_fn(batch)
+            # The gradient of a sum over thousands of tokens would overflow at scales that a mean allows.
+            factor = None if scale is None else scale / tf.maximum(tf.stop_gradient(weight), 1.0)
+            scaled = loss_sum if factor is None else loss_sum * factor
         values = [variable.value for variable in variables]
-        parts = tape.gradient(loss_sum, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return loss_sum, weight, [tf.convert_to_tensor(part) for part in parts]
+        parts = tape.gradient(scaled, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        parts = [tf.convert_to_tensor(part) for part in parts]
+        return loss_sum, weight, parts if factor is None else [part / factor for part in parts]
 
     compiled = tf.function(gradients, autograph=False, jit_compile=True) if jit_compile else gradients
     estimates_noise = num_micro_batches * strategy.num_replicas_in_sync > 1
     names = ["loss", "gradient_norm", "tokens"]
     names += ["gradient_noise", "gradient_signal"] if estimates_noise else []
+    names += [] if loss_scale is None else ["loss_scale"]
 
     def micro_batch(
-        batch: Batch, first_row: tf.Tensor, key: tf.Tensor
+        batch: Batch, first_row: tf.Tensor, key: tf.Tensor, scale: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
-        loss_sum, weight, parts = compiled(batch, first_row, key)
+        loss_sum, weight, parts = compiled(batch, first_row, key, scale)
         if not estimates_noise:
             return loss_sum, weight, [], parts
         squared_norm = tf.linalg.global_norm(parts) ** 2
@@ -77,8 +115,9 @@ def make_train_steps(
         key = step_key(mask_seed or 0, tf.cast(optimizer.iterations.value, tf.int64))
         num_rows = tf.shape(next(iter(batch.values())), tf.int64)[0]
         first_row = tf.cast(context.replica_id_in_sync_group, tf.int64) * num_rows
+        scale_now = None if loss_scale is None else tf.convert_to_tensor(loss_scale.value)
         loss_sum, weight, counted, parts = _accumulate(
-            lambda part, row: micro_batch(part, first_row + row, key), batch, num_micro_batches
+            lambda part, row: micro_batch(part, first_row + row, key, scale_now), batch, num_micro_batches
         )
         tokens = _num_tokens(batch, pad_id)
         sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tokens, loss_sum, weight, *counted, *parts])
@@ -95,9 +134,13 @@ def make_train_steps(
 
     def apply(parts: list[tf.Tensor]) -> None:
         optimizer.apply(parts, variables)
+        if loss_scale is not None:
+            loss_scale.after_step()
 
     def skip() -> None:
         optimizer.iterations.assign_add(1)
+        if loss_scale is not None:
+            loss_scale.after_overflow()
 
     # AutoGraph converts the loop below and nothing inside it: converting models and losses takes seconds per run.
     @tf.autograph.experimental.do_not_convert
@@ -105,6 +148,8 @@ def make_train_steps(
         values, parts = strategy.run(compute, args=(batch,))
         # After the all-reduce, every replica has the same sums.
         values = [strategy.experimental_local_results(value)[0] for value in values]
+        if loss_scale is not None:
+            values.append(strategy.experimental_local_results(loss_scale.value)[0] + 0.0)
         # Replicas update variables together: under a condition they can do so only if all of it is inside.
         tf.cond(
             tf.math.is_finite(values[0]) & tf.math.is_finite(values[1]),

@@ -6,7 +6,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -36,7 +36,7 @@ from tflm.training.observers import TrainingObserver
 from tflm.training.optimizers import make_optimizer
 from tflm.training.preemption import StopRequested, StopSignals
 from tflm.training.replica_rows import distribute
-from tflm.training.train_step import make_eval_step, make_train_steps
+from tflm.training.train_step import LossScale, make_eval_step, make_train_steps
 from tflm.training.workers import (
     any_worker,
     check_same_step,
@@ -48,6 +48,9 @@ from tflm.training.workers import (
 
 TRAINING_LOCK = "train.lock"
 """Lock file in the folder of a run while a process trains in it."""
+
+StopFn = Callable[[int, Mapping[str, float]], bool]
+"""Takes the step and the metrics of an evaluation, and returns whether the training ends there."""
 
 # Keras numbers optimizers and random generators per process. The number depends on objects outside this run, so it is
 # removed from checkpoint names.
@@ -113,6 +116,7 @@ class Trainer:
                 factors = rate_factors(self.model, fine_tuning.layer_decay)
                 self.optimizer = make_optimizer(config, self.model.trainable_variables, factors)
                 self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+                self._loss_scale = LossScale() if config.precision == "mixed_float16" else None
         finally:
             keras.config.set_dtype_policy(policy)
         self._train_steps = make_train_steps(
@@ -125,6 +129,7 @@ class Trainer:
             jit_compile=config.jit_compile,
             pad_id=_pad_id(self.model),
             mask_seed=config.seed if config.dropout_masks == "per_example" else None,
+            loss_scale=self._loss_scale,
         )
         self._eval_step = make_eval_step(self.strategy, lambda batch: task.sums(self.model, batch))
         self.checkpoints = Checkpoints(
@@ -141,6 +146,7 @@ class Trainer:
         eval_batches: Batches | None,
         stop_at: int | None = None,
         note_fn: Callable[[str], None] = lambda text: None,
+        stop_fn: StopFn | None = None,
         observers: Sequence[TrainingObserver] = (),
     ) -> dict[str, float]:
         """Trains to `num_steps`, from the newest checkpoint if there is one, or to an early stop.
@@ -154,6 +160,8 @@ class Trainer:
             stop_at: int, stop early after this step, with a checkpoint; None to train to the end.
             note_fn: called with a line for the user after each evaluation, and when a signal arrives (then from
                 another thread).
+            stop_fn: called after each evaluation before the last step, such as the pruner of a search; where it
+                returns True, the training ends with a checkpoint.
             observers: see `tflm.training.observers`.
         Returns:
             The metrics of the last evaluation; empty without an evaluation.
@@ -165,7 +173,8 @@ class Trainer:
                 lost. The same call continues.
         """
         with self.lock(), lost_workers_noticed(self.strategy):
-            return self._train(batches, eval_batches, stop_at, note_fn, observers)
+            stop = stop_fn or (lambda step, metrics: False)
+            return self._train(batches, eval_batches, stop_at, note_fn, stop, observers)
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """`training_lock` on the worker that writes the files of the run."""
@@ -184,6 +193,7 @@ class Trainer:
         eval_batches: Batches | None,
         stop_at: int | None,
         note_fn: Callable[[str], None],
+        stop_fn: StopFn,
         observers: Sequence[TrainingObserver],
     ) -> dict[str, float]:
         config, last = self.config, min(stop_at or self.config.num_steps, self.config.num_steps)
@@ -214,7 +224,8 @@ class Trainer:
                 if metrics and (is_best := best.add(step, metrics)):
                     self._save(step, is_best)
             is_stopped = any_worker(self.strategy, bool(signals.received))
-            while step < last and not best.should_stop and not is_stopped:
+            is_ended = bool(metrics) and step < last and any_worker(self.strategy, stop_fn(step, metrics))
+            while step < last and not best.should_stop and not is_stopped and not is_ended:
                 count = self._steps_until_pause(step, last)
                 pauses = (observer.steps_until_pause(step) for observer in observers)
                 count = min([count, *(pause for pause in pauses if pause)])
@@ -237,8 +248,10 @@ class Trainer:
                         eval_batches, step, record.get("loss", math.nan), log, note_fn, signals
                     )
                     is_best = best.add(step, metrics) if metrics else None
+                    if metrics and step < last:
+                        is_ended = any_worker(self.strategy, stop_fn(step, metrics))
                 is_stopped = any_worker(self.strategy, bool(signals.received))
-                is_last = step == last or best.should_stop or is_stopped
+                is_last = step == last or best.should_stop or is_stopped or is_ended
                 if step % config.checkpoint_every == 0 or is_last or is_best:
                     self._save(step, is_best)
             self.checkpoints.wait()
@@ -301,7 +314,7 @@ class Trainer:
 
     def _speed_meter(self) -> SpeedMeter:
         """A meter that continues from the totals in the log."""
-        peak = peak_flops("bfloat16" if "bfloat16" in self.config.precision else "float32")
+        peak = peak_flops(self.config.precision.removeprefix("mixed_"))
         past = [record for record in read_log(self.workdir) if "seconds" in record]
         done = (past[-1]["tokens"], past[-1]["seconds"]) if past else (0.0, 0.0)
         return SpeedMeter(self.model.num_parameters(), peak * self.strategy.num_replicas_in_sync, *done)
@@ -326,7 +339,7 @@ class Trainer:
 
     def _state(self) -> dict[str, tf.Variable]:
         """The complete training state by checkpoint name. The position in the data is the step."""
-        state = {"step": self.step}
+        state = {"step": self.step, **({} if self._loss_scale is None else self._loss_scale.variables)}
         for prefix, variables in (("model", self.model.variables), ("optimizer", self.optimizer.variables)):
             for variable in variables:
                 name = f"{prefix}/{_NUMBERED.sub('', variable.path)}"

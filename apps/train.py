@@ -11,7 +11,7 @@
       --set fine_tuning.lora_rank=8
 
 --task and --data choose a recipe for a file: columns by their names, vocabulary size and number of steps by the
-amount of data. --set changes any field, --print_config shows them all.
+amount of data. --set changes any field, --print_config shows them all. Several --data=FILE@WEIGHT are a mixture.
 
 --init_from starts the body of the model from the weights of another run or export, with its vocabulary; the section
 fine_tuning of the config says which parts are trained. --word_vectors starts the embedding from vectors in a file.
@@ -63,12 +63,13 @@ define_name(
     "summarization, pairs, similarity, chat, question_answering, tagging, language_modeling, or a plugin's.",
     FLAGS,
 )
-flags.DEFINE_string(
+flags.DEFINE_multi_string(
     "data",
     None,
     "With --task: the training data. A .tsv, .csv or .jsonl file with named columns; for language_modeling .txt; for "
     "tagging .conll, .jsonl with spans, or .txt with words separated by spaces; for question_answering .json in "
-    "SQuAD's format; for chat .jsonl with messages, or a table of questions and answers.",
+    "SQuAD's format; for chat .jsonl with messages, or a table of questions and answers. Several are a mixture, each "
+    "with a weight: --data=wiki.txt@0.7 --data=news.jsonl@0.3.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
@@ -91,6 +92,21 @@ flags.DEFINE_string(
     "word_vectors",
     None,
     "Starts the embedding from the vectors in this file, in word2vec's text or binary format or in GloVe's.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "store_cache",
+    None,
+    "Folder of tokenised data that runs share; empty for none. As TFLM_CACHE; by default ~/.cache/tflm/stores. It may "
+    "be deleted at any time.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "data_workers",
+    None,
+    "Number of processes that tokenise; the data is the same with any number. As TFLM_DATA_WORKERS; by default one, "
+    "and after 32 million characters one for each CPU, 8 at most.",
+    lower_bound=0,
     flag_values=FLAGS,
 )
 flags.DEFINE_boolean("overwrite", False, "Removes the run in --workdir and starts again.", flag_values=FLAGS)
@@ -160,6 +176,10 @@ def main(flag_values: flags.FlagValues) -> None:
         _check_task(flag_values.task)
     if bool(flag_values.task) != bool(flag_values.data):
         raise UsageError("--task and --data belong together: what to learn, and from which file.")
+    if flag_values.store_cache is not None:
+        os.environ["TFLM_CACHE"] = flag_values.store_cache
+    if flag_values.data_workers is not None:
+        os.environ["TFLM_DATA_WORKERS"] = str(flag_values.data_workers)
     where = Devices(flag_values.strategy, flag_values.workers, flag_values.worker_index, flag_values.tpu)
     config = _config(flag_values)
     if flag_values.deterministic:

@@ -196,9 +196,10 @@ def _assign(config: Any, mapping: dict[str, Any], path: str, text: str) -> None:
     node, target, walked = config, mapping, ""
     for section in sections:
         _check_field(node, section, walked)
-        node, target, walked = getattr(node, section), target[section], f"{walked}{section}."
+        node, walked = getattr(node, section), f"{walked}{section}."
         if not dataclasses.is_dataclass(node):
             raise UserError(f"override {path!r}: {walked.rstrip('.')!r} has no fields of its own.")
+        target = target.setdefault(section, to_dict(node))  # an `option` with its default is not there
     _check_field(node, last, walked)
     hint = typing.get_type_hints(type(node))[last]
     target[last] = text if hint is str or (hint == str | None and text != "null") else _parse(text)

@@ -88,11 +88,11 @@ def sources_changed(path: str, config: ExperimentConfig) -> bool:
 
 def _places(config: ExperimentConfig) -> list[str]:
     """Files, folders and patterns that a run reads."""
-    data = config.data
-    inside = [os.path.join(data.path, n) for n in (data.train_file, data.eval_file, data.test_file) if n]
-    own = task_class(config.task).files(config.task)
-    named = (data.path, data.eval_path, data.test_path, config.word_vectors, *own)
-    return [*inside, *(place for place in named if place)]
+    places = [*task_class(config.task).files(config.task), config.word_vectors]
+    for data in config.data.sources.values() or [config.data]:
+        places += [os.path.join(data.path, n) for n in (data.train_file, data.eval_file, data.test_file) if n]
+        places += [data.path, data.eval_path, data.test_path]
+    return [place for place in places if place]
 
 
 def remove_parts(folder: str, names: Iterable[str], config: ExperimentConfig) -> None:

@@ -46,8 +46,8 @@ SPLITS = ("train", "eval", "test")
 
 @dataclass(frozen=True)
 class MixtureConfig:
-    """One source of a mixture: `{"path": "wiki.txt", "weight": 0.7}`. An empty field is that of the data config, except
-    the columns of another `source`."""
+    """One source of a mixture: `{"path": "wiki.txt", "weight": 0.7}`. Empty fields are those of the data config, columns
+    only if the source has columns."""
 
     path: str
     """A file, a folder or a glob; see `DataConfig.path`."""
@@ -313,14 +313,15 @@ class DataConfig:
             )
         if self.split == "tail":
             raise UserError("a mixture needs split 'hash'; split 'tail' is for one text")
+        formats = [source.source or self.source for source in self.mixture]
+        if others := [name for name in formats if name not in _FILES]:
+            raise UserError(f"a mixture is of files; source {others[0]!r} reads none")
         names = [source.known_name for source in self.mixture]
         if twice := [name for name in names if names.count(name) > 1]:
             raise UserError(
                 f"two sources of the mixture are named {twice[0]!r}; give each a name of its own: "
                 f'{{"path": ..., "weight": ..., "name": "{twice[0]}_2"}}'
             )
-        if unlike := [source for source in self.sources.values() if source.source not in _FILES]:
-            raise UserError(f"a mixture is of files; source {unlike[0].source!r} reads none")
         keys = {frozenset(example_keys(source)): name for name, source in self.sources.items()}
         if len(keys) > 1:
             found = "; ".join(f"{name}: {', '.join(sorted(key))}" for key, name in keys.items())
@@ -337,7 +338,7 @@ class DataConfig:
             for field in dataclasses.fields(source)
             if field.name not in ("weight", "name") and getattr(source, field.name)
         }
-        if source.source and source.source != self.source:
+        if given.get("source", self.source) in (*_WITHOUT_COLUMNS, *_QUESTIONS):
             given = {**dict.fromkeys(_COLUMNS, ""), **given}
         return dataclasses.replace(self, mixture=(), **given)
 

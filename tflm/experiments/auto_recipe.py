@@ -8,6 +8,7 @@ import glob
 import itertools
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from tflm.data.sources.tables import read_header
 from tflm.errors import UsageError
 from tflm.experiments.config import ExperimentConfig
 from tflm.experiments.fine_tuned_recipe import fine_tuned
-from tflm.files.formats import ending_of
+from tflm.files.formats import ending_of, source_of
 from tflm.generation import DecodingConfig
 from tflm.registry import UnknownNameError
 from tflm.tasks import TASK_RECIPES, Columns, Task
@@ -31,6 +32,7 @@ from tflm.text.cjk import HAN, HANGUL, KANA
 from tflm.text.words import written_in_characters
 from tflm.training import TrainingConfig
 
+_COLUMN = re.compile(r"\s*data\.\w+_column\s*=")
 _PLACES = ("data.path=", "data.train_file=", "data.encoding=")
 _SAMPLE = 1000  # examples whose writing is looked at
 _MOST = 0.9  # of the texts
@@ -91,11 +93,14 @@ def _mixture(
             raise UsageError(
                 f"--data={given}: several files are a mixture, and each has a weight: --data={given}@0.5, say."
             )
-        data = find_columns(task, name, path, settings=settings)
+        own = settings
+        if source_of(path) == "text":
+            own = [setting for setting in settings if not _COLUMN.match(setting)]
+        data = find_columns(task, name, path, settings=own)
         columns = {f"{role}_column": column for role, column in data.columns.items()}
         sources.append(MixtureConfig(path, number, source=data.source, **columns))
         found.append(data)
-    no_columns = {f"{role}_column": "" for role in found[0].columns}
+    no_columns: dict[str, Any] = {f"{role}_column": "" for role in found[0].columns}
     return dataclasses.replace(found[0], path="", **no_columns, mixture=tuple(sources))
 
 

@@ -105,7 +105,7 @@ flags.DEFINE_integer(
     "data_workers",
     None,
     "Number of processes that tokenise; the data is the same with any number. As TFLM_DATA_WORKERS; by default one, "
-    "and after 32 million characters one for each CPU, 8 at most.",
+    "and after half a minute one for each CPU, 8 at most.",
     lower_bound=0,
     flag_values=FLAGS,
 )

@@ -61,14 +61,14 @@ def test_the_bytes_do_not_depend_on_the_number(tmp_path, started, monkeypatch, n
     assert started == [], "all are closed"
 
 
-def test_others_are_started_after_much_text(whole, tmp_path, started, monkeypatch):
+def test_others_are_started_after_a_while(whole, tmp_path, started, monkeypatch):
     ends = []
     monkeypatch.setattr(encode_processes, "_num_cpus", lambda: 3)
     monkeypatch.setattr(encode_processes.logging, "info", lambda text, number: ends.append(number))
-    assert contents(build(tmp_path / "little", num_workers=0)) == contents(whole)
+    assert contents(build(tmp_path / "soon", num_workers=0)) == contents(whole)
     assert ends == []
-    monkeypatch.setattr(encode_processes, "FIRST_CHARACTERS", 100)
-    assert contents(build(tmp_path / "much", num_workers=0)) == contents(whole)
+    monkeypatch.setattr(encode_processes, "FIRST_SECONDS", 0.0)
+    assert contents(build(tmp_path / "late", num_workers=0)) == contents(whole)
     assert ends == [3]
 
 

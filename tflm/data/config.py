@@ -46,8 +46,8 @@ SPLITS = ("train", "eval", "test")
 
 @dataclass(frozen=True)
 class MixtureConfig:
-    """One source of a mixture: `{"path": "wiki.txt", "weight": 0.7}`. Empty fields are those of the data config, columns
-    only if the source has columns."""
+    """One source of a mixture: `{"path": "wiki.txt", "weight": 0.7}`. Empty fields are those of the data config;
+    columns only if the source has columns."""
 
     path: str
     """A file, a folder or a glob; see `DataConfig.path`."""

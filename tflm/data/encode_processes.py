@@ -14,6 +14,7 @@ import queue
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -31,8 +32,8 @@ Encoded = dict[str, tuple[np.ndarray, np.ndarray | None]]
 """Feature to its flat values and, if it is ragged, its row splits."""
 Chunk = list[dict[str, str]]
 
-FIRST_CHARACTERS = 32_000_000
-"""Characters that this process encodes by itself before it starts others, if their number is 0: to start a process
+FIRST_SECONDS = 30.0
+"""Seconds for which this process encodes by itself before it starts others, if their number is 0: to start a process
 takes up to ten seconds."""
 _MOST_WORKERS = 8
 _CODE = "import sys; sys.path[:] = {path!r}; from tflm.data import encode_processes; encode_processes.serve()"
@@ -65,18 +66,17 @@ def encoded_by_processes(
         chunks: of examples.
         encode_fn: that of this process.
         make_encode_fn: makes it in another process; picklable.
-        num_workers: int, number of processes; 0 for the number of CPUs, 8 at most, after `FIRST_CHARACTERS`.
+        num_workers: int, number of processes; 0 for the number of CPUs, 8 at most, after `FIRST_SECONDS`.
     Raises:
         UserError: a process ended before its time.
     """
     stream = iter(chunks)
     if num_workers == 0:
-        num_characters = 0
-        while num_characters < FIRST_CHARACTERS:
+        begin = time.monotonic()
+        while time.monotonic() - begin < FIRST_SECONDS:
             chunk = next(stream, None)
             if chunk is None:
                 return
-            num_characters += sum(len(text) for example in chunk for text in example.values())
             yield len(chunk), encode_chunk(encode_fn, chunk)
         num_workers = min(_num_cpus(), _MOST_WORKERS)
     if num_workers == 1:

@@ -176,7 +176,7 @@ class BuildOptions:
     cache_key: str = ""
     """Name of the store there: a hash of everything that it depends on; "" to keep it out of the cache."""
     num_workers: int = 1
-    """Processes that encode; 0 for a number by the machine and by the amount of text."""
+    """Processes that encode; 0 for one, and after a while one for each CPU."""
     make_encode_fn: Callable[[], EncodeFn] | None = None
     """Makes the encode_fn in another process; picklable. Without it, one process encodes."""
     shard_bytes: int = SHARD_BYTES

@@ -29,7 +29,7 @@ from tflm.errors import UserError
 CACHE = "TFLM_CACHE"
 """Environment variable: the folder of the cache; empty for none."""
 DATA_WORKERS = "TFLM_DATA_WORKERS"
-"""Environment variable: the number of processes that tokenise; 0, the default, for a number by the machine."""
+"""Environment variable: the number of processes that tokenise; 0, the default, for one, and later one for each CPU."""
 
 _PLACES = ("path", "eval_path", "test_path", "train_file", "eval_file", "test_file")
 _ENCODING_FOLDERS = ("config.py", "files", "text", "data", "tasks")
@@ -61,7 +61,7 @@ def cache_folder() -> str:
 
 
 def num_data_workers() -> int:
-    """The number of processes that tokenise; 0 for a number by the machine and by the amount of text.
+    """The number of processes that tokenise; 0 for one, and after a while one for each CPU.
 
     Raises:
         UserError: the environment variable is no such number.
@@ -69,7 +69,8 @@ def num_data_workers() -> int:
     given = os.environ.get(DATA_WORKERS) or "0"
     if not given.isdecimal():
         raise UserError(
-            f"{DATA_WORKERS} is {given!r}; expected a number of processes, or 0 for a number by the machine."
+            f"{DATA_WORKERS} is {given!r}; expected a number of processes, or 0 for one, and after a while one for "
+            "each CPU."
         )
     return int(given)
 

@@ -32,7 +32,7 @@ import os
 import sys
 import tempfile
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from absl import flags
@@ -285,7 +285,7 @@ def _dry_run(config, where: Devices) -> None:  # type: ignore[no-untyped-def]
     if where.workers or read_cluster(os.environ):
         raise UsageError("--dry_run trains in one process: give no --workers, and unset TF_CONFIG.")
 
-    with tempfile.TemporaryDirectory(prefix="tflm-dry-run-") as folder:
+    with _without_cache(), tempfile.TemporaryDirectory(prefix="tflm-dry-run-") as folder:
         training = dataclasses.replace(config.training, num_steps=1, max_eval_batches=1)
         workdir = os.path.join(folder, "run")
         train(dataclasses.replace(config, training=training), workdir, where=where)
@@ -294,6 +294,19 @@ def _dry_run(config, where: Devices) -> None:  # type: ignore[no-untyped-def]
             os.path.getsize(os.path.join(root, name)) for root, _, names in os.walk(path) for name in names
         )
         print(f"dry run: trained one step, exported {size / 1e6:.1f} MB, verified; nothing is left behind.")
+
+
+@contextlib.contextmanager
+def _without_cache() -> Iterator[None]:
+    """Tokenised data of a dry run is not kept."""
+    before = os.environ.get("TFLM_CACHE")
+    os.environ["TFLM_CACHE"] = ""
+    try:
+        yield
+    finally:
+        os.environ.pop("TFLM_CACHE")
+        if before is not None:
+            os.environ["TFLM_CACHE"] = before
 
 
 def _overfit_batch(config, workdir: str | None) -> None:  # type: ignore[no-untyped-def]

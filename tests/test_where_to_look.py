@@ -16,6 +16,8 @@ WORDS = {
     "SIGTERM": "SIGTERM|stop",
     "a killed training": "heckpoint",
     "a lost worker": "worker",
+    "a mixture of sources": "[mM]ixture",
+    "the cache of tokenised data": "cache",
     "a dropout mask": "[mM]ask",
     "which rows a replica trains on": "rows",
     "a new task": "Task",

@@ -10,6 +10,7 @@ from tflm.config import from_dict, override, to_dict
 from tflm.data import DataConfig, read_examples
 from tflm.data.config import MixtureConfig
 from tflm.errors import UsageError, UserError
+from tflm.evaluation import evaluate
 from tflm.experiments import Experiment, ExperimentConfig, automatic
 from tflm.recipes import load_preset
 from tflm.training import read_log
@@ -70,7 +71,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(mixed, tmp_path):
     halves = Experiment.create(mixed, str(tmp_path / "halves"))
     halves.trainer().train(halves.batches("train", training=True), halves.eval_batches("eval"), stop_at=2)
     resumed = Experiment.open(halves.workdir)
-    resumed.train("one_device")
+    resumed.trainer().train(resumed.batches("train", training=True), resumed.eval_batches("eval"))
     for one, other in zip(whole.trained_model()[0].weights, resumed.trained_model()[0].weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     records = [[r for r in read_log(run.workdir) if "eval_loss" in r] for run in (whole, resumed)]
@@ -80,7 +81,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(mixed, tmp_path):
         assert {"eval_诗_loss", "eval_news_loss"} <= set(names)
         assert [one[name] for name in names] == [other[name] for name in names]
 
-    report = resumed.evaluate(limit=2, baseline=False)["held_out"]
+    report = evaluate(resumed.task, resumed.trained_model()[0], resumed.eval_batches("eval"))
     sources = report["sources"]
     assert set(sources) == {"诗", "news"}
     tokens = {name: own["num_tokens"] for name, own in sources.items()}

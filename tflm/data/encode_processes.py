@@ -85,11 +85,13 @@ def encoded_by_processes(
     first = next(stream, None)
     if first is None:
         return
-    with _workers(make_encode_fn, num_workers) as idle, ThreadPoolExecutor(num_workers) as threads:
+    logging.info("tokenising in %d processes", num_workers)
+    with _workers(make_encode_fn, num_workers) as (idle, start), ThreadPoolExecutor(num_workers) as threads:
 
         def encode(chunk: Chunk) -> tuple[int, Encoded]:
             worker = idle.get()
             try:
+                worker = worker or start()
                 return len(chunk), worker.encode(chunk)
             finally:
                 idle.put(worker)
@@ -165,16 +167,20 @@ class _Worker:
 @contextlib.contextmanager
 def _workers(
     make_encode_fn: Callable[[], EncodeFn], num_workers: int
-) -> Iterator["queue.SimpleQueue[_Worker]"]:
-    """A queue of processes, ended at the end."""
-    idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+) -> Iterator[tuple["queue.SimpleQueue[_Worker | None]", Callable[[], _Worker]]]:
+    """A queue of processes, None for each that is not started yet, and what starts one. All are ended at the end."""
+    idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
     started: list[_Worker] = []
+    for _ in range(num_workers):
+        idle.put(None)
+
+    def start() -> _Worker:
+        worker = _Worker(make_encode_fn)
+        started.append(worker)
+        return worker
+
     try:
-        for _ in range(num_workers):
-            started.append(_Worker(make_encode_fn))
-            idle.put(started[-1])
-        logging.info("tokenising in %d processes", num_workers)
-        yield idle
+        yield idle, start
     finally:
         for worker in started:
             worker.close()

@@ -38,12 +38,12 @@ class Values:
         """
         if len(self._parts) == 1:
             return tf.gather(self._parts[0], places)
-        found = tf.zeros(tf.shape(places), self._parts[0].dtype)
-        for part, (start, end) in zip(self._parts, itertools.pairwise(self._starts)):
-            inside = (places >= start) & (places < end)
-            values = tf.gather(part, tf.where(inside, places - start, 0))
-            found = tf.where(inside, values, found)
-        return found
+        flat, count = tf.reshape(places, [-1]), len(self._parts)
+        number = tf.searchsorted(tf.constant(self._starts[1:], tf.int64), flat, side="right")
+        inside = tf.dynamic_partition(flat, number, count)
+        order = tf.dynamic_partition(tf.range(tf.size(flat)), number, count)
+        values = [tf.gather(part, own - start) for part, own, start in zip(self._parts, inside, self._starts)]
+        return tf.reshape(tf.dynamic_stitch(order, values), tf.shape(places))
 
 
 def shard_files(folder: Path, array: str, count: int) -> list[Path]:

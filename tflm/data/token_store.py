@@ -6,8 +6,8 @@ import glob
 import itertools
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -289,8 +289,9 @@ def _replacing(folder: Path) -> Iterator[Path]:
     """A new folder, which takes the place of `folder` at the end, or is removed on an error."""
     for leftover in folder.parent.glob(f"{glob.escape(folder.name)}.building-*"):  # of a killed process
         shutil.rmtree(leftover, ignore_errors=True)
+    aside = folder.parent / f"{folder.name}.building-{secrets.token_hex(4)}"
     with writing(_name(folder)):
-        aside = Path(tempfile.mkdtemp(prefix=folder.name + ".building-", dir=folder.parent))
+        aside.mkdir()  # `tempfile.mkdtemp` would hide it from other users of a cache
     try:
         yield aside
         with writing(_name(folder)):

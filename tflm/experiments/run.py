@@ -33,12 +33,13 @@ from tflm.data import (
 from tflm.data.augmentation import AugmentedExamples
 from tflm.data.batching.eval_loop import EvalBatches
 from tflm.data.store_views import JoinedStore
-from tflm.data.token_store import BuildOptions, finished_store
+from tflm.data.token_store import finished_store
 from tflm.errors import UserError
 from tflm.experiments.config import ExperimentConfig
 from tflm.experiments.run_folder import (
     BEGINNINGS,
     as_begun_there,
+    check_augmentation,
     check_same,
     has_checkpoint,
     is_taken_up,
@@ -46,7 +47,7 @@ from tflm.experiments.run_folder import (
     sources_changed,
     vocabulary_files,
 )
-from tflm.experiments.store_cache import cache_folder, file_sha256, num_data_workers, store_key
+from tflm.experiments.store_cache import build_options, file_sha256, store_key
 from tflm.experiments.warm_start import check_fits, load_body, load_word_vectors, open_source
 from tflm.export.weights import read_weights
 from tflm.files.writing import whole_file, writing
@@ -81,11 +82,7 @@ class Run:
             UserError: a trained run with another config, or something else, is in the folder; another process trains
                 in it; or it cannot be made; or what a new run is to begin with is not there or does not fit.
         """
-        if config.data.augment.is_on and not task_class(config.task).augmented:
-            raise UserError(
-                f"data.augment changes texts, and what the task {config.task.kind} learns is in the text itself, or "
-                "would be wrong of a changed one. Leave data.augment out."
-            )
+        check_augmentation(config)
         with training_lock(workdir):
             return cls._begin(config, workdir, overwrite)
 
@@ -249,12 +246,9 @@ class Run:
         found = finished_store(folder, fingerprint)
         if found is not None:
             return found
-        cache = cache_folder()
-        options = BuildOptions(
-            cache_folder=cache,
-            cache_key=self._cache_key(data, split) if cache else "",
-            num_workers=num_data_workers(),
-            make_encode_fn=functools.partial(_encode_fn_of, to_dict(self.config), self.workdir),
+        options = build_options(
+            lambda: self._cache_key(data, split),
+            functools.partial(_encode_fn_of, to_dict(self.config), self.workdir),
         )
         changed: Iterable[dict[str, str]] = examples
         if split == "train" and data.augment.is_on:

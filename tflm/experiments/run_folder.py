@@ -132,6 +132,18 @@ def check_same(old: ExperimentConfig, new: ExperimentConfig, workdir: str) -> No
         )
 
 
+def check_augmentation(config: ExperimentConfig) -> None:
+    """
+    Raises:
+        UserError: texts are to be augmented, and the task learns from what is in the text itself.
+    """
+    if config.data.augment.is_on and not task_class(config.task).augmented:
+        raise UserError(
+            f"data.augment changes texts, and what the task {config.task.kind} learns is in the text itself, or would "
+            "be wrong of a changed one. Leave data.augment out."
+        )
+
+
 def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in mapping.items():

@@ -13,7 +13,7 @@ import inspect
 import json
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tflm.config import to_dict
 from tflm.data import DataConfig
 from tflm.data.examples import find_place
 from tflm.data.files import find_files, find_in_folder
+from tflm.data.token_store import BuildOptions
 from tflm.errors import UserError
 
 CACHE = "TFLM_CACHE"
@@ -35,6 +36,24 @@ _PLACES = ("path", "eval_path", "test_path", "train_file", "eval_file", "test_fi
 _ENCODING_FOLDERS = ("config.py", "files", "text", "data", "tasks")
 _ENCODING_PACKAGES = ("tensorflow", "tensorflow-text")
 _FILES = ("text", "conll", "segmented", "squad", "jsonl", "csv", "tsv", "parallel")
+
+
+def build_options(key_fn: Callable[[], str], make_encode_fn: Callable[[], Any]) -> BuildOptions:
+    """How a run builds a store, by the environment.
+
+    Args:
+        key_fn: gives the key of the store in the cache; called if there is one.
+        make_encode_fn: see `BuildOptions`.
+    Raises:
+        UserError: see `num_data_workers` and `store_key`.
+    """
+    folder = cache_folder()
+    return BuildOptions(
+        cache_folder=folder,
+        cache_key=key_fn() if folder else "",
+        num_workers=num_data_workers(),
+        make_encode_fn=make_encode_fn,
+    )
 
 
 def cache_folder() -> str:

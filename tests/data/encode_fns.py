@@ -1,14 +1,15 @@
-"""What processes that encode call in the tests; without TensorFlow, so that they start at once."""
+"""What processes that encode call in the tests; without TensorFlow at the top, so that they start at once."""
 
 import os
 import signal
 
 from tflm.data import UnknownLabelError
+from tflm.errors import UserError
 
 
 def refuse():
-    """Makes no encode_fn, with a user's error."""
-    raise UnknownLabelError("no label '第7行'", ("a",))
+    """Cannot make an encode_fn, as where a plugin is missing."""
+    raise UserError("task.kind is one of chat; got 'rating'")
 
 
 def end():
@@ -17,7 +18,12 @@ def end():
 
 
 def encode_bytes():
-    """That of `test_token_store`."""
+    """That of `test_token_store`, which does not know one text."""
     from tests.data import test_token_store
 
-    return test_token_store.encode_bytes
+    def encode(examples):
+        if (examples["text"] == "第7行").numpy().any():
+            raise UnknownLabelError("no label '第7行'", ("a",))
+        return test_token_store.encode_bytes(examples)
+
+    return encode

@@ -15,7 +15,7 @@ from tflm.errors import UserError
 
 
 def build(folder, texts=TEXTS, **options):
-    options = BuildOptions(**{"make_encode_fn": encode_fns.encode_bytes, **options})
+    options = BuildOptions(**{"make_encode_fn": lambda: encode_bytes, **options})
     return build_store(({"text": text} for text in texts), encode_bytes, folder, "a", options=options)
 
 
@@ -49,10 +49,22 @@ def started(monkeypatch):
     return numbers
 
 
-def test_a_process_writes_the_same_bytes(tmp_path):
-    """One, for one chunk: to start it takes seconds. The tests below have threads in the place of several."""
-    here = build(tmp_path / "here", TEXTS[:900], num_workers=1)
-    assert contents(build(tmp_path / "there", TEXTS[:900], num_workers=2)) == contents(here)
+def test_a_process_encodes_the_same_and_raises_the_same():
+    """One, since to start it takes seconds. The tests below have threads in the place of several."""
+    worker = encode_processes._Worker(encode_fns.encode_bytes)
+    try:
+        chunk = [{"text": text} for text in TEXTS if text != "第7行"]
+        here, there = encode_processes.encode_chunk(encode_bytes, chunk), worker.encode(chunk)
+        assert list(here) == list(there) == ["token_ids", "characters"]
+        for name in here:
+            for one, other in zip(here[name], there[name], strict=True):
+                np.testing.assert_array_equal(one, other)
+        with pytest.raises(UnknownLabelError, match="no label '第7行'") as error:
+            worker.encode([{"text": "第7行"}])
+        assert error.value.known == ("a",)
+        assert len(worker.encode(chunk[:2])["characters"][0]) == 2, "it goes on"
+    finally:
+        worker.close()
 
 
 @pytest.mark.parametrize("num_workers", [2, 3, 8])
@@ -74,17 +86,28 @@ def test_others_are_started_after_a_while(whole, tmp_path, started, monkeypatch)
     assert ends == [3]
 
 
-def test_what_an_encode_fn_raises_is_raised_here(tmp_path):
-    with pytest.raises(UnknownLabelError, match="no label '第7行'") as error:
-        build(tmp_path / "store", num_workers=2, make_encode_fn=encode_fns.refuse)
-    assert error.value.known == ("a",)
-    assert list(tmp_path.iterdir()) == []
+def test_what_an_encode_fn_raises_is_raised_here(tmp_path, started):
+    with pytest.raises(UnknownLabelError, match="no label '第7行'"):
+        build(tmp_path / "store", num_workers=2, make_encode_fn=encode_fns.encode_bytes)
+    assert list(tmp_path.iterdir()) == [] and started == []
 
 
-def test_a_process_that_ends_before_its_time(tmp_path):
-    with pytest.raises(UserError, match=r"tokenises ended with exit code -9, .*--data_workers=1"):
-        build(tmp_path / "store", num_workers=2, make_encode_fn=encode_fns.end)
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    "make_encode_fn, words",
+    [
+        (encode_fns.end, "a process that tokenises ended with exit code -9; if memory is short"),
+        (
+            encode_fns.refuse,
+            "no process can tokenise for this run (UserError: task.kind is one of chat; got 'rating')",
+        ),
+    ],
+)
+def test_this_process_takes_the_place_of_one_that_cannot(whole, tmp_path, caplog, make_encode_fn, words):
+    store = build(tmp_path / "store", num_workers=2, make_encode_fn=make_encode_fn)
+    assert contents(store) == contents(whole)
+    assert (
+        words in caplog.text and "This process tokenises in its place; the data is the same." in caplog.text
+    )
 
 
 def test_several_files_hold_what_one_holds(whole, tmp_path):

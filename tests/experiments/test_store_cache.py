@@ -3,12 +3,14 @@
 import json
 import os
 import pathlib
+import pickle
 import shutil
 
 import numpy as np
 import pytest
 
 from tflm.config import override
+from tflm.data import build_store, encode_processes
 from tflm.errors import UserError
 from tflm.experiments import Experiment
 
@@ -138,3 +140,23 @@ def test_a_number_of_processes_that_is_none(config, tmp_path, monkeypatch):
     monkeypatch.setenv("TFLM_DATA_WORKERS", "many")
     with pytest.raises(UserError, match=r"TFLM_DATA_WORKERS is 'many'; expected a number of processes, or 0"):
         store_of(config, tmp_path / "a")
+
+
+def test_another_process_encodes_as_the_run_does(config, tmp_path, monkeypatch):
+    """What it gets goes through pickle; the processes are those of `tests/data/test_encode_processes.py`."""
+    monkeypatch.setenv("TFLM_CACHE", "")
+    given = []
+    keep = lambda *arguments: given.append(arguments[-1]) or build_store(*arguments)  # noqa: E731
+    monkeypatch.setattr("tflm.experiments.run.build_store", keep)
+    monkeypatch.setenv("TFLM_DATA_WORKERS", "3")
+    run = Experiment.create(config, str(tmp_path / "run"))
+
+    def encoded(chunks, encode_fn, make_encode_fn, num_workers):
+        sent = pickle.loads(pickle.dumps(make_encode_fn))()
+        return ((len(chunk), encode_processes.encode_chunk(sent, chunk)) for chunk in chunks)
+
+    monkeypatch.setattr("tflm.data.token_store.encoded_by_processes", encoded)
+    there = run.store("train")
+    assert given[0].num_workers == 3
+    monkeypatch.setenv("TFLM_DATA_WORKERS", "1")
+    assert contents(there.folder) == contents(store_of(config, tmp_path / "b").folder)

@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from absl import logging
 
-from tflm.errors import UserError
-
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -67,8 +65,6 @@ def encoded_by_processes(
         encode_fn: that of this process.
         make_encode_fn: makes it in another process; picklable.
         num_workers: int, number of processes; 0 for the number of CPUs, 8 at most, after `FIRST_SECONDS`.
-    Raises:
-        UserError: a process ended before its time.
     """
     stream = iter(chunks)
     if num_workers == 0:
@@ -93,6 +89,9 @@ def encoded_by_processes(
             try:
                 worker = worker or start()
                 return len(chunk), worker.encode(chunk)
+            except _NotEncodedError as error:
+                logging.warning("%s. This process tokenises in its place; the data is the same.", error)
+                return len(chunk), encode_chunk(encode_fn, chunk)
             finally:
                 idle.put(worker)
 
@@ -117,6 +116,11 @@ def _num_cpus() -> int:
     return os.cpu_count() or 1
 
 
+class _NotEncodedError(Exception):
+    """A process cannot encode: it has ended, or the encode_fn cannot be made there, such as one of a plugin that was
+    imported by hand."""
+
+
 class _Worker:
     """A process that encodes, as this process sees it."""
 
@@ -136,21 +140,31 @@ class _Worker:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._to: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._from: BinaryIO = self._process.stdout  # type: ignore[assignment]
-        pickle.dump(make_encode_fn, self._to)
-        self._to.flush()
+        self._problem = ""
+        with contextlib.suppress(OSError):  # it has ended, which `encode` reports
+            pickle.dump(make_encode_fn, self._to)
+            self._to.flush()
 
     def encode(self, chunk: Chunk) -> Encoded:
-        """Sends a chunk and waits for its features; raises what the encode_fn raised."""
+        """Sends a chunk and waits for its features; raises what the encode_fn raised.
+
+        Raises:
+            _NotEncodedError: the process cannot encode, or has ended.
+        """
+        if self._problem:
+            raise _NotEncodedError(self._problem)
         try:
             pickle.dump(chunk, self._to)
             self._to.flush()
             answer: Any = pickle.load(self._from)
-        except (OSError, EOFError, pickle.UnpicklingError) as error:
-            code = self._process.wait()
-            raise UserError(
-                f"a process that tokenises ended with exit code {code}, before its time. If memory was short (code "
-                "-9), give fewer: --data_workers=1, or TFLM_DATA_WORKERS=1."
-            ) from error
+        except (OSError, EOFError, pickle.UnpicklingError):
+            self._problem = (
+                f"a process that tokenises ended with exit code {self._process.wait()}; if memory is short (code -9), "
+                "give fewer: --data_workers=1, or TFLM_DATA_WORKERS=1"
+            )
+            raise _NotEncodedError(self._problem) from None
+        if isinstance(answer, _NotEncodedError):
+            self._problem = str(answer)
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -192,14 +206,19 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints goes to standard error
-    encode_fn: EncodeFn | None = None
     with contextlib.suppress(EOFError, BrokenPipeError):
-        make_encode_fn = pickle.load(sys.stdin.buffer)
+        encode_fn: EncodeFn | None = None
+        problem: Exception | None = None
+        try:
+            encode_fn = pickle.load(sys.stdin.buffer)()
+        except Exception as error:
+            problem = _NotEncodedError(
+                f"no process can tokenise for this run ({type(error).__name__}: {error})"
+            )
         while True:
             chunk = pickle.load(sys.stdin.buffer)
             try:
-                encode_fn = encode_fn or make_encode_fn()
-                answer: Any = encode_chunk(encode_fn, chunk)
+                answer: Any = problem or encode_chunk(encode_fn, chunk)  # type: ignore[arg-type]
             except Exception as error:
                 answer = _picklable(error)
             pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)

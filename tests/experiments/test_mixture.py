@@ -43,7 +43,15 @@ def mixed(config, folder):
     )
     changed = dataclasses.replace(config, data=data)
     assert override(config, settings) == override(changed, settings)
-    return override(changed, ["training.num_steps=4", "training.eval_every=2", "training.checkpoint_every=2"])
+    return override(
+        changed,
+        [
+            "training.num_steps=4",
+            "training.eval_every=2",
+            "training.checkpoint_every=2",
+            "training.keep_best=news_loss",
+        ],
+    )
 
 
 def test_a_mixture_goes_through_json(mixed):
@@ -88,6 +96,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(mixed, tmp_path):
     total = sum(own["loss"] * tokens[name] for name, own in sources.items())
     assert report["loss"] == pytest.approx(total / sum(tokens.values()))
     assert report["news_loss"] == sources["news"]["loss"]
+    with open(f"{whole.workdir}/checkpoints/best.json", encoding="utf-8") as file:
+        assert json.load(file)["measure"] == "news_loss"
 
 
 def test_sources_are_cached_one_by_one(mixed, tmp_path, monkeypatch):
@@ -128,6 +138,8 @@ def test_what_is_no_mixture():
         UserError, match=r"two sources of the mixture are named 'a'; give each .*\"name\": \"a_2\""
     ):
         data(a, {"path": "x/a.txt", "weight": 1.0})
+    with pytest.raises(UserError, match=r"two sources of the mixture are named 'a'"):
+        data(a, {"path": "A.txt", "weight": 1.0})
     with pytest.raises(UserError, match=r"the weight of 'a.txt' is 0; it must be a number above 0"):
         data({"path": "a.txt", "weight": 0})
     with pytest.raises(UserError, match=r"has the name '\*'; give it a name of letters"):

@@ -317,7 +317,8 @@ class DataConfig:
         if others := [name for name in formats if name not in _FILES]:
             raise UserError(f"a mixture is of files; source {others[0]!r} reads none")
         names = [source.known_name for source in self.mixture]
-        if twice := [name for name in names if names.count(name) > 1]:
+        folded = [name.lower() for name in names]
+        if twice := [name for name in names if folded.count(name.lower()) > 1]:
             raise UserError(
                 f"two sources of the mixture are named {twice[0]!r}; give each a name of its own: "
                 f'{{"path": ..., "weight": ..., "name": "{twice[0]}_2"}}'

@@ -68,7 +68,8 @@ def metrics_by_source(
         metrics_fn: sums to metrics; see `Task.metrics`.
         batches: of one source, or of each by name.
     Returns:
-        The metrics, of a mixture with `NAME_loss` of each source; and source to its own metrics, empty for one source.
+        The metrics, of a mixture with `name_loss` of each source, in lower case; and source to its own metrics, empty
+        for a single source.
     """
     if not isinstance(batches, Mapping):
         return metrics_fn(sums_fn(batches)), {}
@@ -78,5 +79,5 @@ def metrics_by_source(
         sums = sums_fn(each)
         total = {key: total.get(key, 0.0) + value for key, value in sums.items()}
         by_source[name] = metrics_fn(sums)
-    losses = {f"{name}_loss": metrics["loss"] for name, metrics in by_source.items()}
+    losses = {f"{name.lower()}_loss": metrics["loss"] for name, metrics in by_source.items()}
     return {**metrics_fn(total), **losses}, by_source

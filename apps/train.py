@@ -11,7 +11,7 @@
       --set fine_tuning.lora_rank=8
 
 --task and --data choose a recipe for a file: columns by their names, vocabulary size and number of steps by the
-amount of data. --set changes any field, --print_config shows them all.
+amount of data. --set changes any field, --print_config shows them all. Several --data=FILE@WEIGHT are a mixture.
 
 --init_from starts the body of the model from the weights of another run or export, with its vocabulary; the section
 fine_tuning of the config says which parts are trained. --word_vectors starts the embedding from vectors in a file.
@@ -34,7 +34,7 @@ import os
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
@@ -67,12 +67,13 @@ define_name(
     "summarization, pairs, similarity, chat, question_answering, tagging, language_modeling, or a plugin's.",
     FLAGS,
 )
-flags.DEFINE_string(
+flags.DEFINE_multi_string(
     "data",
     None,
     "With --task: the training data. A .tsv, .csv or .jsonl file with named columns; for language_modeling .txt; for "
     "tagging .conll, .jsonl with spans, or .txt with words separated by spaces; for question_answering .json in "
-    "SQuAD's format; for chat .jsonl with messages, or a table of questions and answers.",
+    "SQuAD's format; for chat .jsonl with messages, or a table of questions and answers. Several are a mixture, each "
+    "with a weight: --data=wiki.txt@0.7 --data=news.jsonl@0.3.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
@@ -95,6 +96,21 @@ flags.DEFINE_string(
     "word_vectors",
     None,
     "Starts the embedding from the vectors in this file, in word2vec's text or binary format or in GloVe's.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "store_cache",
+    None,
+    "Folder of tokenised data that runs share; empty for none. As TFLM_CACHE; by default ~/.cache/tflm/stores. It may "
+    "be deleted at any time.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "data_workers",
+    None,
+    "Number of processes that tokenise; the data is the same with any number. As TFLM_DATA_WORKERS; by default one, "
+    "and after half a minute one for each CPU, 8 at most.",
+    lower_bound=0,
     flag_values=FLAGS,
 )
 flags.DEFINE_boolean("overwrite", False, "Removes the run in --workdir and starts again.", flag_values=FLAGS)
@@ -181,6 +197,10 @@ def main(flag_values: flags.FlagValues) -> None:
     if not flag_values.preset and not flag_values.task and not flag_values.workdir:
         raise UsageError("--preset or --task is needed; --list_presets shows the recipes.")
     check_recipe(flag_values)
+    if flag_values.store_cache is not None:
+        os.environ["TFLM_CACHE"] = flag_values.store_cache
+    if flag_values.data_workers is not None:
+        os.environ["TFLM_DATA_WORKERS"] = str(flag_values.data_workers)
     where = Devices(flag_values.strategy, flag_values.workers, flag_values.worker_index, flag_values.tpu)
     load_tensorflow()
     config = recipe_config(flag_values, lambda: _opened_config(flag_values.workdir))
@@ -331,7 +351,7 @@ def _dry_run(config, where: Devices) -> None:  # type: ignore[no-untyped-def]
     if where.workers or read_cluster(os.environ):
         raise UsageError("--dry_run trains in one process: give no --workers, and unset TF_CONFIG.")
 
-    with tempfile.TemporaryDirectory(prefix="tflm-dry-run-") as folder:
+    with _without_cache(), tempfile.TemporaryDirectory(prefix="tflm-dry-run-") as folder:
         training = dataclasses.replace(config.training, num_steps=1, max_eval_batches=1)
         workdir = os.path.join(folder, "run")
         train(dataclasses.replace(config, training=training), workdir, where=where)
@@ -340,6 +360,19 @@ def _dry_run(config, where: Devices) -> None:  # type: ignore[no-untyped-def]
             os.path.getsize(os.path.join(root, name)) for root, _, names in os.walk(path) for name in names
         )
         print(f"dry run: trained one step, exported {size / 1e6:.1f} MB, verified; nothing is left behind.")
+
+
+@contextlib.contextmanager
+def _without_cache() -> Iterator[None]:
+    """Tokenised data of a dry run is not kept."""
+    before = os.environ.get("TFLM_CACHE")
+    os.environ["TFLM_CACHE"] = ""
+    try:
+        yield
+    finally:
+        os.environ.pop("TFLM_CACHE")
+        if before is not None:
+            os.environ["TFLM_CACHE"] = before
 
 
 def _overfit_batch(config, workdir: str | None) -> None:  # type: ignore[no-untyped-def]

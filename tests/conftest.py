@@ -37,6 +37,14 @@ def collected():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def own_store_cache(tmp_path_factory):
+    """Tokenised data of tests, and of the processes that they start, is not kept in the user's home folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFLM_CACHE", str(tmp_path_factory.mktemp("stores")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def shared_verifier():
     """`tests.parallel` has one server for the fresh processes that verify exports."""
     with pytest.MonkeyPatch.context() as patch:

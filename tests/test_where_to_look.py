@@ -17,6 +17,8 @@ WORDS = {
     "a killed training": "heckpoint",
     "a lost worker": "worker",
     "hyperparameter search": "[tT]rial",
+    "a mixture of sources": "[mM]ixture",
+    "the cache of tokenised data": "cache",
     "a dropout mask": "[mM]ask",
     "which rows a replica trains on": "rows",
     "the page of `tflm report`": "report|Curve",

@@ -205,6 +205,7 @@ def field_type(config: Any, path: str) -> Any:
         node, walked = getattr(node, section), f"{walked}{section}."
         if not dataclasses.is_dataclass(node):
             raise UserError(f"override {path!r}: {walked.rstrip('.')!r} has no fields of its own.")
+        target = target.setdefault(section, to_dict(node))  # an `option` with its default is not there
     _check_field(node, last, walked)
     return typing.get_type_hints(type(node))[last]
 

@@ -236,10 +236,12 @@ def train_run(
     trainer = run.trainer(strategy, note_fn=note_fn)
     done = trainer.restore()  # first of all: the newest checkpoint may be damaged
     batches = run.batches("train", training=True)
-    held_out = run.batches("eval", training=False) if config.data.has_eval else None
+    held_out = run.eval_batches("eval") if config.data.has_eval else None
     if is_chief(strategy):
         record_start(run, strategy, done, trainer.model.num_parameters())
     note_fn(_heading(run, trainer, batches.batches_per_epoch))
+    if epochs := batches.epochs(config.training.num_steps):
+        note_fn(_mixture_note(config.data.weights, epochs))
     if warning := precision_note(config.training.precision):
         note_fn(warning)
     if done >= config.training.num_steps:
@@ -251,7 +253,7 @@ def train_run(
     if held_out and not metrics:
         metrics = trainer.evaluate(held_out)
     num_seen = min(_MOST_SEEN, max(1, config.training.num_steps // 4))
-    seen = evaluate(run.task, trainer.model, run.batches("train", training=False), max_batches=num_seen)
+    seen = evaluate(run.task, trainer.model, run.eval_batches("train"), max_batches=num_seen)
     plot = os.path.join(run.workdir, "loss.png")
     if is_chief(strategy):
         with writing(f"the loss curve {plot!r}", trainer.checkpoints.kept_note()):
@@ -280,6 +282,18 @@ def _prepare(run: Run) -> None:
     run.store("train")
     if run.config.data.has_eval:
         run.store("eval")
+
+
+def _mixture_note(weights: dict[str, float], epochs: dict[str, float]) -> str:
+    """
+    >>> _mixture_note({"wiki": 7.0, "news": 3.0}, {"wiki": 0.4, "news": 2.5})
+    'mixture: wiki 70.0% (0.4 epochs), news 30.0% (2.5 epochs)'
+    """
+    total = sum(weights[name] for name in epochs)
+    parts = [
+        f"{name} {100 * weights[name] / total:.1f}% ({count:.1f} epochs)" for name, count in epochs.items()
+    ]
+    return f"mixture: {', '.join(parts)}"
 
 
 def _heading(run: Run, trainer: Trainer, batches_per_epoch: float) -> str:

@@ -94,11 +94,11 @@ def sources_changed(path: str, config: ExperimentConfig) -> bool:
 
 def _places(config: ExperimentConfig) -> list[str]:
     """Files, folders and patterns that a run reads."""
-    data = config.data
-    inside = [os.path.join(data.path, n) for n in (data.train_file, data.eval_file, data.test_file) if n]
-    own = task_class(config.task).files(config.task)
-    named = (data.path, data.eval_path, data.test_path, config.word_vectors, *own)
-    return [*inside, *(place for place in named if place)]
+    places = [*task_class(config.task).files(config.task), config.word_vectors]
+    for data in config.data.sources.values() or [config.data]:
+        places += [os.path.join(data.path, n) for n in (data.train_file, data.eval_file, data.test_file) if n]
+        places += [data.path, data.eval_path, data.test_path]
+    return [place for place in places if place]
 
 
 def remove_parts(folder: str, names: Iterable[str], config: ExperimentConfig) -> None:
@@ -171,6 +171,18 @@ def differences(old: ExperimentConfig, new: ExperimentConfig) -> list[tuple[str,
         for key in after
         if before.get(key) != after[key]
     ]
+
+
+def check_augmentation(config: ExperimentConfig) -> None:
+    """
+    Raises:
+        UserError: texts are to be augmented, and the task learns from what is in the text itself.
+    """
+    if config.data.augment.is_on and not task_class(config.task).augmented:
+        raise UserError(
+            f"data.augment changes texts, and what the task {config.task.kind} learns is in the text itself, or would "
+            "be wrong of a changed one. Leave data.augment out."
+        )
 
 
 def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:

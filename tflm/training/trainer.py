@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tflm.data import Batches
-from tflm.data.batching.eval_loop import sum_over_batches
+from tflm.data.batching.eval_loop import EvalBatches, metrics_by_source, sum_over_batches
 from tflm.errors import Interrupted, UserError
 from tflm.files.locks import hold
 from tflm.tasks.task import Task
@@ -143,7 +143,7 @@ class Trainer:
     def train(
         self,
         batches: Batches,
-        eval_batches: Batches | None,
+        eval_batches: EvalBatches | None,
         stop_at: int | None = None,
         note_fn: Callable[[str], None] = lambda text: None,
         stop_fn: StopFn | None = None,
@@ -156,7 +156,7 @@ class Trainer:
 
         Args:
             batches: training batches, endless.
-            eval_batches: evaluation batches, one pass; or None.
+            eval_batches: evaluation batches, one pass, of a mixture by source; or None.
             stop_at: int, stop early after this step, with a checkpoint; None to train to the end.
             note_fn: called with a line for the user after each evaluation, and when a signal arrives (then from
                 another thread).
@@ -190,7 +190,7 @@ class Trainer:
     def _train(
         self,
         batches: Batches,
-        eval_batches: Batches | None,
+        eval_batches: EvalBatches | None,
         stop_at: int | None,
         note_fn: Callable[[str], None],
         stop_fn: StopFn,
@@ -269,10 +269,25 @@ class Trainer:
         if is_chief(self.strategy):
             self.checkpoints.save(step, best)
 
-    def evaluate(self, batches: Batches, max_batches: int = 0) -> dict[str, float]:
-        """Metrics of the task over one pass, or over the first `max_batches` batches if not 0."""
-        sums = sum_over_batches(self._eval_step, distribute(self.strategy, batches.dataset()), max_batches)
-        return self.task.metrics(sums)
+    def evaluate(
+        self,
+        batches: EvalBatches,
+        max_batches: int = 0,
+        interruptible: Callable[[Any], Any] = lambda dataset: dataset,
+    ) -> dict[str, float]:
+        """Metrics of the task over one pass, or over the first `max_batches` batches, of each source, if not 0.
+
+        Args:
+            batches: of one source, or of each source of a mixture.
+            max_batches: int.
+            interruptible: wraps the dataset that is passed over.
+        """
+
+        def sums_of(each: Batches) -> dict[str, float]:
+            dataset = interruptible(distribute(self.strategy, each.dataset()))
+            return sum_over_batches(self._eval_step, dataset, max_batches)
+
+        return metrics_by_source(sums_of, self.task.metrics, batches)[0]
 
     def _log(
         self, step: int, observers: Sequence[TrainingObserver], note_fn: Callable[[str], None]
@@ -284,7 +299,7 @@ class Trainer:
 
     def _evaluate_and_log(
         self,
-        batches: Batches,
+        batches: EvalBatches,
         step: int,
         loss: float,
         log: RunLog,
@@ -294,11 +309,11 @@ class Trainer:
         """The metrics; empty if a signal ended the evaluation, which is then made when the run is resumed."""
         # The final evaluation is the result of the run and uses all batches.
         limit = 0 if step == self.config.num_steps else self.config.max_eval_batches
-        dataset = distribute(self.strategy, batches.dataset())
-        if num_workers(self.strategy) == 1:  # several end it together
-            dataset = signals.until_received(dataset)
+        several = num_workers(self.strategy) > 1  # which end it together
         try:
-            metrics = self.task.metrics(sum_over_batches(self._eval_step, dataset, limit))
+            metrics = self.evaluate(
+                batches, limit, (lambda dataset: dataset) if several else signals.until_received
+            )
         except StopRequested:
             return {}
         log.write(step, {f"eval_{name}": value for name, value in metrics.items()})

@@ -12,7 +12,6 @@ and says which.
 
 import dataclasses
 import difflib
-import functools
 import json
 import types
 import typing
@@ -205,7 +204,6 @@ def field_type(config: Any, path: str) -> Any:
         node, walked = getattr(node, section), f"{walked}{section}."
         if not dataclasses.is_dataclass(node):
             raise UserError(f"override {path!r}: {walked.rstrip('.')!r} has no fields of its own.")
-        target = target.setdefault(section, to_dict(node))  # an `option` with its default is not there
     _check_field(node, last, walked)
     return typing.get_type_hints(type(node))[last]
 
@@ -213,7 +211,10 @@ def field_type(config: Any, path: str) -> Any:
 def _assign(config: Any, mapping: dict[str, Any], path: str, text: str) -> None:
     hint = field_type(config, path)
     *sections, last = path.split(".")
-    target = functools.reduce(lambda part, section: part[section], sections, mapping)
+    node, target = config, mapping
+    for section in sections:
+        node = getattr(node, section)
+        target = target.setdefault(section, to_dict(node))  # an `option` with its default is not there
     target[last] = text if hint is str or (hint == str | None and text != "null") else _parse(text)
 
 

@@ -120,7 +120,7 @@ def processes_of(strategy: str, num_steps: int) -> Losses:
     for process, (_, errors) in zip(started, outputs, strict=True):
         if process.returncode:
             raise SystemExit(f"--side={strategy} failed:\n{errors[-2000:]}")
-    return json.loads(outputs[0][0].splitlines()[-1])
+    return json.loads(next(line for line in reversed(outputs[0][0].splitlines()) if line.startswith("{")))
 
 
 def _free_ports(count: int) -> list[int]:

@@ -92,7 +92,7 @@ def command_parser(equals_sign: str = "") -> argparse.ArgumentParser:
             _add_flag(command, flag, equals_sign)
         if name == "completion":
             command.add_argument("SHELL", nargs="?", choices=SHELLS, help="the shell")
-        if name == "compare":
+        if name in ("compare", "report"):
             _complete_files(command.add_argument("RUN", nargs="*", help="the folder of a run"))
     return parser
 

@@ -192,6 +192,8 @@ def _print_section(
         about = f" ({report['checkpoint']})" if "checkpoint" in report else ""
         print(f"step {report['step']:,}{about}, {count:,.0f} {side} {noun}")
         print(describe("", measures).strip())
+        for name, own in measures.get("sources", {}).items():
+            print(f"  {name}: {describe('', own).strip()}")
     if "ngram" in section:
         measures = section["ngram"]
         print(f"{measures['order']}-gram, Kneser-Ney: {describe('', measures).strip()}")

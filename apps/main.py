@@ -20,8 +20,10 @@ GROUPS = {
         "train",
         "launch",
         "average",
+        "tune",
         "evaluate",
         "compare",
+        "report",
         "export",
     ),
     "Use a model": (

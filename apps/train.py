@@ -11,10 +11,12 @@
       --set fine_tuning.lora_rank=8
 
 --task and --data choose a recipe for a file: columns by their names, vocabulary size and number of steps by the
-amount of data. --set changes any field, --print_config shows them all.
+amount of data. --set changes any field, --print_config shows them all. Several --data=FILE@WEIGHT are a mixture.
 
 --init_from starts the body of the model from the weights of another run or export, with its vocabulary; the section
 fine_tuning of the config says which parts are trained. --word_vectors starts the embedding from vectors in a file.
+
+--tracker, --profile and --energy look at a training and change nothing of it; `tflm report` writes a page about it.
 
 The run's folder holds the resolved config, the vocabulary, the tokenized data, checkpoints, a log (log.jsonl, and
 TensorBoard's) and the loss curve (loss.png). The same command continues an interrupted run. SIGTERM and the first
@@ -32,8 +34,8 @@ import os
 import sys
 import tempfile
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
 
@@ -46,6 +48,8 @@ from .common.tables import bold, fill, text_width
 if TYPE_CHECKING:
     from tflm.experiments.recipe_registry import RecipeSummary
 
+RECIPE_FLAGS = ("preset", "task", "data", "eval_data", "set", "init_from", "word_vectors")
+"""Those that choose what is trained."""
 FLAGS = flags.FlagValues()
 define_name(
     "preset", preset_names, "Name of the recipe, as --list_presets prints them. Example: tiny_chat.", FLAGS
@@ -63,12 +67,13 @@ define_name(
     "summarization, pairs, similarity, chat, question_answering, tagging, language_modeling, or a plugin's.",
     FLAGS,
 )
-flags.DEFINE_string(
+flags.DEFINE_multi_string(
     "data",
     None,
     "With --task: the training data. A .tsv, .csv or .jsonl file with named columns; for language_modeling .txt; for "
     "tagging .conll, .jsonl with spans, or .txt with words separated by spaces; for question_answering .json in "
-    "SQuAD's format; for chat .jsonl with messages, or a table of questions and answers.",
+    "SQuAD's format; for chat .jsonl with messages, or a table of questions and answers. Several are a mixture, each "
+    "with a weight: --data=wiki.txt@0.7 --data=news.jsonl@0.3.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
@@ -91,6 +96,21 @@ flags.DEFINE_string(
     "word_vectors",
     None,
     "Starts the embedding from the vectors in this file, in word2vec's text or binary format or in GloVe's.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "store_cache",
+    None,
+    "Folder of tokenised data that runs share; empty for none. As TFLM_CACHE; by default ~/.cache/tflm/stores. It may "
+    "be deleted at any time.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "data_workers",
+    None,
+    "Number of processes that tokenise; the data is the same with any number. As TFLM_DATA_WORKERS; by default one, "
+    "and after half a minute one for each CPU, 8 at most.",
+    lower_bound=0,
     flag_values=FLAGS,
 )
 flags.DEFINE_boolean("overwrite", False, "Removes the run in --workdir and starts again.", flag_values=FLAGS)
@@ -139,6 +159,28 @@ flags.DEFINE_boolean(
     "Uses TensorFlow's deterministic operations alone. Training on a CPU is so anyway; a GPU is slower then.",
     flag_values=FLAGS,
 )
+flags.DEFINE_multi_enum(
+    "tracker",
+    [],
+    ["mlflow", "swanlab", "wandb"],
+    "Sends the log to a tracker, too: to files in --workdir, unless the tracker's own environment variables name a "
+    "server.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "profile",
+    None,
+    "Profiles these steps with TensorFlow's profiler, for TensorBoard: FIRST:LAST. Example: 100:110, the steps 101 to "
+    "110.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "energy",
+    None,
+    "Estimates energy and CO2 by CodeCarbon, for tflm report: the country of the machine, as an ISO 3166 code. "
+    "Example: DEU.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_boolean("list_presets", False, "Prints the recipes and stops.", flag_values=FLAGS)
 flags.DEFINE_boolean(
     "print_config", False, "Prints the resolved config as JSON and stops.", flag_values=FLAGS
@@ -154,14 +196,14 @@ def main(flag_values: flags.FlagValues) -> None:
         return
     if not flag_values.preset and not flag_values.task and not flag_values.workdir:
         raise UsageError("--preset or --task is needed; --list_presets shows the recipes.")
-    if flag_values.preset and flag_values.task:
-        raise UsageError("--preset and --task both choose the recipe: give one of them.")
-    if flag_values.task:
-        _check_task(flag_values.task)
-    if bool(flag_values.task) != bool(flag_values.data):
-        raise UsageError("--task and --data belong together: what to learn, and from which file.")
+    check_recipe(flag_values)
+    if flag_values.store_cache is not None:
+        os.environ["TFLM_CACHE"] = flag_values.store_cache
+    if flag_values.data_workers is not None:
+        os.environ["TFLM_DATA_WORKERS"] = str(flag_values.data_workers)
     where = Devices(flag_values.strategy, flag_values.workers, flag_values.worker_index, flag_values.tpu)
-    config = _config(flag_values)
+    load_tensorflow()
+    config = recipe_config(flag_values, lambda: _opened_config(flag_values.workdir))
     if flag_values.deterministic:
         import tensorflow as tf
 
@@ -177,7 +219,8 @@ def main(flag_values: flags.FlagValues) -> None:
     elif not flag_values.workdir:
         raise UsageError("--workdir is needed: the folder of the run, such as --workdir=runs/first.")
     else:
-        train(config, flag_values.workdir, flag_values.overwrite, where)
+        seen_by = SeenBy(flag_values.tracker, flag_values.profile or "", flag_values.energy or "")
+        train(config, flag_values.workdir, flag_values.overwrite, where, seen_by)
 
 
 class Devices(NamedTuple):
@@ -198,17 +241,40 @@ class Devices(NamedTuple):
         return make_strategy(self.strategy, cluster, self.tpu)
 
 
-def train(config, workdir: str, overwrite: bool = False, where: Devices | None = None) -> None:  # type: ignore[no-untyped-def]
+class SeenBy(NamedTuple):
+    """The flags that say what looks at a training."""
+
+    trackers: Sequence[str] = ()
+    profile: str = ""
+    energy: str = ""
+
+    def observers(self, config, workdir: str):  # type: ignore[no-untyped-def]
+        """See `tflm.training.observers`; a library that is missing is found before a folder is made."""
+        from tflm.config import to_dict
+        from tflm.experiments.energy import Energy
+        from tflm.training import Profile, make_tracker
+
+        made = [
+            make_tracker(name, workdir, config.name, to_dict(config)) for name in dict.fromkeys(self.trackers)
+        ]
+        profiles = [Profile(self.profile, workdir, config.training.num_steps)] if self.profile else []
+        return [*made, *profiles, *([Energy(self.energy, workdir)] if self.energy else [])]
+
+
+def train(  # type: ignore[no-untyped-def]
+    config, workdir: str, overwrite: bool = False, where: Devices | None = None, seen_by: SeenBy | None = None
+) -> None:
     """Trains, then prints the measures of both sides and where the loss curve is."""
     from tflm.experiments import Experiment
     from tflm.training import training_lock
     from tflm.training.workers import is_chief, lost_workers_noticed
 
+    observers = (seen_by or SeenBy()).observers(config, workdir)
     strategy = (where or Devices()).make_strategy()  # a wrong one leaves no folder
     lock = training_lock(workdir) if is_chief(strategy) else contextlib.nullcontext()
     with lost_workers_noticed(strategy), lock:
         run = Experiment.create(config, workdir, overwrite=overwrite, strategy=strategy)
-        summary = run.train(strategy, note)
+        summary = run.train(strategy, note, observers=observers)
     if not is_chief(strategy):
         return
     print(describe("training", summary.training))
@@ -222,20 +288,33 @@ def run(argv: Sequence[str] | None = None) -> int:
     return run_app(main, FLAGS, __doc__ or "", argv)
 
 
-def _check_task(task: str) -> None:
-    """Before TensorFlow is imported."""
-    if task not in task_names():
-        raise UsageError(f"--task={task}: no such task. There are: {', '.join(task_names())}.")
+def check_recipe(flag_values: flags.FlagValues) -> None:
+    """Checks RECIPE_FLAGS before TensorFlow is imported.
 
-
-def _config(flag_values: flags.FlagValues):  # type: ignore[no-untyped-def]
+    Raises:
+        UsageError: there is no such recipe or task, or flags that do not go together.
+    """
     from tflm.recipes import RECIPES, load_preset
 
+    if flag_values.preset and flag_values.task:
+        raise UsageError("--preset and --task both choose the recipe: give one of them.")
+    if flag_values.task and flag_values.task not in task_names():
+        raise UsageError(f"--task={flag_values.task}: no such task. There are: {', '.join(task_names())}.")
+    if bool(flag_values.task) != bool(flag_values.data):
+        raise UsageError("--task and --data belong together: what to learn, and from which file.")
     if flag_values.preset and flag_values.preset not in RECIPES:
-        load_preset(flag_values.preset)  # says which there are, before TensorFlow is imported
-    load_tensorflow()
+        load_preset(flag_values.preset)  # says which there are
+
+
+def recipe_config(flag_values: flags.FlagValues, other_fn: Callable[[], Any]) -> Any:
+    """The config that RECIPE_FLAGS choose.
+
+    Args:
+        other_fn: gives the config to change where they name no recipe.
+    """
     from tflm.config import override
-    from tflm.experiments import Experiment, automatic
+    from tflm.experiments import automatic
+    from tflm.recipes import load_preset
 
     if flag_values.preset:
         config = load_preset(flag_values.preset)
@@ -247,15 +326,22 @@ def _config(flag_values: flags.FlagValues):  # type: ignore[no-untyped-def]
             flag_values.set,
             flag_values.init_from or "",
         )
-    elif os.path.exists(os.path.join(flag_values.workdir, "config.json")):
-        config = Experiment.open(flag_values.workdir).config
     else:
-        raise UsageError(f"--preset is needed to begin a run in {flag_values.workdir!r}; see --list_presets.")
+        config = other_fn()
     if flag_values.init_from:
         config = dataclasses.replace(config, init_from=flag_values.init_from)
     if flag_values.word_vectors:
         config = dataclasses.replace(config, word_vectors=flag_values.word_vectors)
     return override(config, flag_values.set)
+
+
+def _opened_config(workdir: str) -> Any:
+    """That of the run that is there."""
+    from tflm.experiments import Experiment
+
+    if not os.path.exists(os.path.join(workdir, "config.json")):
+        raise UsageError(f"--preset is needed to begin a run in {workdir!r}; see --list_presets.")
+    return Experiment.open(workdir).config
 
 
 def _dry_run(config, where: Devices) -> None:  # type: ignore[no-untyped-def]
@@ -265,7 +351,7 @@ def _dry_run(config, where: Devices) -> None:  # type: ignore[no-untyped-def]
     if where.workers or read_cluster(os.environ):
         raise UsageError("--dry_run trains in one process: give no --workers, and unset TF_CONFIG.")
 
-    with tempfile.TemporaryDirectory(prefix="tflm-dry-run-") as folder:
+    with _without_cache(), tempfile.TemporaryDirectory(prefix="tflm-dry-run-") as folder:
         training = dataclasses.replace(config.training, num_steps=1, max_eval_batches=1)
         workdir = os.path.join(folder, "run")
         train(dataclasses.replace(config, training=training), workdir, where=where)
@@ -274,6 +360,19 @@ def _dry_run(config, where: Devices) -> None:  # type: ignore[no-untyped-def]
             os.path.getsize(os.path.join(root, name)) for root, _, names in os.walk(path) for name in names
         )
         print(f"dry run: trained one step, exported {size / 1e6:.1f} MB, verified; nothing is left behind.")
+
+
+@contextlib.contextmanager
+def _without_cache() -> Iterator[None]:
+    """Tokenised data of a dry run is not kept."""
+    before = os.environ.get("TFLM_CACHE")
+    os.environ["TFLM_CACHE"] = ""
+    try:
+        yield
+    finally:
+        os.environ.pop("TFLM_CACHE")
+        if before is not None:
+            os.environ["TFLM_CACHE"] = before
 
 
 def _overfit_batch(config, workdir: str | None) -> None:  # type: ignore[no-untyped-def]

@@ -19,13 +19,29 @@ import sys
 import pytest
 
 from tests import verifier
+from tests.resident import resident_gigabytes
+
+_GROWTH = 0.2
+"""Gigabytes after which graphs of earlier tests are collected."""
+_collected_at = [0.0]
 
 
 @pytest.fixture(autouse=True, scope="module")
 def collected():
-    """Graphs hold much memory in few Python objects, so that Python would be late to collect them."""
+    """Graphs hold much memory in few Python objects, so that Python would be late to collect them. Looking for them
+    takes a third of a second."""
     yield
-    gc.collect()
+    if resident_gigabytes() > _collected_at[0] + _GROWTH:
+        gc.collect()
+        _collected_at[0] = resident_gigabytes()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_store_cache(tmp_path_factory):
+    """Tokenised data of tests, and of the processes that they start, is not kept in the user's home folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFLM_CACHE", str(tmp_path_factory.mktemp("stores")))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

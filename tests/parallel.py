@@ -20,6 +20,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests import verifier
+from tests.resident import resident_gigabytes
 
 SLOWEST = (
     "tests/apps/test_whole_way.py",
@@ -72,6 +73,7 @@ class Parallel:
         self._files: list[list[int]] = []
         self._workers: list[Worker] = []
         self._cpu_seconds, self._num_processes, self._peak = 0.0, 0, 0.0
+        self._seconds_of: dict[str, float] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -105,6 +107,9 @@ class Parallel:
             f"{self._num_processes} processes, {self._num_workers} at a time: "
             f"{self._cpu_seconds:,.0f} seconds of CPU, at most {self._peak:.1f} GB each"
         )
+        slowest = sorted(self._seconds_of.items(), key=lambda each: -each[1])
+        for path, seconds in slowest[: terminalreporter.config.option.durations or None]:
+            terminalreporter.write_line(f"{seconds:6.1f} s of CPU  {path}")
 
     def _run(self) -> None:
         session = self._session
@@ -158,6 +163,8 @@ class Parallel:
                 hook.pytest_runtest_logreport(report=report)
             elif kind == "warning":
                 hook.pytest_warning_recorded.call_historic(kwargs=content)
+            elif kind == "file":
+                self._seconds_of[content[0]] = self._seconds_of.get(content[0], 0.0) + content[1]
             elif kind == "done":
                 worker.files.clear()
         except (EOFError, ConnectionError):
@@ -229,7 +236,7 @@ def _run_files(
 ) -> None:
     places = connection.recv()
     while places:
-        following: list[int] = []
+        following, begin = [], sum(os.times()[:4])
         for number, place in enumerate(places, 1):
             item = session.items[place]
             if number == len(places):
@@ -242,13 +249,9 @@ def _run_files(
                 item=item, nextitem=None if next_place is None else session.items[next_place]
             )
             connection.send(("ended", (item.nodeid, item.location)))
+        path = session.items[places[0]].nodeid.partition("::")[0]
+        connection.send(("file", (path, sum(os.times()[:4]) - begin)))
         places = following
-
-
-def resident_gigabytes() -> float:
-    """Memory of this process."""
-    pages = int(pathlib.Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
 
 
 def _own_capture(config: pytest.Config) -> None:

@@ -30,7 +30,7 @@ OWN_TEST = "extending.md"  # tests/test_extending.py runs it
 RUNNING = [
     page for page in PAGES if "```python" in page.read_text(encoding="utf-8") and page.name != OWN_TEST
 ]
-NAMELESS = {"compare": "run", "completion": "shell"}
+NAMELESS = {"compare": "run", "completion": "shell", "report": "workdir"}
 BANNED = ("so many", "as many as may", "is told", "anew", "is none", "stands in")
 """Turns that are neither idiomatic nor terms of the field; CONTRIBUTING.md has the words to use."""
 ALLOWED = ("freeze is none, body", "is none of the")
@@ -78,7 +78,7 @@ def test_the_tour_runs(models, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=pytest.mark.slow if page.name == "training.md" else ())
+        pytest.param(page, marks=pytest.mark.slow if page.name in ("training.md", "tuning.md") else ())
         for page in RUNNING
         if page.name != "export.md"
     ],

@@ -191,16 +191,30 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
     return from_dict(type(config), mapping)
 
 
-def _assign(config: Any, mapping: dict[str, Any], path: str, text: str) -> None:
+def field_type(config: Any, path: str) -> Any:
+    """The type of a field, such as `int` of "model.num_layers".
+
+    Raises:
+        UserError: there is no such field (the message suggests the closest name).
+    """
     *sections, last = path.split(".")
-    node, target, walked = config, mapping, ""
+    node, walked = config, ""
     for section in sections:
         _check_field(node, section, walked)
-        node, target, walked = getattr(node, section), target[section], f"{walked}{section}."
+        node, walked = getattr(node, section), f"{walked}{section}."
         if not dataclasses.is_dataclass(node):
             raise UserError(f"override {path!r}: {walked.rstrip('.')!r} has no fields of its own.")
     _check_field(node, last, walked)
-    hint = typing.get_type_hints(type(node))[last]
+    return typing.get_type_hints(type(node))[last]
+
+
+def _assign(config: Any, mapping: dict[str, Any], path: str, text: str) -> None:
+    hint = field_type(config, path)
+    *sections, last = path.split(".")
+    node, target = config, mapping
+    for section in sections:
+        node = getattr(node, section)
+        target = target.setdefault(section, to_dict(node))  # an `option` with its default is not there
     target[last] = text if hint is str or (hint == str | None and text != "null") else _parse(text)
 
 

@@ -110,6 +110,8 @@ LIGHT = [  # command lines that are answered without TensorFlow, and their exit 
     ("train --list_presets", 0),
     ("train --preset=nope --workdir=x", 2),
     ("train --task=classification", 2),
+    ("tune --preset=tiny_lstm", 2),
+    ("tune --preset=nope --workdir=x", 2),
     ("evaluate", 2),
     ("export --output=saved_models/a", 2),
     ("compare", 2),

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +96,7 @@ def test_a_dry_run_goes_the_whole_way_and_leaves_nothing(call, tmp_path, monkeyp
     (tmp_path / "labels.tsv").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("TFLM_CACHE", str(tmp_path / "cache"))
     sets = (
         "tokenizer.kind=byte",
         "model.embedding_dim=8",
@@ -190,6 +192,18 @@ USAGE = {
         "--strategy is one of auto, one_device, mirrored, multi_worker, tpu; got 'gpu'.",
     ),
 }
+USAGE |= {
+    f"what looks at it: {flag}": (["--preset=tiny_lstm", "--workdir={tmp}/观察", flag], words)
+    for flag, words in (
+        (
+            "--profile=五:六",
+            "--profile is FIRST:LAST, such as 100:110 for the steps 101 to 110; got '五:六'.",
+        ),
+        ("--profile=290:310", "the training has 300 steps. Choose earlier ones, such as --profile=290:300."),
+        ("--energy=Deutschland", "--energy is the ISO 3166 code of a country in three letters"),
+        ("--tracker=mlfow", "value should be one of <mlflow|swanlab|wandb>"),
+    )
+}
 FAILURES = {
     "a misspelt field": ("training.num_step=5", "Did you mean training.num_steps?"),
     "a misspelt section": ("trainin.num_steps=5", "Did you mean training?"),
@@ -254,3 +268,40 @@ def test_a_wrong_tf_config_is_said(call, tmp_path, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{")
     done = call("train", "--preset=tiny_decoder", f"--workdir={tmp_path / 'run'}")
     refusals.check(done, 2, "TF_CONFIG is not JSON")
+
+
+def test_several_files_are_a_mixture(call, tmp_path, monkeypatch):
+    """And a flag says where tokenised data is kept, and how many processes tokenise."""
+    monkeypatch.setenv("TFLM_CACHE", "unused")  # restored at the end, and so is the other
+    monkeypatch.setenv("TFLM_DATA_WORKERS", "1")
+    (tmp_path / "诗.txt").write_text("\n".join(f"第{n}行诗，春眠不觉晓" for n in range(60)), encoding="utf-8")
+    news = "\n".join(json.dumps({"text": f"News number {n} of the day"}) for n in range(60))
+    (tmp_path / "news.jsonl").write_text(news, encoding="utf-8")
+    data = [f"--data={tmp_path}/诗.txt@0.7", f"--data={tmp_path}/news.jsonl@0.3"]
+    small = [
+        f"--set={setting}"
+        for setting in (
+            *("model.num_layers=1", "model.hidden_dim=16", "model.num_heads=2", "model.max_length=16"),
+            *("tokenizer.kind=byte", "training.num_steps=2", "training.warmup_steps=1"),
+        )
+    ]
+    cache = f"--store_cache={tmp_path}/cache"
+    done = call(
+        "train",
+        "--task=language_modeling",
+        *data,
+        *small,
+        cache,
+        f"--workdir={tmp_path}/run",
+        "--data_workers=1",
+    )
+    assert done.code == 0, done.err
+    assert "mixture: 诗 70.0% (" in done.err
+    assert "诗 loss " in done.err and "news loss " in done.err
+    assert len(os.listdir(tmp_path / "cache")) == 4, "two sources with two sides each"
+    report = call("evaluate", f"--workdir={tmp_path}/run", "--limit=2", "--nobaseline")
+    assert re.search(r"^  诗: perplexity \d.*\n  news: perplexity \d", report.out, re.MULTILINE), report.out
+    page = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert "Source 诗: loss " in page and "Source news: loss " in page
+    refusals_of = call("train", "--task=language_modeling", data[0], f"--data={tmp_path}/news.jsonl")
+    assert (refusals_of.code, "and each has a weight" in refusals_of.err) == (2, True)

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tflm.data import TokenStore, build_store
+from tflm.data.token_store import BuildOptions
 from tflm.errors import UserError
 
 
@@ -141,3 +142,29 @@ def test_a_feature_that_is_not_there(tmp_path):
         store.values("labels")
     with pytest.raises(UserError, match="has no offsets of 'characters'"):
         store.lengths("characters")
+
+
+def test_builders_at_once_share_one_build_in_the_cache(tmp_path):
+    stores, encoded = {}, []
+    options = BuildOptions(cache_folder=str(tmp_path / "cache"), cache_key="abc")
+    (tmp_path / "cache").mkdir()
+
+    def work(number):
+        examples = ({"text": text} for text in TEXTS)
+        count = lambda examples: encoded.append(1) or encode_bytes(examples)  # noqa: E731
+        stores[number] = build_store(examples, count, tmp_path / f"run{number}", f"{number}", options=options)
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(encoded) == 3, "chunks, once"
+    assert [stores[number].fingerprint for number in range(4)] == ["0", "1", "2", "3"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == [
+        *("abc", "cache"),
+        *(f"run{number}" for number in range(4)),
+    ]
+    for store in stores.values():
+        np.testing.assert_array_equal(store.values("token_ids"), stores[0].values("token_ids"))
+        assert store.cache_key == "abc"

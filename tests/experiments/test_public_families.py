@@ -12,7 +12,7 @@ from tflm.experiments import Experiment, automatic
 from tflm.experiments.import_run import import_checkpoint
 from tflm.experiments.public_export import write_adapter, write_public
 
-FAMILIES = ("roberta", *tiny.ENCODERS, "gpt2", *tiny.DECODERS, "t5", "mt5")
+FAMILIES = ("roberta", "xlm_roberta", *tiny.ENCODERS, "gpt2", *tiny.DECODERS, "t5", "mt5")
 FEW = ("num_steps=2", "warmup_steps=1", "global_batch_size=2", "peak_learning_rate=0.01", "eval_every=2")
 TASKS = {
     "masked_language_modeling": ("classification", "films.tsv", "serving_default"),

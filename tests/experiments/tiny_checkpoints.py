@@ -1,10 +1,12 @@
 """Tiny folders and files of public checkpoints, written by the tests: random weights, tokenizers of some lines."""
 
+import io
 import json
 import os
 import pathlib
 
 import keras
+import sentencepiece
 import tokenizers
 
 from tests.text import templates
@@ -45,6 +47,7 @@ WORDS += ["good", "bad", "the", "film", "is"]
 HEADS = {
     "bert": ("cls.predictions.transform.dense.weight", "cls.predictions.bias", "pooler.dense.weight"),
     "roberta": ("lm_head.dense.weight", "lm_head.bias"),
+    "xlm-roberta": ("lm_head.dense.weight", "lm_head.bias"),
     "distilbert": ("vocab_transform.weight", "vocab_projector.bias"),
     "albert": ("predictions.dense.weight", "predictions.bias", "pooler.weight"),
     "mt5": ("lm_head.weight",),
@@ -185,6 +188,24 @@ def roberta(folder):
     made.save(f"{folder}/tokenizer.json")
     settings = {f"{role}_token": name for role, name in names.items()}
     write_json(folder, "tokenizer_config.json", {**settings, "sep_token": "</s>"})
+    return str(folder)
+
+
+def xlm_roberta(folder):
+    """The same architecture with a unigram model, whose ids are shifted."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(line for text in LINES for line in text.split("\n")),
+        model_writer=model,
+        vocab_size=100,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        num_threads=1,
+    )
+    size = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue()).get_piece_size() + 2
+    write_model(folder, "xlm-roberta", {**BERT, "vocab_size": size, "type_vocab_size": 1, "pad_token_id": 1})
+    (pathlib.Path(folder) / "sentencepiece.bpe.model").write_bytes(model.getvalue())
+    write_json(folder, "tokenizer_config.json", {"tokenizer_class": "XLMRobertaTokenizer"})
     return str(folder)
 
 

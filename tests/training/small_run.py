@@ -184,7 +184,7 @@ def compare_replicas(output):
     result["replicas_differ"] = max(float(np.abs(a - b).max()) for a, b in components)
     result["fifty"] = {
         "one": fifty_steps([None]),
-        "parts": fifty_steps([None], num_micro_batches=4),
+        "parts": fifty_steps([None], num_micro_batches=2),
         "two": fifty_steps([mirrored]),
         "changed": fifty_steps([None, mirrored, four, None]),
     }
@@ -205,7 +205,9 @@ def fifty_steps(strategies, workdir=None, **options):
             trainer = make_trainer(workdir, strategy=strategy, **FIFTY, **options)
             trainer.train(Numbers(), None, stop_at=50 * number // len(strategies))
         sums = {name: float(np.abs(value).sum()) for name, value in weights(trainer).items()}
-        return {"losses": losses(workdir), "weights": sums, "names": sorted(trainer._state())}
+        noise = [record.get("gradient_noise") for record in read_log(workdir) if "loss" in record]
+        names = sorted(trainer._state())
+        return {"losses": losses(workdir), "weights": sums, "names": names, "noise": noise}
 
 
 def before_each_pause(trainer, action):

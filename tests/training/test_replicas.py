@@ -34,10 +34,16 @@ def test_resumed_on_two_replicas_with_dropout(differences):
 
 @pytest.mark.parametrize("name", ["parts", "two", "changed"])
 def test_fifty_steps_with_dropout_are_those_of_one_device(differences, name):
-    """Four micro-batches; two replicas; and a run that goes on with 1, 2, 4 and 1 replicas. Rows have unequal numbers
+    """Two micro-batches; two replicas; and a run that goes on with 1, 2, 4 and 1 replicas. Rows have unequal numbers
     of targets. Masks that depended on the device would change the first loss."""
     one, other = differences["fifty"]["one"], differences["fifty"][name]
     assert len(other["losses"]) == 50 and other["names"] == one["names"]
     np.testing.assert_allclose(other["losses"][0], one["losses"][0], rtol=1e-6)
     np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-4)
     assert other["weights"] == pytest.approx(one["weights"], rel=1e-4)
+
+
+def test_the_gradient_noise_of_two_replicas_is_that_of_two_micro_batches(differences):
+    parts, two, one = (differences["fifty"][name]["noise"] for name in ("parts", "two", "one"))
+    np.testing.assert_allclose(two, parts, rtol=1e-3)
+    assert min(two) < max(two) and set(one) == {None}

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tflm.layers import fusing
 from tflm.models import TransformerDecoderConfig, TransformerEncoderDecoderConfig, build_model
 from tflm.training import train_step
-from tflm.training.train_step import LossScale, XlaFusion, make_eval_step, make_train_steps
+from tflm.training.train_step import LossScale, XlaFusion, make_eval_step, make_train_steps, noise_and_signal
 
 RATE, V, ROWS, LENGTH = 0.5, 11, 8, 3
 
@@ -124,6 +124,59 @@ def test_eval_step_gives_the_sums(bigram):
     batch = {name: tf.constant(value) for name, value in batches[0].items()}
     for found, expected in zip(eval_step(batch).values(), loss_fn(batch), strict=True):
         assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+def noise_by_hand(variables, loss_fn, batch, num_parts):
+    """The two estimates of the first step, from the mean gradient of each part that has targets."""
+    weights, gradients = [], []
+    for rows in np.split(np.arange(ROWS), num_parts):
+        with tf.GradientTape() as tape:
+            total, weight = loss_fn({name: tf.constant(value[rows]) for name, value in batch.items()})
+        parts = tape.gradient(total, [v.value for v in variables])
+        if weight > 0:
+            flat = [tf.convert_to_tensor(part).numpy().ravel() for part in parts]
+            gradients.append(np.concatenate(flat) / weight)
+            weights.append(float(weight))
+    count, big = len(weights), np.sum(np.square(np.average(gradients, axis=0, weights=weights)))
+    small = np.average(np.sum(np.square(gradients), axis=1), weights=weights)
+    assert 1 < count < num_parts, "a part without targets is among them"
+    return (small - big) / (count - 1), (count * big - small) / (count - 1)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["plain", "jit"])
+def test_noise_and_signal_are_those_by_hand(bigram, jit_compile):
+    variables, loss_fn, batches, _ = bigram
+    expected = noise_by_hand(variables, loss_fn, batches[0], num_parts=4)
+    optimizer = keras.optimizers.SGD(RATE)
+    optimizer.build(variables)
+    options = {"num_micro_batches": 4, "clip_norm": 0.1, "jit_compile": jit_compile, "pad_id": 0}
+    train_steps = make_train_steps(tf.distribute.get_strategy(), loss_fn, variables, optimizer, **options)
+    values = train_steps(iter(dataset_of(batches)), tf.constant(1))
+    found = float(values["gradient_noise"][0]), float(values["gradient_signal"][0])
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_noise_and_signal_are_unbiased():
+    """Micro-batches of unequal weight, whose mean gradients vary by S/w around G; McCandlish et al., 2018, A.1."""
+    rng, weights, width, spread = np.random.default_rng(0), np.array([1.0, 2.0, 3.0, 6.0]), 20, 5.0
+    true = rng.normal(size=width)
+    deviations = np.sqrt(spread / width / weights)[:, None]
+    drawn = true + deviations * rng.normal(size=(20_000, len(weights), width))
+    big = np.sum(np.average(drawn, axis=1, weights=weights) ** 2, axis=1)
+    small_sums = np.sum(weights * np.sum(drawn**2, axis=2), axis=1)
+    noise, signal = noise_and_signal(np.sqrt(big), weights.sum(), small_sums, np.float64(len(weights)))
+    assert np.mean(noise) == pytest.approx(spread / weights.sum(), rel=0.03)
+    assert np.mean(signal) == pytest.approx(np.sum(true**2), rel=0.03)
+
+
+def test_one_micro_batch_has_no_noise_in_its_graph(bigram):
+    variables, loss_fn, batches, _ = bigram
+    optimizer = keras.optimizers.SGD(RATE)
+    optimizer.build(variables)
+    options = {"num_micro_batches": 1, "clip_norm": 0.0, "jit_compile": False, "pad_id": 0}
+    train_steps = make_train_steps(tf.distribute.get_strategy(), loss_fn, variables, optimizer, **options)
+    values = train_steps(iter(dataset_of(batches)), tf.constant(1))
+    assert set(values) == {"loss", "gradient_norm", "tokens"}
 
 
 def scaled_run(variable, factor, num_steps):

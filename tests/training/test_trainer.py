@@ -364,3 +364,20 @@ def test_a_disk_without_space_for_the_log(small_run, tmp_path, largest_file):
     )
     again.train(small_run.Numbers(), None)
     assert [record["step"] for record in read_log(str(tmp_path))] == list(range(1, step + 3))
+
+
+def test_a_stop_fn_ends_the_training_at_an_evaluation_and_it_can_go_on(small_run, tmp_path):
+    seen = []
+
+    def stop(step, metrics):
+        seen.append((step, metrics["loss"] > 0))
+        return step == 4
+
+    trainer = small_run.make_trainer(tmp_path, "plain_lstm", eval_every=2, checkpoint_every=8)
+    metrics = trainer.train(small_run.Numbers(), small_run.Numbers(1), stop_fn=stop)
+    assert seen == [(2, True), (4, True)] and metrics["loss"] > 0
+    assert trainer.checkpoints.steps() == [4], "at once, whatever checkpoint_every is"
+    again = small_run.make_trainer(tmp_path, "plain_lstm", eval_every=2, checkpoint_every=8)
+    again.train(small_run.Numbers(), small_run.Numbers(1), stop_fn=stop)
+    assert seen[2:] == [(6, True)], "not of the last step"
+    assert int(again.step) == 8

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tflm.data.back_translation import back_translate
     from tflm.data.batching.batches import Batches, BatchIterator
     from tflm.data.batching.length_bucketing import BucketedBatches
     from tflm.data.batching.mapped_batches import MappedBatches
@@ -31,6 +32,7 @@ _MODULES = {
     "RowBatches": "batching.row_batches",
     "TokenStore": "token_store",
     "UnknownLabelError": "labels",
+    "back_translate": "back_translation",
     "build_store": "token_store",
     "check_labels": "labels",
     "read_examples": "examples",
@@ -56,6 +58,7 @@ __all__ = [
     "RowBatches",
     "TokenStore",
     "UnknownLabelError",
+    "back_translate",
     "build_store",
     "check_labels",
     "read_examples",

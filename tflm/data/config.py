@@ -1,7 +1,12 @@
 """DataConfig: sources, columns and splits of a data set."""
 
+import dataclasses
+import os
+import re
 from dataclasses import dataclass
 
+from tflm.config import option
+from tflm.data.augmentation import AugmentationConfig
 from tflm.errors import UserError
 
 _TABLES = ("jsonl", "csv", "tsv", "tfds")
@@ -37,6 +42,74 @@ _CHOICES = {
     "document": ("line", "paragraph", "file"),
 }
 SPLITS = ("train", "eval", "test")
+
+
+@dataclass(frozen=True)
+class MixtureConfig:
+    """One source of a mixture: `{"path": "wiki.txt", "weight": 0.7}`. Empty fields are those of the data config;
+    columns only if the source has columns."""
+
+    path: str
+    """A file, a folder or a glob; see `DataConfig.path`."""
+    weight: float
+    """Share of the training examples, or blocks of tokens, relative to the other weights."""
+    name: str = option("")
+    """Name in logs and reports; by default that of the file without its ending."""
+    source: str = option("")
+    """Format of the files; see `DataConfig.source`."""
+    eval_path: str = option("")
+    """Path of the evaluation split. Without it, a part of the data at `path` is held out."""
+    test_path: str = option("")
+    """Path of the test split."""
+    encoding: str = option("")
+    """Python name of the text encoding."""
+    document: str = option("")
+    """Unit of a plain text example: "line", "paragraph" or "file"."""
+    text_column: str = option("")
+    """Column of the text; see `DataConfig.text_column`, and so for the other columns."""
+    text_pair_column: str = option("")
+    """Column of the second text."""
+    label_column: str = option("")
+    """Column of the label."""
+    spans_column: str = option("")
+    """Column of labelled spans."""
+    messages_column: str = option("")
+    """Column of a conversation."""
+    question_column: str = option("")
+    """Column of the question."""
+    context_column: str = option("")
+    """Column of the context."""
+    answer_column: str = option("")
+    """Column of the answer."""
+    answer_start_column: str = option("")
+    """Column of the start of the answer."""
+    source_column: str = option("")
+    """Column of the source of pairs."""
+    target_column: str = option("")
+    """Column of the target of pairs."""
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0 or self.weight == float("inf"):
+            raise UserError(f"the weight of {self.path!r} is {self.weight}; it must be a number above 0")
+        if not self.path:
+            raise UserError("a source of the mixture has no path; give a file, a folder or a glob")
+        if not _NAME.fullmatch(self.known_name):
+            raise UserError(
+                f"the source {self.path!r} of the mixture has the name {self.known_name!r}; give it a name of letters, "
+                "digits, '-' and '_'"
+            )
+
+    @property
+    def known_name(self) -> str:
+        """The name, or that of the file without its endings.
+
+        >>> MixtureConfig("corpora/wiki.txt.gz", 1.0).known_name
+        'wiki'
+        """
+        return self.name or os.path.basename(self.path.rstrip("/")).split(".")[0]
+
+
+_NAME = re.compile(r"[\w-]+")
 
 
 @dataclass(frozen=True)
@@ -114,6 +187,11 @@ class DataConfig:
     max_bad_rows: float = 0.01
     """Maximum number of bad rows to skip, or below 1 the maximum fraction of rows and of lines; more are an error. CSV
     rows joined by an unbalanced quotation mark count as their lines, a JSON array as its objects."""
+    augment: AugmentationConfig = option(AugmentationConfig())
+    """Changed copies of the training examples; off by default."""
+    mixture: tuple[MixtureConfig, ...] = option(())
+    """Several sources in place of `path`, each with a weight by which training draws from it; the other fields are
+    those of all sources. Empty for a single source."""
 
     def __post_init__(self) -> None:
         for field, choices in _CHOICES.items():
@@ -123,6 +201,9 @@ class DataConfig:
                 )
         self._check_numbers()
         self._check_encoding()
+        if self.mixture:
+            self._check_mixture()
+            return
         self._check_places()
         self._check_source()
         self._check_columns()
@@ -223,6 +304,50 @@ class DataConfig:
                 f"texts text_column, label_column and optionally text_pair_column; got {came}"
             )
 
+    def _check_mixture(self) -> None:
+        places = ("path", "eval_path", "test_path", "train_file", "eval_file", "test_file")
+        if given := [name for name in places if getattr(self, name)]:
+            raise UserError(
+                f"{given[0]} is {getattr(self, given[0])!r}, and mixture names files, too; give the files of a mixture "
+                "in mixture alone"
+            )
+        if self.split == "tail":
+            raise UserError("a mixture needs split 'hash'; split 'tail' is for one text")
+        formats = [source.source or self.source for source in self.mixture]
+        if others := [name for name in formats if name not in _FILES]:
+            raise UserError(f"a mixture is of files; source {others[0]!r} reads none")
+        names = [source.known_name for source in self.mixture]
+        folded = [name.lower() for name in names]
+        if twice := [name for name in names if folded.count(name.lower()) > 1]:
+            raise UserError(
+                f"two sources of the mixture are named {twice[0]!r}; give each a name of its own: "
+                f'{{"path": ..., "weight": ..., "name": "{twice[0]}_2"}}'
+            )
+        keys = {frozenset(example_keys(source)): name for name, source in self.sources.items()}
+        if len(keys) > 1:
+            found = "; ".join(f"{name}: {', '.join(sorted(key))}" for key, name in keys.items())
+            raise UserError(f"the sources of a mixture must have the same parts of an example; found {found}")
+
+    @property
+    def sources(self) -> dict[str, "DataConfig"]:
+        """The sources of a mixture by name, each as a data set of its own; empty for a single source."""
+        return {source.known_name: self._of_source(source) for source in self.mixture}
+
+    def _of_source(self, source: MixtureConfig) -> "DataConfig":
+        given = {
+            field.name: getattr(source, field.name)
+            for field in dataclasses.fields(source)
+            if field.name not in ("weight", "name") and getattr(source, field.name)
+        }
+        if given.get("source", self.source) in (*_WITHOUT_COLUMNS, *_QUESTIONS):
+            given = {**dict.fromkeys(_COLUMNS, ""), **given}
+        return dataclasses.replace(self, mixture=(), **given)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights of a mixture by name of the source."""
+        return {source.known_name: source.weight for source in self.mixture}
+
     @property
     def columns(self) -> dict[str, str]:
         """Example key to column: {"text"}, {"text", "label"}, {"text", "text_pair", "label"}, {"text", "spans"},
@@ -236,9 +361,30 @@ class DataConfig:
     @property
     def has_eval(self) -> bool:
         """Whether there is a split "eval"."""
+        if self.mixture:
+            return any(source.has_eval for source in self.sources.values())
         return self.source != _NONE and (self.has_own_files("eval") or self.eval_fraction > 0)
 
     @property
     def has_test(self) -> bool:
         """Whether there is a split "test"."""
+        if self.mixture:
+            return any(source.has_test for source in self.sources.values())
         return self.source != _NONE and (self.has_own_files("test") or self.test_fraction > 0)
+
+    def has_split(self, split: str) -> bool:
+        """Whether there is a split "train", "eval" or "test"."""
+        return {"train": True, "eval": self.has_eval, "test": self.has_test}[split]
+
+
+def example_keys(data: DataConfig) -> set[str]:
+    """The keys of the examples of a source, as far as its format says.
+
+    >>> example_keys(DataConfig(source="jsonl", path="a.jsonl", text_column="review", label_column="stars"))
+    {'text', 'label'}
+    """
+    if data.source in ("conll", "segmented"):
+        return {"text", "spans"}
+    if data.source in _QUESTIONS or data.question_column:
+        return {"question", "context", "answers"}
+    return set(data.columns) or {"text"}

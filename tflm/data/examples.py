@@ -66,6 +66,15 @@ class Report:
                 place = f"{row.file}:{row.line}-{row.line + row.num_lines - 1}"
             self.first_bad.append(f"{place}: {problem}")
 
+    def add(self, other: "Report") -> None:
+        """Counts the pass over another source."""
+        self.num_rows += other.num_rows
+        self.num_examples += other.num_examples
+        self.bad_rows += other.bad_rows
+        self.num_lines += other.num_lines
+        self.num_bad_lines += other.num_bad_lines
+        self.first_bad += other.first_bad
+
     def exceeds(self, limit: float) -> bool:
         """Whether the fraction of bad rows or of bad lines is above the limit; one row may be most of a file."""
         return self.num_bad > limit * self.num_rows or self.num_bad_lines > limit * self.num_lines
@@ -103,6 +112,9 @@ class Examples(Iterable[Example]):
     def with_places(self) -> Iterator[tuple[str, Example]]:
         """Each example with the file and the line where it begins, "data.tsv:17"."""
         report = self.report = Report()
+        if self.config.mixture:
+            yield from self._of_sources()
+            return
         limit = self.config.max_bad_rows
         for row in read_rows(self.config, self.split):
             report.add_row(row)
@@ -120,6 +132,14 @@ class Examples(Iterable[Example]):
             _warned.add(str(report))
             logging.warning("%s", report)
         self._check_empty()
+
+    def _of_sources(self) -> Iterator[tuple[str, Example]]:
+        """Those of each source of a mixture that has this split."""
+        for source in self.config.sources.values():
+            if source.has_split(self.split):
+                examples = Examples(source, self.split)
+                yield from examples.with_places()
+                self.report.add(examples.report)
 
     def _in_split(self, example: Example, key: str) -> bool:
         config = self.config
@@ -170,7 +190,7 @@ def read_examples(config: DataConfig, split: str) -> Examples:
     """
     if split not in SPLITS:
         raise UserError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
-    if not {"train": True, "eval": config.has_eval, "test": config.has_test}[split]:
+    if not config.has_split(split):
         raise UserError(
             f"there is no {split} split: {split}_fraction is 0 and there is no {split}_path or {split}_file; "
             "set one of them"

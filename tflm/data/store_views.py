@@ -1,12 +1,78 @@
-"""Views of a token store with different row boundaries, without a copy of the values."""
+"""Views of token stores without a copy of the values: other row boundaries, or several stores as one."""
 
-from collections.abc import Collection
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from tflm.data.token_store import TokenStore
+from tflm.data.store_arrays import Values, tensor_of
+from tflm.data.token_store import StoreMixture, TokenStore
 from tflm.errors import UserError
+
+
+class JoinedStore(TokenStore):
+    """Several stores with the same features, one after another. Training batches are drawn from them by weight;
+    evaluation batches are one pass over all.
+
+        token_ids 5 6 | 7   and   8 9   ->   token_ids 5 6 | 7 | 8 9
+
+    Args:
+        stores: name of each source to its store, at least one.
+        weights: name to weight, above 0.
+    Raises:
+        UserError: their features or pad ids differ.
+    """
+
+    def __init__(self, stores: Mapping[str, TokenStore], weights: Mapping[str, float]) -> None:
+        self._stores: Sequence[TokenStore] = list(stores.values())
+        first = self._stores[0]
+        for name, store in stores.items():
+            if (store.features, store.ragged, store.pad_id) != (first.features, first.ragged, first.pad_id):
+                raise UserError(
+                    f"the stores of the sources {next(iter(stores))!r} and {name!r} do not have the same features: "
+                    f"{', '.join(first.features)}; {', '.join(store.features)}"
+                )
+        self.folder, self.features, self.ragged, self.pad_id = (
+            first.folder.parent,
+            first.features,
+            first.ragged,
+            first.pad_id,
+        )
+        self.fingerprint = " ".join(store.fingerprint for store in self._stores)
+        self.num_rows = sum(store.num_rows for store in self._stores)
+        total = sum(weights.values())
+        self.mixture = StoreMixture(
+            tuple(stores),
+            tuple(weights[name] / total for name in stores),
+            _starts([store.num_rows for store in self._stores]),
+            {
+                name: _starts([int(store.offsets(name)[-1]) for store in self._stores])
+                for name in first.ragged
+            },
+        )
+
+    def _load(self, name: str, part: str) -> np.ndarray:
+        arrays = [store._load(name, part) for store in self._stores]
+        if part == "offsets":
+            assert self.mixture is not None
+            starts = self.mixture.value_starts[name]
+            moved = [array[:-1] + start for array, start in zip(arrays, starts)]
+            return np.append(np.concatenate(moved), starts[-1])
+        return np.concatenate(arrays)
+
+    def _shards(self, name: str, part: str) -> list[np.ndarray]:
+        if part == "offsets":
+            return [self._load(name, part)]
+        return [shard for store in self._stores for shard in store._shards(name, part)]
+
+
+def _starts(sizes: Sequence[int]) -> np.ndarray:
+    """
+    >>> _starts([2, 3])
+    array([0, 2, 5])
+    """
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.asarray(sizes, np.int64))])
 
 
 class StoreView(TokenStore):
@@ -19,16 +85,22 @@ class StoreView(TokenStore):
     _offsets: np.ndarray | None = None
 
     def __init__(self, store: TokenStore) -> None:
-        super().__init__(store.folder)
+        self._store = store
+        self.folder, self.fingerprint, self.pad_id = store.folder, store.fingerprint, store.pad_id
+        self.num_rows, self.features, self.ragged = store.num_rows, store.features, store.ragged
+        self.mixture = store.mixture
 
-    def set_offsets(self, offsets: np.ndarray) -> None:
+    def set_offsets(self, offsets: np.ndarray, row_starts: np.ndarray | None = None) -> None:
         """Replaces the row boundaries of the ragged features.
 
         Args:
             offsets: int64 [num_rows + 1].
+            row_starts: of the sources of a joined store, int64 [P + 1].
         """
         self._offsets = offsets
         self.num_rows = len(offsets) - 1
+        if self.mixture is not None and row_starts is not None:
+            self.mixture = dataclasses.replace(self.mixture, row_starts=row_starts)
 
     def tensor(self, name: str, part: str = "values") -> tf.Tensor:
         """See `TokenStore.tensor`; offsets are copied."""
@@ -37,10 +109,16 @@ class StoreView(TokenStore):
         with tf.device("CPU:0"):
             return tf.constant(self.offsets(name))
 
+    def flat(self, name: str) -> Values:
+        """See `TokenStore.flat`."""
+        return Values([tensor_of(shard) for shard in self._store._shards(name, "values")])
+
     def _load(self, name: str, part: str) -> np.ndarray:
+        if name not in self.features:
+            raise self.missing(name, part)
         if part == "offsets" and name in self.ragged and self._offsets is not None:
             return self._offsets
-        return super()._load(name, part)
+        return self._store._load(name, part)
 
 
 class CutStore(StoreView):
@@ -66,7 +144,11 @@ class CutStore(StoreView):
                 f"rows of the features {', '.join(store.features)} cannot be split at the same positions; each needs "
                 "one value per token."
             )
-        self.set_offsets(_cut(first, longest))
+        offsets = _cut(first, longest)
+        starts = None
+        if store.mixture is not None:
+            starts = np.searchsorted(offsets, store.mixture.value_starts[next(iter(store.ragged))])
+        self.set_offsets(offsets, starts)
 
 
 class SplitStore(StoreView):
@@ -103,7 +185,8 @@ class SplitStore(StoreView):
                     "store."
                 )
         self.features, self.ragged = (*joined, *columns), frozenset(joined)
-        self.set_offsets(np.concatenate([np.zeros(1, np.int64), np.cumsum(row_lengths)]))
+        starts = None if store.mixture is None else store.mixture.value_starts[lengths]
+        self.set_offsets(np.concatenate([np.zeros(1, np.int64), np.cumsum(row_lengths)]), starts)
 
 
 def _cut(offsets: np.ndarray, longest: int) -> np.ndarray:

@@ -32,25 +32,36 @@ from tflm.evaluation.reports.comparison import (
     reported_measures,
     training_cost,
 )
+from tflm.evaluation.reports.curves import COLOURS, Curve, Panel, curves_svg
 from tflm.evaluation.reports.files import ReportFiles, read_report, write_report
 from tflm.evaluation.reports.held_out_text import HeldOutText, held_out_text
 from tflm.evaluation.reports.label_report import regression_baseline, report_labels
-from tflm.evaluation.reports.plots import check_axis, plot_comparison, plot_losses
+from tflm.evaluation.reports.plots import (
+    Coordinate,
+    check_axis,
+    plot_comparison,
+    plot_coordinates,
+    plot_losses,
+)
 from tflm.evaluation.reports.report_page import report_page
 from tflm.evaluation.reports.retrieval_report import report_retrieval
 from tflm.evaluation.reports.text_report import report_texts
 from tflm.text.sentences import first_sentence
 
 __all__ = [
+    "COLOURS",
     "METRICS",
     "REPORT_FNS",
     "AnswerFn",
     "BatchedAnswers",
     "ComparedRun",
+    "Coordinate",
     "CorpusScore",
+    "Curve",
     "HeldOutText",
     "Interval",
     "NgramModel",
+    "Panel",
     "ReportFiles",
     "Signatures",
     "TextScores",
@@ -64,6 +75,7 @@ __all__ = [
     "comparison_notes",
     "comparison_record",
     "comparison_table",
+    "curves_svg",
     "document_losses",
     "evaluate",
     "expected_calibration_error",
@@ -75,6 +87,7 @@ __all__ = [
     "loss_difference",
     "paired_bootstrap",
     "plot_comparison",
+    "plot_coordinates",
     "plot_losses",
     "read_report",
     "register_metric",

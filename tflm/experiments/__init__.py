@@ -19,5 +19,6 @@ if TYPE_CHECKING:
     from tflm.experiments.evaluate_run import EvaluationOptions
     from tflm.experiments.experiment import Experiment
     from tflm.experiments.recipe_registry import RECIPES, RecipeSummary, list_recipes, load_preset, recipe
+    from tflm.experiments.study import Study
 
 __getattr__, __all__ = lazy_exports(__name__, __file__)

@@ -8,19 +8,21 @@ import glob
 import itertools
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from tflm.config import override
 from tflm.data import DataConfig, read_examples
+from tflm.data.config import MixtureConfig
 from tflm.data.examples import find_place
 from tflm.data.files import find_files
 from tflm.data.sources.tables import read_header
 from tflm.errors import UsageError
 from tflm.experiments.config import ExperimentConfig
 from tflm.experiments.fine_tuned_recipe import fine_tuned
-from tflm.files.formats import ending_of
+from tflm.files.formats import ending_of, source_of
 from tflm.generation import DecodingConfig
 from tflm.registry import UnknownNameError
 from tflm.tasks import TASK_RECIPES, Columns, Task
@@ -30,19 +32,24 @@ from tflm.text.cjk import HAN, HANGUL, KANA
 from tflm.text.words import written_in_characters
 from tflm.training import TrainingConfig
 
+_COLUMN = re.compile(r"\s*data\.\w+_column\s*=")
 _PLACES = ("data.path=", "data.train_file=", "data.encoding=")
 _SAMPLE = 1000  # examples whose writing is looked at
 _MOST = 0.9  # of the texts
 
 
 def automatic(
-    task: str, path: str, eval_path: str = "", settings: Sequence[str] = (), init_from: str = ""
+    task: str,
+    path: str | Sequence[str],
+    eval_path: str = "",
+    settings: Sequence[str] = (),
+    init_from: str = "",
 ) -> ExperimentConfig:
-    """A small recipe for a task on a file.
+    """A small recipe for a task on a file, or on a mixture of several.
 
     Args:
         task: the name of a `task_recipe`, such as "translation".
-        path: a file, a folder or a glob; its ending says what it is.
+        path: a file, a folder or a glob; its ending says what it is. Several are a mixture, `PATH@WEIGHT` each.
         eval_path: evaluation examples; "" to hold a tenth out.
         settings: `section.field=value`, as for `override`; what they say of the data is not guessed.
         init_from: a run or an export to begin with: the model and the vocabulary are its own, see `fine_tuned`.
@@ -52,7 +59,11 @@ def automatic(
         UserError: the file cannot be read, or holds nothing.
     """
     recipe = find_task_recipe(task)
-    data = find_columns(recipe.task, task, path, eval_path, settings)
+    paths = [path] if isinstance(path, str) else list(path)
+    if len(paths) > 1:
+        data = _mixture(recipe.task, task, paths, eval_path, settings)
+    else:
+        data = find_columns(recipe.task, task, paths[0], eval_path, settings)
     examples = iter(read_examples(data, "train"))
     sample = list(itertools.islice(examples, _SAMPLE))
     num_examples = len(sample) + sum(1 for _ in examples)
@@ -60,6 +71,37 @@ def automatic(
     if init_from:
         config = fine_tuned(config, init_from, num_examples, settings)
     return override(config, settings)
+
+
+def _mixture(
+    task: type[Task], name: str, paths: Sequence[str], eval_path: str, settings: Sequence[str]
+) -> DataConfig:
+    """Several files, `PATH@WEIGHT` each; each is read by its own ending and columns."""
+    if eval_path:
+        raise UsageError(
+            f"--eval_data={eval_path} goes with one --data. Of a mixture a tenth of each source is held out; "
+            "data.mixture has an eval_path for each."
+        )
+    sources, found = [], []
+    for given in paths:
+        path, at, weight = given.rpartition("@")
+        try:
+            number = float(weight)
+        except ValueError:
+            at = ""
+        if not at:
+            raise UsageError(
+                f"--data={given}: several files are a mixture, and each has a weight: --data={given}@0.5, say."
+            )
+        own = settings
+        if source_of(path) == "text":
+            own = [setting for setting in settings if not _COLUMN.match(setting)]
+        data = find_columns(task, name, path, settings=own)
+        columns = {f"{role}_column": column for role, column in data.columns.items()}
+        sources.append(MixtureConfig(path, number, source=data.source, **columns))
+        found.append(data)
+    no_columns: dict[str, Any] = {f"{role}_column": "" for role in found[0].columns}
+    return dataclasses.replace(found[0], path="", **no_columns, mixture=tuple(sources))
 
 
 def find_task_recipe(task: str) -> TaskRecipe:

@@ -124,11 +124,11 @@ class Evaluation:
         if self._has_baseline("logistic_regression") and not self.options.data:
             self._train_examples = [example for _, example in _readable(self.data, "train", self.measured)]
 
-    def _held_out(self) -> dict[str, float]:
+    def _held_out(self) -> dict[str, Any]:
         """The measures of training over the whole side."""
         run = self.measured.run
         assert run is not None
-        return evaluate(run.task, self.measured.model, run.batches(self.options.split, training=False))
+        return evaluate(run.task, self.measured.model, run.eval_batches(self.options.split))
 
     def _ngram(self) -> dict[str, Any]:
         """Perplexity of a Kneser-Ney model over the same tokens."""

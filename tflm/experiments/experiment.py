@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
@@ -20,16 +20,19 @@ from tflm.experiments.overfit_batch import OverfitResult, overfit_batch
 from tflm.experiments.recipe_registry import load_preset
 from tflm.experiments.run import Run
 from tflm.experiments.run_record import record_start
+from tflm.experiments.samples import samples_of
 from tflm.export.deploy import write_deployment
 from tflm.files.writing import writing
 from tflm.training import Trainer, make_strategy, read_log, training_lock
 from tflm.training.logs import precision_note
+from tflm.training.observers import Histograms, TrainingObserver
 from tflm.training.stored_model import (
     AveragedCheckpoint,
     CheckpointChoice,
     average_checkpoints,
     newest_steps,
 )
+from tflm.training.trainer import StopFn
 from tflm.training.workers import chief_first, is_chief, lost_workers_noticed, num_workers, wait_for_all
 
 
@@ -95,13 +98,19 @@ class Experiment(Run):
         return begin() if strategy is None else chief_first(strategy, begin)
 
     def train(
-        self, strategy: str | tf.distribute.Strategy = "auto", note_fn: Callable[[str], None] | None = None
+        self,
+        strategy: str | tf.distribute.Strategy = "auto",
+        note_fn: Callable[[str], None] | None = None,
+        stop_fn: StopFn | None = None,
+        observers: Sequence[TrainingObserver] = (),
     ) -> TrainingSummary:
         """Trains to the last step, from the newest checkpoint where there is one, and draws the loss curve.
 
         Args:
             strategy: the name of one, see `make_strategy`, or a strategy.
             note_fn: called with what is to be said on the way.
+            stop_fn: may end the training after an evaluation; see `Trainer.train`.
+            observers: what looks at the training, such as trackers and profiles; see `tflm.training.observers`.
         Returns:
             The measures of both sides, and where the loss curve is.
         Raises:
@@ -114,7 +123,7 @@ class Experiment(Run):
             note_fn = lambda text: None  # noqa: E731
         lock = training_lock(self.workdir) if is_chief(where) else contextlib.nullcontext()
         with lock, lost_workers_noticed(where):
-            return train_run(self, where, note_fn)
+            return train_run(self, where, note_fn, stop_fn, observers)
 
     def overfit_batch(
         self, num_steps: int = 200, note_fn: Callable[[str], None] | None = None
@@ -205,13 +214,21 @@ _MOST_SEEN = 50
 """Batches of the training side that are measured at the end, or a quarter of the steps where that is less."""
 
 
-def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str], None]) -> TrainingSummary:
+def train_run(
+    run: Run,
+    strategy: tf.distribute.Strategy,
+    note_fn: Callable[[str], None],
+    stop_fn: StopFn | None = None,
+    observers: Sequence[TrainingObserver] = (),
+) -> TrainingSummary:
     """Trains a run; call under its `training_lock`, and on all workers.
 
     Args:
         run: new or resumed.
         strategy: where to run.
         note_fn: called with lines for the user.
+        stop_fn: see `Trainer.train`.
+        observers: in addition to those of the config.
     """
     config = run.config
     if num_workers(strategy) > 1:
@@ -219,21 +236,24 @@ def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str
     trainer = run.trainer(strategy, note_fn=note_fn)
     done = trainer.restore()  # first of all: the newest checkpoint may be damaged
     batches = run.batches("train", training=True)
-    held_out = run.batches("eval", training=False) if config.data.has_eval else None
+    held_out = run.eval_batches("eval") if config.data.has_eval else None
     if is_chief(strategy):
-        record_start(run, strategy, done)
+        record_start(run, strategy, done, trainer.model.num_parameters())
     note_fn(_heading(run, trainer, batches.batches_per_epoch))
+    if epochs := batches.epochs(config.training.num_steps):
+        note_fn(_mixture_note(config.data.weights, epochs))
     if warning := precision_note(config.training.precision):
         note_fn(warning)
     if done >= config.training.num_steps:
         note_fn(f"all {config.training.num_steps:,} steps are done; --overwrite begins again.")
     elif done:
         note_fn(f"resuming from step {done:,}.")
-    metrics = trainer.train(batches, held_out, note_fn=note_fn)
+    observers = (*observers, *_observers_of(run, trainer, strategy, note_fn))
+    metrics = trainer.train(batches, held_out, note_fn=note_fn, stop_fn=stop_fn, observers=observers)
     if held_out and not metrics:
         metrics = trainer.evaluate(held_out)
     num_seen = min(_MOST_SEEN, max(1, config.training.num_steps // 4))
-    seen = evaluate(run.task, trainer.model, run.batches("train", training=False), max_batches=num_seen)
+    seen = evaluate(run.task, trainer.model, run.eval_batches("train"), max_batches=num_seen)
     plot = os.path.join(run.workdir, "loss.png")
     if is_chief(strategy):
         with writing(f"the loss curve {plot!r}", trainer.checkpoints.kept_note()):
@@ -244,11 +264,36 @@ def train_run(run: Run, strategy: tf.distribute.Strategy, note_fn: Callable[[str
     return TrainingSummary(seen, metrics or {}, plot, int(trainer.step.numpy()))
 
 
+def _observers_of(
+    run: Run, trainer: Trainer, strategy: tf.distribute.Strategy, note_fn: Callable[[str], None]
+) -> Iterator[TrainingObserver]:
+    """Those of the config, on the worker that calls them."""
+    training = run.config.training
+    if not is_chief(strategy):
+        return
+    if training.histograms:
+        yield Histograms(trainer.model.trainable_variables)
+    if training.num_samples and (samples := samples_of(run, trainer.model, note_fn)):
+        yield samples
+
+
 def _prepare(run: Run) -> None:
     """Makes the files that a training reads: vocabulary, labels, tokenised data."""
     run.store("train")
     if run.config.data.has_eval:
         run.store("eval")
+
+
+def _mixture_note(weights: dict[str, float], epochs: dict[str, float]) -> str:
+    """
+    >>> _mixture_note({"wiki": 7.0, "news": 3.0}, {"wiki": 0.4, "news": 2.5})
+    'mixture: wiki 70.0% (0.4 epochs), news 30.0% (2.5 epochs)'
+    """
+    total = sum(weights[name] for name in epochs)
+    parts = [
+        f"{name} {100 * weights[name] / total:.1f}% ({count:.1f} epochs)" for name, count in epochs.items()
+    ]
+    return f"mixture: {', '.join(parts)}"
 
 
 def _heading(run: Run, trainer: Trainer, batches_per_epoch: float) -> str:

@@ -22,6 +22,7 @@ _PLAIN = ("text", "conll", "segmented", "parallel")
 _WHOLE: dict[str, Any] = {  # a file that is read from its beginning to its end
     **dict.fromkeys(("eval_path", "test_path", "train_file", "eval_file", "test_file"), ""),
     **dict.fromkeys(("eval_fraction", "test_fraction"), 0.0),
+    "mixture": (),
     "train_fraction": 1.0,
     "split": "hash",
 }
@@ -107,13 +108,14 @@ def find_data(
     data = config.data
     if path:
         source = source_of(path)
+        data = next((each for each in data.sources.values() if each.source == source), data)
         if source == data.source or (data.source in _PLAIN and source == "text"):
             data, split = dataclasses.replace(data, path=path, **_WHOLE), "train"
         else:
             whole = ["data.eval_fraction=0", *settings]
             return find_columns(task_class(config.task), config.task.kind, path, settings=whole), "train"
     data = override(dataclasses.replace(config, data=data), settings).data
-    if not {"train": True, "eval": data.has_eval, "test": data.has_test}[split]:
+    if not data.has_split(split):
         field, side = {"eval": ("eval_fraction", "held-out"), "test": ("test_fraction", "test")}[split]
         raise UserError(
             f"the data of {config.name!r} has no {side} side: data.{field} is 0. Give --data=FILE."

@@ -2,9 +2,10 @@
 
 WORKDIR/config.json     the resolved config
 WORKDIR/tokenizer/      the vocabulary
-WORKDIR/data/           the tokenised examples, train and eval
+WORKDIR/data/           the tokenised examples, train and eval; their files are shared with the cache of stores
 WORKDIR/checkpoints/    step_00000500/ ...
-WORKDIR/log.jsonl, tensorboard/, loss.png, report.json
+WORKDIR/log.jsonl, tensorboard/, loss.png, report.json, report.html
+WORKDIR/starts.jsonl, samples.jsonl, energy.jsonl, bad_steps.jsonl
 """
 
 import contextlib
@@ -20,20 +21,26 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
-from tflm.config import load_json, save_json, to_dict
+from tflm.config import from_dict, load_json, save_json, to_dict
 from tflm.data import (
     Batches,
+    DataConfig,
     TokenStore,
     UnknownLabelError,
     build_store,
     check_labels,
     read_examples,
 )
+from tflm.data.augmentation import AugmentedExamples
+from tflm.data.batching.eval_loop import EvalBatches
+from tflm.data.store_views import JoinedStore
+from tflm.data.token_store import finished_store
 from tflm.errors import UserError
 from tflm.experiments.config import ExperimentConfig
 from tflm.experiments.run_folder import (
     BEGINNINGS,
     as_begun_there,
+    check_augmentation,
     check_same,
     has_checkpoint,
     is_taken_up,
@@ -41,6 +48,7 @@ from tflm.experiments.run_folder import (
     sources_changed,
     vocabulary_files,
 )
+from tflm.experiments.store_cache import build_options, file_sha256, store_key
 from tflm.experiments.warm_start import check_fits, load_body, load_word_vectors, open_source
 from tflm.export.weights import read_weights
 from tflm.files.writing import whole_file, writing
@@ -75,6 +83,7 @@ class Run:
             UserError: a trained run with another config, or something else, is in the folder; another process trains
                 in it; or it cannot be made; or what a new run is to begin with is not there or does not fit.
         """
+        check_augmentation(config)
         with training_lock(workdir):
             return cls._begin(config, workdir, overwrite)
 
@@ -201,17 +210,52 @@ class Run:
 
     def batches(self, split: str, training: bool) -> Batches:
         """Batches of the split "train", "eval" or "test"."""
+        return self._batches_of(self.store(split), training)
+
+    def eval_batches(self, split: str) -> EvalBatches:
+        """Evaluation batches of a split; of a mixture those of each source that has the split, by its name."""
+        stores = self._stores(split)
+        if not stores:
+            return self.batches(split, training=False)
+        return {name: self._batches_of(store, training=False) for name, store in stores.items()}
+
+    def _batches_of(self, store: TokenStore, training: bool) -> Batches:
         config = self.config.training
-        return self.task.batches(self.store(split), config.global_batch_size, config.seed, training)
+        return self.task.batches(store, config.global_batch_size, config.seed, training)
 
     def store(self, split: str) -> TokenStore:
-        """The tokenised examples of a split."""
-        examples = read_examples(self.config.data, split)
-        folder = f"{self.workdir}/data/{split}"
+        """The tokenised examples of a split: of this folder, or taken from the cache of stores, or made; see
+        `tflm.experiments.store_cache`. Those of a mixture are joined."""
+        stores = self._stores(split)
+        if not stores:
+            return self._store_of(self.config.data, f"{self.workdir}/data/{split}", split)
+        weights = self.config.data.weights
+        return JoinedStore(stores, {name: weights[name] for name in stores})
+
+    def _stores(self, split: str) -> dict[str, TokenStore]:
+        """The store of each source of a mixture that has the split; empty for a single source."""
+        return {
+            name: self._store_of(source, f"{self.workdir}/data/{split}/{name}", split)
+            for name, source in self.config.data.sources.items()
+            if source.has_split(split)
+        }
+
+    def _store_of(self, data: DataConfig, folder: str, split: str) -> TokenStore:
+        examples = read_examples(data, split)
+        encode_fn, pad_id = self.task.encode, self.tokenizer.pad_id  # makes the files of the fingerprint
+        fingerprint = self._fingerprint(data, split)
+        found = finished_store(folder, fingerprint)
+        if found is not None:
+            return found
+        options = build_options(
+            lambda: self._cache_key(data, split),
+            functools.partial(_encode_fn_of, to_dict(self.config), self.workdir),
+        )
+        changed: Iterable[dict[str, str]] = examples
+        if split == "train" and data.augment.is_on:
+            changed = AugmentedExamples(examples, data.augment, self.task_class.augmented)
         try:
-            return build_store(
-                examples, self.task.encode, folder, self._fingerprint(split), self.tokenizer.pad_id
-            )
+            return build_store(changed, encode_fn, folder, fingerprint, pad_id, options)
         except UnknownLabelError:
             self.check_labels(examples.with_places(), self.labels)
             raise
@@ -320,24 +364,35 @@ class Run:
             else:
                 yield from (text for key, text in example.items() if key not in _NO_TEXT)
 
-    def _fingerprint(self, split: str) -> str:
+    def _fingerprint(self, data: DataConfig, split: str) -> str:
         """Stands for what a store depends on: data, tokenizer, task, lengths."""
+        parts = [split, to_dict(data), *self._encoding()]
+        parts += [file_sha256(path) for path in self._encoding_files(data, split)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _cache_key(self, data: DataConfig, split: str) -> str:
+        classes = (self.task_class, type(self.tokenizer))
+        parts = [*self._encoding(), self.tokenizer.pad_id]
+        return store_key(data, split, parts, self._encoding_files(data, split), classes)
+
+    def _encoding(self) -> list[Any]:
+        """What the ids of a text depend on besides files."""
         config = to_dict(self.config)
         if self.task_class.has_labels:
             config["task"]["labels"] = list(self.labels)
-        parts: list[Any] = [
-            split,
-            config["data"],
-            config["tokenizer"],
-            config["task"],
-            config["model"]["max_length"],
-        ]
+        return [config["tokenizer"], config["task"], config["model"]["max_length"]]
+
+    def _encoding_files(self, data: DataConfig, split: str) -> list[str]:
         folder = os.path.join(self.workdir, "tokenizer")
         paths = [os.path.join(folder, name) for name in vocabulary_files(folder)]
-        for path in [*paths, *self.task_class.files(self.config.task)]:
-            with open(path, "rb") as file:
-                parts.append(hashlib.sha256(file.read()).hexdigest())
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        if split == "train" and data.augment.is_on and data.augment.synonyms:
+            paths.append(data.augment.synonyms)
+        return [*paths, *self.task_class.files(self.config.task)]
+
+
+def _encode_fn_of(config: dict[str, Any], workdir: str) -> Callable[..., Any]:
+    """The `encode` of a run's task, in a process that encodes."""
+    return Run(from_dict(ExperimentConfig, config), workdir).task.encode
 
 
 def _describe(tokenizer: Tokenizer) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from tflm.config import as_begun, load_json, to_dict
 from tflm.errors import UserError
 from tflm.experiments.config import ExperimentConfig
+from tflm.files.writing import writing
 from tflm.tasks import task_class
 from tflm.training import Checkpoints
 
@@ -25,6 +26,8 @@ _FREE = (
     "keep_best",
     "async_checkpoints",
     "early_stopping_patience",
+    "num_samples",
+    "histograms",
 )
 # What a run without a checkpoint may have left, of which nothing was trained.
 BEGINNINGS = (
@@ -35,6 +38,9 @@ BEGINNINGS = (
     "data",
     "checkpoints",
     "log.jsonl",
+    "samples.jsonl",
+    "energy.jsonl",
+    "trackers.json",
     "tensorboard",
 )
 
@@ -88,11 +94,11 @@ def sources_changed(path: str, config: ExperimentConfig) -> bool:
 
 def _places(config: ExperimentConfig) -> list[str]:
     """Files, folders and patterns that a run reads."""
-    data = config.data
-    inside = [os.path.join(data.path, n) for n in (data.train_file, data.eval_file, data.test_file) if n]
-    own = task_class(config.task).files(config.task)
-    named = (data.path, data.eval_path, data.test_path, config.word_vectors, *own)
-    return [*inside, *(place for place in named if place)]
+    places = [*task_class(config.task).files(config.task), config.word_vectors]
+    for data in config.data.sources.values() or [config.data]:
+        places += [os.path.join(data.path, n) for n in (data.train_file, data.eval_file, data.test_file) if n]
+        places += [data.path, data.eval_path, data.test_path]
+    return [place for place in places if place]
 
 
 def remove_parts(folder: str, names: Iterable[str], config: ExperimentConfig) -> None:
@@ -116,19 +122,66 @@ def remove_parts(folder: str, names: Iterable[str], config: ExperimentConfig) ->
             os.unlink(path)
 
 
+def share_parts(folder: str, other: str, names: Iterable[str]) -> None:
+    """Makes files and folders of a run available in that of another run, where it has none of that name. Its files are
+    hard links where the file system has them: nobody writes into these files, what is made again is a new one."""
+    for name in names:
+        source, target = os.path.join(folder, name), os.path.join(other, name)
+        if not os.path.exists(source) or os.path.exists(target):
+            continue
+        with writing(f"the data {target!r}"):
+            aside = f"{target}.tmp"
+            if os.path.isdir(source):
+                shutil.rmtree(aside, ignore_errors=True)
+                ignored = shutil.ignore_patterns("*.lock", "*.tmp", "*.building-*")
+                shutil.copytree(source, aside, copy_function=_link, ignore=ignored)
+            else:
+                _link(source, aside)
+            os.replace(aside, target)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def check_same(old: ExperimentConfig, new: ExperimentConfig, workdir: str) -> None:
     """
     Raises:
         UserError: the configs differ in what decides about the results.
     """
-    before, after = _flat(to_dict(old)), _flat(to_dict(new))
-    free = {f"training.{name}" for name in _FREE} | {key for key in after if key.startswith("decoding.")}
-    differing = [key for key in after if before.get(key) != after[key] and key not in free]
+    free = {f"training.{name}" for name in _FREE}
+    differing = [
+        text for key, text in differences(old, new) if key not in free and not key.startswith("decoding.")
+    ]
     if differing:
-        shown = "; ".join(f"{key} was {before.get(key)!r}, is {after[key]!r}" for key in differing[:3])
         raise UserError(
-            f"{workdir!r} holds a run with another config: {shown}. Give another --workdir, or --overwrite to "
-            "begin again."
+            f"{workdir!r} holds a run with another config: {'; '.join(differing[:3])}. Give another --workdir, or "
+            "--overwrite to begin again."
+        )
+
+
+def differences(old: ExperimentConfig, new: ExperimentConfig) -> list[tuple[str, str]]:
+    """The fields that differ, each with a text, such as ("model.num_layers", "model.num_layers was 1, is 2")."""
+    before, after = _flat(to_dict(old)), _flat(to_dict(new))
+    return [
+        (key, f"{key} was {before.get(key)!r}, is {after[key]!r}")
+        for key in after
+        if before.get(key) != after[key]
+    ]
+
+
+def check_augmentation(config: ExperimentConfig) -> None:
+    """
+    Raises:
+        UserError: texts are to be augmented, and the task learns from what is in the text itself.
+    """
+    if config.data.augment.is_on and not task_class(config.task).augmented:
+        raise UserError(
+            f"data.augment changes texts, and what the task {config.task.kind} learns is in the text itself, or would "
+            "be wrong of a changed one. Leave data.augment out."
         )
 
 

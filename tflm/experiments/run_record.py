@@ -21,13 +21,16 @@ STARTS_FILE = "starts.jsonl"
 _PACKAGES = ("tflm", "tensorflow", "keras", "keras-nlp", "tensorflow-text", "numpy")
 
 
-def record_start(run: Run, strategy: tf.distribute.Strategy, step: int) -> dict[str, Any]:
+def record_start(
+    run: Run, strategy: tf.distribute.Strategy, step: int, num_parameters: int | None = None
+) -> dict[str, Any]:
     """Adds a line to `starts.jsonl`, and returns what it holds.
 
     Args:
         run: with its tokenised data.
         strategy: where it runs.
         step: int, of the checkpoint that it goes on from; 0 for a new run.
+        num_parameters: int, trained ones; None if unknown.
     Raises:
         UserError: the file cannot be written.
     """
@@ -45,6 +48,7 @@ def record_start(run: Run, strategy: tf.distribute.Strategy, step: int) -> dict[
         "devices": [device.name for device in tf.config.list_logical_devices()],
         "strategy": type(strategy).__name__,
         "num_replicas": strategy.num_replicas_in_sync,
+        **({} if num_parameters is None else {"num_parameters": num_parameters}),
         "config_sha256": hashlib.sha256(config).hexdigest(),
         "data_sha256": {split: run.store(split).fingerprint for split in splits},
     }

@@ -66,6 +66,7 @@ class TextClassification(Task):
     config_class = ClassificationConfig
     architectures = ("encoder", "decoder", "skip-gram model")
     columns = Columns(("text", "label"), optional=("text_pair",))
+    augmented = ("text", "text_pair")
     has_labels = True
 
     def __init__(

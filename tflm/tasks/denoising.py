@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,15 @@ class Denoising(GenerativeTask):
             return super().answers(text, token_ids, stop)
         fillings = tf.RaggedTensor.from_tensor(self._fillings(token_ids))
         return fill_blanks(self.tokenizer, split_at_blanks(text), fillings)
+
+    def prompt_and_target(self, example: Mapping[str, str]) -> tuple[str, str]:
+        """The text with a blank in place of its middle, and that middle."""
+        if self.config.objective == "prefix_lm":
+            return super().prompt_and_target(example)
+        before, after = super().prompt_and_target(example)
+        blank = after.find(" ", len(after) // 2)
+        blank = blank if blank > 0 else len(after) // 2
+        return f"{before}{' ' * after.startswith(' ')}{BLANK}{after[blank:]}", after[:blank].strip()
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """Those of every text task, with blanks in them."""

@@ -1,6 +1,8 @@
 """The base class of tasks whose model generates text: a `TextTask` with the signatures of its export."""
 
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -20,10 +22,14 @@ from tflm.tasks.signatures.streaming import decode_request
 from tflm.tasks.signatures.writer import Writer
 from tflm.tasks.task import TEXT
 from tflm.tasks.text_task import TextTask
+from tflm.text.cjk import CHARACTER
 
 _GREETING, _SHORT = "你好", 40
 """`serving_default` takes no limit of tokens. Where its answers may have more than `_SHORT`, it is asked once, with a
 text that is answered shortly: an export of a large model is verified, and a server ready, minutes earlier."""
+
+
+_PROMPT_LENGTH, _PROMPT_LENGTH_CJK = 60, 20  # in characters: about as many words
 
 
 class GenerativeTask(TextTask):
@@ -53,6 +59,26 @@ class GenerativeTask(TextTask):
             "tokenize": self.tokenize_signature(),
         }
         return made | (streaming_signatures(writer, [*self.request_inputs]) if self.streams else {})
+
+    def prompt_and_target(self, example: Mapping[str, str]) -> tuple[str, str]:
+        """What is asked of the model to see what it generates for an example, and what the example itself has there.
+
+        `{"source": "ab", "target": "c"}` to `("ab", "c")`; of a conversation the first question and its answer; of a
+        text its beginning, and as much again of what follows.
+        """
+        if "source" in example:
+            return example["source"], example["target"]
+        if "messages" in example:
+            messages = json.loads(example["messages"])
+            asked = next((n for n, message in enumerate(messages) if message["role"] == "user"), 0)
+            contents = [message["content"] for message in messages[asked:]]
+            return contents[0], contents[1] if len(contents) > 1 else ""
+        text = example["text"]
+        is_cjk = re.search(f"[{CHARACTER}]", text[:_PROMPT_LENGTH_CJK])
+        length = min(_PROMPT_LENGTH_CJK if is_cjk else _PROMPT_LENGTH, len(text) // 2)
+        space = text.rfind(" ", 1, length + 1)
+        cut = length if is_cjk or space < length // 2 else space
+        return text[:cut], text[cut : 3 * cut]
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """Requests for each signature, to check an export with and to warm a server up: one row and several of

@@ -69,6 +69,7 @@ class MaskedLanguageModeling(Task):
 
     config_class = MaskedLanguageModelingConfig
     architectures = ("encoder",)
+    augmented = ("text",)
 
     def __init__(self, config: MaskedLanguageModelingConfig, tokenizer: Tokenizer, max_length: int) -> None:
         super().__init__(tokenizer, max_length)

@@ -58,6 +58,7 @@ class Pairs(GenerativeTask):
     config_class = PairsConfig
     architectures = ("decoder", "encoder-decoder")
     columns = Columns(PAIR)
+    augmented = ("source",)
     loss_covers_text = True
 
     compact_loss = True

@@ -91,6 +91,9 @@ class Task(abc.ABC):
     loss_covers_text: ClassVar[bool] = False
     """Whether the loss is over every token of the text that the model is asked for, so that bits per byte compare runs
     with different tokenizers."""
+    augmented: ClassVar[tuple[str, ...]] = ()
+    """The parts of an example that `data.augment` may change, since labels and targets stay right; empty where they do
+    not."""
     config: Any
 
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:

@@ -74,6 +74,15 @@ def split_words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
+def find_words(text: str) -> list[tuple[int, int]]:
+    """Begin and end of each word of `split_words`.
+
+    >>> find_words("很好 film")
+    [(0, 1), (1, 2), (3, 7)]
+    """
+    return [found.span() for found in _WORD.finditer(text)]
+
+
 def written_in_characters(texts: Iterable[str], characters: str = CHARACTER) -> bool:
     """Whether characters of scripts without spaces outnumber the words of other scripts. Numbers are ignored.
 

@@ -88,6 +88,11 @@ class TrainingConfig:
     most t / (t + 9), so that a short run is averaged, too."""
     max_eval_batches: int = 0
     """Maximum number of batches of an evaluation during training; 0 for all. The final evaluation uses all."""
+    num_samples: int = option(0)
+    """Texts that are generated after each evaluation, for prompts from the held-out side; of tasks that generate text.
+    They go to samples.jsonl, TensorBoard and the page of `tflm report`."""
+    histograms: bool = option(False)
+    """Histograms of the weights in TensorBoard, after each evaluation."""
     seed: int = 0
     """Seed of the initial weights, the dropout and the order of the data."""
     dropout_masks: str = since("per_example", before="per_device")
@@ -126,7 +131,7 @@ class TrainingConfig:
             "l2",
             "max_skipped_steps",
         )
-        for field in (*not_negative, "keep_every", "early_stopping_patience"):
+        for field in (*not_negative, "keep_every", "early_stopping_patience", "num_samples"):
             if getattr(self, field) < 0:
                 raise ValueError(f"{field} is not negative; got {getattr(self, field)}.")
         if self.keep_every % self.checkpoint_every:

@@ -11,7 +11,7 @@ from tflm.training.dropout_masks import RowMasks, step_key
 
 Batch = dict[str, tf.Tensor]
 LossFn = Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]
-GradientFn = Callable[[Batch, tf.Tensor], tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]]
+GradientFn = Callable[[Batch, tf.Tensor], Any]
 
 
 _SMALLEST_FUSED = 1 << 18
@@ -111,8 +111,9 @@ def make_train_steps(
     steps.
 
     It returns float32 [n] tensors: `loss` (weighted mean), `gradient_norm` (before clipping) and `tokens` (tokens in
-    the batch without padding, including source tokens), and `loss_scale` (in that step) with one. A step whose loss or
-    gradient norm is not finite changes nothing but the optimizer's count of steps and the loss scale.
+    the batch without padding, including source tokens); with several micro-batches or replicas also
+    `gradient_noise` and `gradient_signal`, see `noise_and_signal`; and `loss_scale` (in that step) with one. A step
+    whose loss or gradient norm is not finite changes nothing but the optimizer's count of steps and the loss scale.
 
     Args:
         strategy: distribution strategy.
@@ -145,24 +146,42 @@ def make_train_steps(
         return loss_sum, weight, parts if factor is None else [part / factor for part in parts]
 
     compiled = tf.function(gradients, autograph=False, jit_compile=True) if jit_compile else gradients
+    estimates_noise = num_micro_batches * strategy.num_replicas_in_sync > 1
+    names = ["loss", "gradient_norm", "tokens"]
+    names += ["gradient_noise", "gradient_signal"] if estimates_noise else []
+    names += [] if loss_scale is None else ["loss_scale"]
 
-    def compute(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    def micro_batch(
+        batch: Batch, first_row: tf.Tensor, key: tf.Tensor, scale: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
+        loss_sum, weight, parts = compiled(batch, first_row, key, scale)
+        if not estimates_noise:
+            return loss_sum, weight, [], parts
+        squared_norm = tf.linalg.global_norm(parts) ** 2
+        counted = [squared_norm * tf.math.reciprocal_no_nan(weight), tf.cast(weight > 0.0, tf.float32)]
+        return loss_sum, weight, counted, parts
+
+    def compute(batch: Batch) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         context = tf.distribute.get_replica_context()
         key = step_key(mask_seed or 0, tf.cast(optimizer.iterations.value, tf.int64))
         num_rows = tf.shape(next(iter(batch.values())), tf.int64)[0]
         first_row = tf.cast(context.replica_id_in_sync_group, tf.int64) * num_rows
         scale_now = None if loss_scale is None else tf.convert_to_tensor(loss_scale.value)
-        loss_sum, weight, parts = _accumulate(
-            lambda part, row: compiled(part, first_row + row, key, scale_now), batch, num_micro_batches
+        loss_sum, weight, counted, parts = _accumulate(
+            lambda part, row: micro_batch(part, first_row + row, key, scale_now), batch, num_micro_batches
         )
         tokens = _num_tokens(batch, pad_id)
-        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tokens, loss_sum, weight, *parts])
-        tokens, loss_sum, weight, *parts = sums
+        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tokens, loss_sum, weight, *counted, *parts])
+        tokens, loss_sum, weight = sums[:3]
+        counted, parts = sums[3 : 3 + len(counted)], sums[3 + len(counted) :]
         scale = tf.math.reciprocal_no_nan(weight)
         norm = tf.linalg.global_norm(parts) * scale
         if clip_norm:
             scale *= tf.minimum(1.0, clip_norm / tf.maximum(norm, 1e-12))
-        return loss_sum * tf.math.reciprocal_no_nan(weight), norm, tokens, [part * scale for part in parts]
+        values = [loss_sum * tf.math.reciprocal_no_nan(weight), norm, tokens]
+        if estimates_noise:
+            values += noise_and_signal(norm, weight, *counted)
+        return values, [part * scale for part in parts]
 
     def apply(parts: list[tf.Tensor]) -> None:
         optimizer.apply(parts, variables)
@@ -174,12 +193,10 @@ def make_train_steps(
         if loss_scale is not None:
             loss_scale.after_overflow()
 
-    names = ("loss", "gradient_norm", "tokens", *(() if loss_scale is None else ("loss_scale",)))
-
     # AutoGraph converts the loop below and nothing inside it: converting models and losses takes seconds per run.
     @tf.autograph.experimental.do_not_convert
     def one_step(batch: Batch) -> list[tf.Tensor]:
-        *values, parts = strategy.run(compute, args=(batch,))
+        values, parts = strategy.run(compute, args=(batch,))
         # After the all-reduce, every replica has the same sums.
         values = [strategy.experimental_local_results(value)[0] for value in values]
         if loss_scale is not None:
@@ -232,10 +249,30 @@ def _num_tokens(batch: Batch, pad_id: int) -> tf.Tensor:
     return tf.cast(tf.add_n(counts), tf.float32)
 
 
-def _accumulate(
-    gradients: GradientFn, batch: Batch, num_parts: int
-) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """Gradient accumulation: sums of losses, weights and gradients over `num_parts` sequential micro-batches.
+def noise_and_signal(
+    norm: tf.Tensor, weight: tf.Tensor, weighted_norms: tf.Tensor, count: tf.Tensor
+) -> list[tf.Tensor]:
+    """Unbiased estimates of the variance of the gradient of a whole batch, tr(Σ)/B, and of |G|², the squared norm of
+    the true gradient (McCandlish et al., 2018, appendix A.1). Their means over many steps give the noise scale:
+    B_simple = B tr(Σ)/B / |G|².
+
+    A mean gradient over the weight w is taken to have the expected squared norm |G|² + S/w. With the micro-batches
+    weighted by their weights, the mean of their squared norms has the expectation |G|² + K S/W.
+
+    Args:
+        norm: float32 scalar, of the mean gradient of the whole batch.
+        weight: float32 scalar W, of the whole batch.
+        weighted_norms: float32 scalar, the sum over micro-batches of w times the squared norm of the mean gradient.
+        count: float32 scalar K, of micro-batches with weight. Without two of them, both estimates are NaN.
+    """
+    big, small = norm**2, weighted_norms * tf.math.reciprocal_no_nan(weight)
+    others = tf.where(count > 1.0, count - 1.0, float("nan"))
+    return [(small - big) / others, (count * big - small) / others]
+
+
+def _accumulate(gradients: GradientFn, batch: Batch, num_parts: int) -> Any:
+    """Gradient accumulation: sums of losses, weights, gradients and what else `gradients` returns, over `num_parts`
+    sequential micro-batches.
 
     Args:
         gradients: of some rows and the place of their first row in the batch, int64 scalar.

@@ -6,7 +6,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tflm.data import Batches
-from tflm.data.batching.eval_loop import sum_over_batches
+from tflm.data.batching.eval_loop import EvalBatches, metrics_by_source, sum_over_batches
 from tflm.errors import Interrupted, UserError
 from tflm.files.locks import hold
 from tflm.tasks.task import Task
@@ -23,7 +23,16 @@ from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
 from tflm.training.fine_tuning import FineTuningConfig, choose_trainable, rate_factors
 from tflm.training.guards import StepGuard
-from tflm.training.logs import NoLog, RunLog, SpeedMeter, evaluation_note, peak_flops, read_log
+from tflm.training.logs import (
+    NoiseScaleMeter,
+    NoLog,
+    RunLog,
+    SpeedMeter,
+    evaluation_note,
+    peak_flops,
+    read_log,
+)
+from tflm.training.observers import TrainingObserver
 from tflm.training.optimizers import make_optimizer
 from tflm.training.preemption import StopRequested, StopSignals
 from tflm.training.replica_rows import distribute
@@ -39,6 +48,9 @@ from tflm.training.workers import (
 
 TRAINING_LOCK = "train.lock"
 """Lock file in the folder of a run while a process trains in it."""
+
+StopFn = Callable[[int, Mapping[str, float]], bool]
+"""Takes the step and the metrics of an evaluation, and returns whether the training ends there."""
 
 # Keras numbers optimizers and random generators per process. The number depends on objects outside this run, so it is
 # removed from checkpoint names.
@@ -131,9 +143,11 @@ class Trainer:
     def train(
         self,
         batches: Batches,
-        eval_batches: Batches | None,
+        eval_batches: EvalBatches | None,
         stop_at: int | None = None,
         note_fn: Callable[[str], None] = lambda text: None,
+        stop_fn: StopFn | None = None,
+        observers: Sequence[TrainingObserver] = (),
     ) -> dict[str, float]:
         """Trains to `num_steps`, from the newest checkpoint if there is one, or to an early stop.
 
@@ -142,10 +156,13 @@ class Trainer:
 
         Args:
             batches: training batches, endless.
-            eval_batches: evaluation batches, one pass; or None.
+            eval_batches: evaluation batches, one pass, of a mixture by source; or None.
             stop_at: int, stop early after this step, with a checkpoint; None to train to the end.
             note_fn: called with a line for the user after each evaluation, and when a signal arrives (then from
                 another thread).
+            stop_fn: called after each evaluation before the last step, such as the pruner of a search; where it
+                returns True, the training ends with a checkpoint.
+            observers: see `tflm.training.observers`.
         Returns:
             The metrics of the last evaluation; empty without an evaluation.
         Raises:
@@ -156,7 +173,8 @@ class Trainer:
                 lost. The same call continues.
         """
         with self.lock(), lost_workers_noticed(self.strategy):
-            return self._train(batches, eval_batches, stop_at, note_fn)
+            stop = stop_fn or (lambda step, metrics: False)
+            return self._train(batches, eval_batches, stop_at, note_fn, stop, observers)
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """`training_lock` on the worker that writes the files of the run."""
@@ -172,9 +190,11 @@ class Trainer:
     def _train(
         self,
         batches: Batches,
-        eval_batches: Batches | None,
+        eval_batches: EvalBatches | None,
         stop_at: int | None,
         note_fn: Callable[[str], None],
+        stop_fn: StopFn,
+        observers: Sequence[TrainingObserver],
     ) -> dict[str, float]:
         config, last = self.config, min(stop_at or self.config.num_steps, self.config.num_steps)
         step = self.restore()
@@ -189,8 +209,13 @@ class Trainer:
         if eval_batches is not None and best.name and not best.step:
             best.check(self.evaluate(eval_batches, 1))  # a wrong name is found before the training
         iterator = iter(distribute(self.strategy, batches.dataset(start_batch=step)))
-        with StopSignals(note_fn) as signals, self._log(step) as log, self.checkpoints.finishing():
+        with (
+            StopSignals(note_fn) as signals,
+            self._log(step, observers, note_fn) as log,
+            self.checkpoints.finishing(),
+        ):
             guard = self._guard(batches, past, note_fn)
+            noise = NoiseScaleMeter(config.global_batch_size, past)
             meter = self._speed_meter()  # reads the log after RunLog removed the records of repeated steps
             if is_due and eval_batches is not None:  # a signal had ended it
                 metrics = self._evaluate_and_log(
@@ -199,8 +224,12 @@ class Trainer:
                 if metrics and (is_best := best.add(step, metrics)):
                     self._save(step, is_best)
             is_stopped = any_worker(self.strategy, bool(signals.received))
-            while step < last and not best.should_stop and not is_stopped:
+            is_ended = bool(metrics) and step < last and any_worker(self.strategy, stop_fn(step, metrics))
+            while step < last and not best.should_stop and not is_stopped and not is_ended:
                 count = self._steps_until_pause(step, last)
+                pauses = (observer.steps_until_pause(step) for observer in observers)
+                count = min([count, *(pause for pause in pauses if pause)])
+                log.before_steps(step)
                 begin = time.perf_counter()
                 steps = self._train_steps(iterator, tf.constant(count))
                 values = {name: value.numpy() for name, value in steps.items()}
@@ -209,7 +238,7 @@ class Trainer:
                 self.step.assign(step)
                 tokens = float(np.sum(values["tokens"]))
                 speed = meter.measure(tokens, time.perf_counter() - begin)
-                record = guard.summary(values)
+                record = {**guard.summary(values), **noise.measure(step, values)}
                 rate = float(self.optimizer.learning_rate)
                 log.write(step, {**record, "learning_rate": rate, **speed})
                 log.advance(step, record.get("loss", math.nan), tokens / (time.perf_counter() - begin))
@@ -219,8 +248,10 @@ class Trainer:
                         eval_batches, step, record.get("loss", math.nan), log, note_fn, signals
                     )
                     is_best = best.add(step, metrics) if metrics else None
+                    if metrics and step < last:
+                        is_ended = any_worker(self.strategy, stop_fn(step, metrics))
                 is_stopped = any_worker(self.strategy, bool(signals.received))
-                is_last = step == last or best.should_stop or is_stopped
+                is_last = step == last or best.should_stop or is_stopped or is_ended
                 if step % config.checkpoint_every == 0 or is_last or is_best:
                     self._save(step, is_best)
             self.checkpoints.wait()
@@ -238,19 +269,37 @@ class Trainer:
         if is_chief(self.strategy):
             self.checkpoints.save(step, best)
 
-    def evaluate(self, batches: Batches, max_batches: int = 0) -> dict[str, float]:
-        """Metrics of the task over one pass, or over the first `max_batches` batches if not 0."""
-        sums = sum_over_batches(self._eval_step, distribute(self.strategy, batches.dataset()), max_batches)
-        return self.task.metrics(sums)
+    def evaluate(
+        self,
+        batches: EvalBatches,
+        max_batches: int = 0,
+        interruptible: Callable[[Any], Any] = lambda dataset: dataset,
+    ) -> dict[str, float]:
+        """Metrics of the task over one pass, or over the first `max_batches` batches, of each source, if not 0.
 
-    def _log(self, step: int) -> RunLog:
+        Args:
+            batches: of one source, or of each source of a mixture.
+            max_batches: int.
+            interruptible: wraps the dataset that is passed over.
+        """
+
+        def sums_of(each: Batches) -> dict[str, float]:
+            dataset = interruptible(distribute(self.strategy, each.dataset()))
+            return sum_over_batches(self._eval_step, dataset, max_batches)
+
+        return metrics_by_source(sums_of, self.task.metrics, batches)[0]
+
+    def _log(
+        self, step: int, observers: Sequence[TrainingObserver], note_fn: Callable[[str], None]
+    ) -> RunLog:
         """That of the run's folder; of a worker that is not the chief one that writes nothing."""
         log = RunLog if is_chief(self.strategy) else NoLog
-        return log(self.workdir, self.config.num_steps, step, self.checkpoints.kept_note)
+        kept_note = self.checkpoints.kept_note
+        return log(self.workdir, self.config.num_steps, step, kept_note, observers, note_fn)
 
     def _evaluate_and_log(
         self,
-        batches: Batches,
+        batches: EvalBatches,
         step: int,
         loss: float,
         log: RunLog,
@@ -260,15 +309,16 @@ class Trainer:
         """The metrics; empty if a signal ended the evaluation, which is then made when the run is resumed."""
         # The final evaluation is the result of the run and uses all batches.
         limit = 0 if step == self.config.num_steps else self.config.max_eval_batches
-        dataset = distribute(self.strategy, batches.dataset())
-        if num_workers(self.strategy) == 1:  # several end it together
-            dataset = signals.until_received(dataset)
+        several = num_workers(self.strategy) > 1  # which end it together
         try:
-            metrics = self.task.metrics(sum_over_batches(self._eval_step, dataset, limit))
+            metrics = self.evaluate(
+                batches, limit, (lambda dataset: dataset) if several else signals.until_received
+            )
         except StopRequested:
             return {}
         log.write(step, {f"eval_{name}": value for name, value in metrics.items()})
         note_fn(evaluation_note(step, loss, metrics))
+        log.evaluated(step)
         return metrics
 
     def _missed_evaluation(self, step: int, past: list[dict[str, Any]]) -> bool:

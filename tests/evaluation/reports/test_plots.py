@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from tflm.errors import UserError
-from tflm.evaluation import plot_comparison, plot_losses
+from tflm.evaluation import Coordinate, plot_comparison, plot_coordinates, plot_losses
 
 TRAINING = [{"step": step, "time": 0.0, "loss": 5.0 / step} for step in range(1, 20)]
 HELD_OUT = [{"step": step, "time": 0.0, "eval_loss": 6.0 / step} for step in (5, 10, 19)]
@@ -97,3 +97,37 @@ def test_names_that_no_font_has_are_numbered(no_other_fonts, tmp_path):
     drawn = plot_comparison({"诗": LONG, "prose": SHORT}, str(tmp_path / "a.png"), "step", {"5-gram": 1.5})
     assert drawn.legend == {"1": "诗", "2": "prose", "3": "5-gram"}
     assert plot_losses(TRAINING, str(tmp_path / "loss.png"), "$5").notice("loss.png") == ""
+
+
+COORDINATES = [
+    Coordinate("peak_learning_rate", [1e-3, 1e-2, 1e-1, 1e-2], is_log=True),
+    Coordinate("num_layers", [2, 4, 3, 3]),
+    Coordinate("语言", ["中文", "english", "中文", "中文"]),
+    Coordinate("held-out loss", [2.5, 2.0, None, None], is_descending=True),
+]
+
+
+def test_parallel_coordinates(tmp_path, monkeypatch):
+    figures = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *rest, **kw: (figures.append(self), savefig(self, *rest, **kw))
+    )
+    kinds = ["recipe", "best", "pruned", "pruned"]
+    texts = plot_coordinates(COORDINATES, kinds, str(tmp_path / "a.png"), "tiny: 4 trials")
+    assert (tmp_path / "a.png").stat().st_size > 5000 and "语言" in [*texts.shown, *texts.legend.values()]
+    (axes,) = figures[0].axes
+    lines = [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
+    assert [list(line.get_xdata()) for line in lines] == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2], [0, 1, 2]]
+    heights = [[round(float(y), 3) for y in line.get_ydata()] for line in lines]
+    assert heights == [[0.0, 0.0, 0.25, 0.0], [0.5, 1.0, 0.75, 1.0], [1.0, 0.5, 0.25], [0.5, 0.5, 0.25]]
+    labels = [text.get_text() for text in figures[0].legends[0].get_texts()]
+    assert labels == ["recipe", "best", "pruned"]
+    ticks = [text.get_text() for text in axes.texts]
+    assert ticks[:3] == ["0.001", "0.002", "0.005"] and "2.5" in ticks
+
+
+def test_parallel_coordinates_of_one_trial(tmp_path):
+    axes = [Coordinate("dropout", [0.0]), Coordinate("held-out loss", [None], is_log=True)]
+    plot_coordinates(axes, ["failed"], str(tmp_path / "a.png"), "$1: 研究")
+    assert (tmp_path / "a.png").stat().st_size > 3000

@@ -41,6 +41,12 @@ class Batches(abc.ABC):
     def element_spec(self) -> dict[str, tf.TensorSpec]:
         """Shape and dtype of each feature of a batch, batch axis first; None for variable sizes."""
 
+    def epochs(self, num_batches: int) -> dict[str, float]:
+        """How often each source of a mixture is used in the first `num_batches` training batches; empty for a single
+        source."""
+        del num_batches
+        return {}
+
     def dataset(self, start_batch: int = 0) -> tf.data.Dataset:
         """The batches from `start_batch` on, without reading earlier ones.
 

@@ -4,7 +4,12 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from tflm.data.batching.batches import Batches
 from tflm.progress import track
+
+EvalBatches = Batches | Mapping[str, Batches]
+"""Evaluation batches; of a mixture those of each source, by its name."""
+Metrics = dict[str, float]
 
 
 def run_eval_loop(
@@ -51,3 +56,28 @@ def sum_over_batches(
         for name, value in outputs.items():
             sums[name] = sums.get(name, 0.0) + float(value)
     return sums
+
+
+def metrics_by_source(
+    sums_fn: Callable[[Batches], Metrics], metrics_fn: Callable[[Metrics], Metrics], batches: EvalBatches
+) -> tuple[Metrics, dict[str, Metrics]]:
+    """The metrics of all batches together, and those of each source of a mixture.
+
+    Args:
+        sums_fn: batches to the sums of one pass; see `sum_over_batches`.
+        metrics_fn: sums to metrics; see `Task.metrics`.
+        batches: of one source, or of each by name.
+    Returns:
+        The metrics, of a mixture with `name_loss` of each source, in lower case; and source to its own metrics, empty
+        for a single source.
+    """
+    if not isinstance(batches, Mapping):
+        return metrics_fn(sums_fn(batches)), {}
+    total: Metrics = {}
+    by_source: dict[str, Metrics] = {}
+    for name, each in batches.items():
+        sums = sums_fn(each)
+        total = {key: total.get(key, 0.0) + value for key, value in sums.items()}
+        by_source[name] = metrics_fn(sums)
+    losses = {f"{name.lower()}_loss": metrics["loss"] for name, metrics in by_source.items()}
+    return {**metrics_fn(total), **losses}, by_source

@@ -48,8 +48,8 @@ class BucketedBatches(WindowedBatches):
         self.num_left_out = len(lengths) - len(kept)
         self._report(len(lengths), max_length)
         inputs = {"token_ids": lengths[kept] - 1}  # one less than tokens
-        super().__init__(kept, inputs, batch_size, seed, training)
-        self._tokens, self._pad_id = store.tensor("token_ids"), store.pad_id
+        super().__init__(kept, inputs, batch_size, seed, training, store.mixture)
+        self._tokens, self._pad_id = store.flat("token_ids"), store.pad_id
         self._offsets = store.tensor("token_ids", "offsets")
         self._prefixes = store.tensor("prefix_length")
 

@@ -31,6 +31,9 @@ class MappedBatches(Batches):
     def batches_per_epoch(self) -> int:
         return self._batches.batches_per_epoch
 
+    def epochs(self, num_batches: int) -> dict[str, float]:
+        return self._batches.epochs(num_batches)
+
     @property
     def element_spec(self) -> dict[str, tf.TensorSpec]:
         return self._element_spec

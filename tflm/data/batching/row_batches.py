@@ -8,6 +8,7 @@ from absl import logging
 
 from tflm.data.batching.batches import Batch
 from tflm.data.batching.windowed import WindowedBatches, gather_values
+from tflm.data.store_arrays import Values
 from tflm.data.token_store import TokenStore
 from tflm.errors import UserError
 
@@ -58,12 +59,13 @@ class RowBatches(WindowedBatches):
                     longest,
                 )
             lengths[name] = np.minimum(whole, longest)
-        super().__init__(np.arange(store.num_rows), lengths, batch_size, seed, training)
+        super().__init__(np.arange(store.num_rows), lengths, batch_size, seed, training, store.mixture)
         with tf.device("CPU:0"):
+            flat = {name: store.flat(name) for name in lengths}
             # `tf.gather` needs at least one value, also for an empty feature.
             self._values = {
-                name: store.tensor(name) if len(store.values(name)) else tf.zeros([1], tf.int32)
-                for name in lengths
+                name: values if values.size else Values([tf.zeros([1], tf.int32)])
+                for name, values in flat.items()
             }
         self._padding = {name: store.padding(name) for name in lengths}
         self._offsets = {name: store.tensor(name, "offsets") for name in lengths}

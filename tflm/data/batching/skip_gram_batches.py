@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tflm.data.batching.batches import Batch, Batches, shuffled
+from tflm.data.batching.mixed_order import MixedOrder
 from tflm.data.token_store import TokenStore
 from tflm.errors import UserError
 
@@ -61,9 +62,13 @@ class SkipGramBatches(Batches):
             UserError: no text has two words.
         """
         super().__init__(batch_size, seed, training)
-        self._tokens = store.tensor("token_ids")
+        self._tokens = store.flat("token_ids")
         self._offsets = store.tensor("token_ids", "offsets")
-        self._num_tokens = int(self._tokens.shape[0])
+        self._num_tokens = self._tokens.size
+        self._order: MixedOrder | None = None
+        if training and store.mixture is not None:
+            self._starts = store.mixture.value_starts["token_ids"]
+            self._order = MixedOrder(store.mixture, np.diff(self._starts), seed)
         self._num_negatives = num_negatives
         if int(store.lengths("token_ids").max()) < 2:
             raise UserError(
@@ -84,6 +89,9 @@ class SkipGramBatches(Batches):
             return max(1, self._num_tokens // self._num_tries)
         return -(-self._num_tokens // self._num_tries)
 
+    def epochs(self, num_batches: int) -> dict[str, float]:
+        return self._order.epochs(num_batches * self._num_tries) if self._order else {}
+
     @property
     def element_spec(self) -> dict[str, tf.TensorSpec]:
         """Shape and dtype of a batch."""
@@ -98,7 +106,12 @@ class SkipGramBatches(Batches):
         epoch, batch = index // self.batches_per_epoch, index % self.batches_per_epoch
         places = batch * self._num_tries + tf.range(self._num_tries, dtype=tf.int64)
         real = places < self._num_tokens
-        if self.training:  # positions repeat if there are fewer than candidates
+        if self._order is not None:
+            source, _, place = self._order.draw(
+                index * self._num_tries + tf.range(self._num_tries, dtype=tf.int64)
+            )
+            places, real = tf.gather(self._starts, source) + place, tf.ones_like(real)
+        elif self.training:  # positions repeat if there are fewer than candidates
             places = shuffled(places % self._num_tokens, self._num_tokens, self._epoch_seed(epoch, _ORDER))
             real = tf.ones_like(real)
         words, contexts, counted = self._pairs(tf.minimum(places, self._num_tokens - 1), index)
@@ -119,8 +132,8 @@ class SkipGramBatches(Batches):
         others = places + tf.gather(self._distances, choice)
         text = tf.searchsorted(self._offsets, places, side="right")  # index of the text + 1
         inside = (others >= tf.gather(self._offsets, text - 1)) & (others < tf.gather(self._offsets, text))
-        words = tf.gather(self._tokens, places)
-        contexts = tf.gather(self._tokens, tf.clip_by_value(others, 0, self._num_tokens - 1))
+        words = self._tokens.gather(places)
+        contexts = self._tokens.gather(tf.clip_by_value(others, 0, self._num_tokens - 1))
         keep = tf.gather(self._keep, words) * tf.gather(self._keep, contexts)
         draw = tf.random.stateless_uniform([count], self._epoch_seed(index, _SUBSAMPLE))
         return words, contexts, inside & (draw < keep)

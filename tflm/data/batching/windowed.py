@@ -6,6 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from tflm.data.batching.batches import Batches, shuffled
+from tflm.data.batching.mixed_order import MixedOrder
+from tflm.data.store_arrays import Values
+from tflm.data.token_store import StoreMixture
 
 _ORDER, _BATCH_ORDER = 0, 1  # purposes of a seed
 _WINDOW = 64  # batches whose rows are sorted together
@@ -19,9 +22,10 @@ class WindowedBatches(Batches):
 
     In training, the shuffled rows of each window of 64 batches are sorted by length and split into batches, and all
     batches of the epoch are shuffled; rows after the last full batch (different in each epoch) are dropped. In
-    evaluation, all rows are sorted and each is used once; the last batch is padded with rows. The length of a row is
-    that of its longest feature. (Multi30k sentence pairs, in words, batches of 64: 11% padding with 13 shapes; sorted
-    by the sum of both lengths 20% with 39 shapes.)
+    evaluation, all rows are sorted and each is used once; the last batch is padded with rows. The rows of a mixture are
+    drawn by weight before they are sorted; see `MixedOrder`. The length of a row is that of its longest feature.
+    (Multi30k sentence pairs, in words, batches of 64: 11% padding with 13 shapes; sorted by the sum of both lengths 20%
+    with 39 shapes.)
 
     The width of a feature in a batch is the length of its longest row, rounded up to one of a few widths that minimize
     the padding over the data: at most 24 if one feature varies in width, 12 each if several do. A feature of at most 8
@@ -29,18 +33,29 @@ class WindowedBatches(Batches):
     """
 
     def __init__(
-        self, rows: np.ndarray, lengths: Mapping[str, np.ndarray], batch_size: int, seed: int, training: bool
+        self,
+        rows: np.ndarray,
+        lengths: Mapping[str, np.ndarray],
+        batch_size: int,
+        seed: int,
+        training: bool,
+        mixture: StoreMixture | None = None,
     ) -> None:
         """Batches of selected rows.
 
         Args:
-            rows: int64 [N], N >= 1: row numbers in the store.
+            rows: int64 [N], N >= 1: row numbers in the store, ascending.
             lengths: lengths of each ragged feature, int64 [N].
             batch_size: int, B.
             seed: int, seed of the order of every epoch.
             training: bool, endless and shuffled, or one pass.
+            mixture: the sources of the store, if there are several.
         """
         super().__init__(batch_size, seed, training)
+        self._order: MixedOrder | None = None
+        if training and mixture is not None:
+            self._starts = np.searchsorted(rows, mixture.row_starts)
+            self._order = MixedOrder(mixture, np.diff(self._starts), seed)
         longest = np.maximum.reduce(list(lengths.values()))
         if not training:
             order = np.argsort(longest, kind="stable")
@@ -60,6 +75,9 @@ class WindowedBatches(Batches):
         if self.training:
             return max(1, self._num_rows // self.batch_size)
         return -(-self._num_rows // self.batch_size)
+
+    def epochs(self, num_batches: int) -> dict[str, float]:
+        return self._order.epochs(num_batches * self.batch_size) if self._order else {}
 
     @property
     def padding_fraction(self) -> float:
@@ -89,8 +107,13 @@ class WindowedBatches(Batches):
         """Row indices of one window of an epoch, sorted by length, int64 [batches * B]."""
         start = window * self._window
         end = tf.minimum(start + self._window, self.batches_per_epoch)
-        places = tf.range(start * self.batch_size, end * self.batch_size) % self._num_rows
-        rows = shuffled(places, self._num_rows, self._epoch_seed(epoch, _ORDER))
+        places = tf.range(start * self.batch_size, end * self.batch_size)
+        if self._order is None:
+            rows = shuffled(places % self._num_rows, self._num_rows, self._epoch_seed(epoch, _ORDER))
+        else:
+            first = epoch * self.batches_per_epoch * self.batch_size
+            source, _, row = self._order.draw(first + places)
+            rows = tf.gather(self._starts, source) + row
         return tf.gather(rows, tf.argsort(tf.gather(self._longest, rows), stable=True))
 
     def _training_places(self, index: tf.Tensor) -> tf.Tensor:
@@ -115,14 +138,14 @@ class WindowedBatches(Batches):
         return tf.range(width) < lengths[:, None]
 
 
-def gather_values(values: tf.Tensor, starts: tf.Tensor, real: tf.Tensor, padding: int) -> tf.Tensor:
+def gather_values(values: Values, starts: tf.Tensor, real: tf.Tensor, padding: int) -> tf.Tensor:
     """Gathers rows from a flat array, filled up with `padding`.
 
-    >>> gather_values([5, 6, 7, 8], starts=[2, 0], real=[[True, True], [True, False]], padding=0)
+    >>> gather_values(Values([[5, 6, 7, 8]]), starts=[2, 0], real=[[True, True], [True, False]], padding=0)
     [[7, 8], [5, 0]]
 
     Args:
-        values: int32 [M], M >= 1.
+        values: int32 [M], M >= 1, in one part or several.
         starts: int64 [B], index of the first value of each row.
         real: bool [B, T], padding mask; padding may extend beyond `values`.
         padding: int.
@@ -130,7 +153,7 @@ def gather_values(values: tf.Tensor, starts: tf.Tensor, real: tf.Tensor, padding
         int32 [B, T].
     """
     places = starts[:, None] + tf.range(tf.shape(real, tf.int64)[1])
-    return tf.where(real, tf.gather(values, tf.minimum(places, tf.size(values, tf.int64) - 1)), padding)
+    return tf.where(real, values.gather(tf.minimum(places, values.size - 1)), padding)
 
 
 def _widths(lengths: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

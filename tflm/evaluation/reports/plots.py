@@ -1,7 +1,8 @@
-"""Plots as PNG files: loss curves of one run or several, confusion matrices and reliability diagrams."""
+"""Plots as PNG files: loss curves of one run or several, the trials of a search, confusion matrices and reliability
+diagrams."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -105,6 +106,114 @@ def _points(name: str, log: Sequence[dict[str, Any]], loss: str, x: str) -> list
     if len(places) < len(steps):
         raise UserError(f"the log of {name} has no {x}: choose another x axis, such as step.")
     return [(places[record["step"]], record[loss]) for record in log if loss in record]
+
+
+class Coordinate(NamedTuple):
+    """An axis of parallel coordinates."""
+
+    title: str
+    """Its name."""
+    values: Sequence[Any]
+    """Of each line: a number, or a text; None where the line ends before this axis."""
+    is_log: bool = False
+    """Whether the scale is logarithmic."""
+    is_descending: bool = False
+    """Whether the smallest number is on top."""
+
+
+_LINES: dict[str, dict[str, Any]] = {
+    "best": {"linewidth": 2.8, "zorder": 4, "color": "tab:orange"},
+    "recipe": {"linewidth": 2.0, "zorder": 3, "linestyle": "--", "color": "black"},
+    "complete": {"linewidth": 1.3, "zorder": 2},
+    "pruned": {"linewidth": 0.9, "zorder": 1, "color": "0.65"},
+    "failed": {"linewidth": 0.9, "zorder": 1, "color": "tab:red", "linestyle": ":"},
+}
+
+
+def plot_coordinates(axes: Sequence[Coordinate], kinds: Sequence[str], path: str, title: str) -> DrawnTexts:
+    """Plots parallel coordinates (Inselberg, 1985): an axis for each setting and for the measure, a line for each
+    trial.
+
+    Args:
+        axes: the last one is of the measure, by which the lines are coloured.
+        kinds: of each line: best, recipe, complete, pruned or failed.
+        path: PNG file to write.
+        title: title of the plot.
+    Returns:
+        The texts as drawn.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    scales = [_Scale(axis) for axis in axes]
+    texts = [title, *(text for scale in scales for text in (scale.axis.title, *scale.texts))]
+    drawn = texts_to_draw(texts)
+    names = dict(zip(texts, drawn.shown, strict=True))
+    with drawing(drawn):
+        figure = Figure(figsize=(max(6.0, 1.9 * len(axes)), 4.6), layout="constrained")
+        plot = figure.subplots()
+        for place, scale in enumerate(scales):
+            plot.axvline(place, color="0.3", linewidth=1, zorder=0)
+            for height, text in scale.ticks():
+                plot.plot([place - 0.02, place + 0.02], [height, height], color="0.3", linewidth=1, zorder=5)
+                label = names.get(text, text)
+                box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
+                plot.text(
+                    place - 0.04, height, label, ha="right", va="center", fontsize=8, zorder=6, bbox=box
+                )
+        for line, kind in enumerate(kinds):
+            known = [
+                (place, scale) for place, scale in enumerate(scales) if scale.axis.values[line] is not None
+            ]
+            kept = [(place, scale.height(scale.axis.values[line])) for place, scale in known]
+            style = dict(_LINES[kind])
+            if len(kept) == len(axes):
+                style.setdefault("color", colormaps["viridis"](0.85 * kept[-1][1]))
+            first = kind not in kinds[:line]
+            plot.plot(*zip(*kept, strict=True), label=kind if first else None, **style)
+        plot.set_xticks(range(len(axes)), [names[axis.title] for axis in axes])
+        plot.set(title=names[title], xlim=(-0.45, len(axes) - 0.75), ylim=(-0.04, 1.04), yticks=[])
+        plot.tick_params(axis="x", length=0)
+        plot.spines[:].set_visible(False)
+        figure.legend(loc="outside lower center", ncols=len(_LINES), frameon=False)
+        figure.savefig(path, dpi=130)
+    return drawn
+
+
+class _Scale:
+    """Values to heights from 0 to 1."""
+
+    def __init__(self, axis: Coordinate) -> None:
+        self.axis = axis
+        known = [value for value in axis.values if value is not None]
+        self.texts = list(dict.fromkeys(value for value in known if isinstance(value, str)))
+        if not self.texts:
+            found = np.array([self._scaled(value) for value in known] or [0.0])
+            self._low, self._high = float(found.min()), float(found.max())
+
+    def height(self, value: Any) -> float:
+        """Of a value."""
+        if self.texts:
+            return (self.texts.index(value) + 0.5) / len(self.texts)
+        width = self._high - self._low
+        share = (self._scaled(value) - self._low) / width if width else 0.5
+        return 1.0 - share if self.axis.is_descending else share
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Heights and labels."""
+        if self.texts:
+            return [(self.height(text), text) for text in self.texts]
+        from matplotlib.ticker import LogLocator, MaxNLocator
+
+        if not self.axis.is_log:
+            places = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(self._low, self._high)
+        else:
+            places = LogLocator(subs=(1, 2, 5)).tick_values(10**self._low, 10**self._high)
+        shown = [(self.height(place), f"{place:.4g}") for place in places]
+        return [(height, text) for height, text in shown if -0.001 <= height <= 1.001]
+
+    def _scaled(self, value: float) -> float:
+        return float(np.log10(value)) if self.axis.is_log else float(value)
 
 
 _MOST_LABELS = 40

@@ -87,10 +87,14 @@ def _head(report: Report) -> str:
     measures = ", ".join(
         f"{name} {value:,.4f}" if name.partition("_")[0] != "num" else f"{name} {value:,.0f}"
         for name, value in report.get("held_out", {}).items()
+        if name != "sources"
     )
     lines = [f"# {report['name']}, step {report['step']:,}, {report['split']} side"]
     lines += [f"Model: `{report['model']}`."] if "model" in report else []
     lines += [measures] if measures else []
+    for source, own in report.get("held_out", {}).get("sources", {}).items():
+        shown = ", ".join(f"{name} {value:,.4f}" for name, value in own.items() if name[:4] != "num_")
+        lines.append(f"Source {source}: {shown}.")
     facts = [f"{report['num_parameters']:,} parameters."] if "num_parameters" in report else []
     if "size_bytes" in report:
         facts.append(f"{report['size_bytes'] / 1e6:,.1f} MB on disk.")

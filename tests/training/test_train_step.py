@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tflm.layers import fusing
-from tflm.models import TransformerDecoderConfig, TransformerEncoderDecoderConfig, build_model
+from tflm.models import LSTMConfig, TransformerDecoderConfig, TransformerEncoderDecoderConfig, build_model
 from tflm.training import train_step
 from tflm.training.train_step import LossScale, XlaFusion, make_eval_step, make_train_steps, noise_and_signal
 
@@ -236,6 +236,7 @@ def test_the_loss_scale_grows_after_many_good_steps_and_has_a_least_value(monkey
 
 SIZES = {"vocab_size": 40, "num_layers": 1, "hidden_dim": 16, "num_heads": 2, "max_length": 16}
 FUSED = {
+    "lstm": LSTMConfig(vocab_size=40, num_layers=2, hidden_dim=16, max_length=16),
     "gpt": TransformerDecoderConfig(**SIZES, norm="layer_norm", activation="gelu", use_bias=True),
     "llama": TransformerDecoderConfig(
         **SIZES, activation="swiglu", qk_norm=True, num_kv_heads=1, recompute=True
@@ -248,6 +249,7 @@ FUSED = {
 @pytest.mark.parametrize("kind", list(FUSED))
 def test_fused_chains_have_the_loss_and_the_gradients_of_plain_ones(kind, precision, monkeypatch):
     monkeypatch.setattr(train_step, "_SMALLEST_FUSED", 1)
+    monkeypatch.setattr(train_step, "_SMALLEST_COMPILED", 1)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(0)
@@ -258,20 +260,21 @@ def test_fused_chains_have_the_loss_and_the_gradients_of_plain_ones(kind, precis
     keras.config.set_dtype_policy(policy)
     values = [variable.value for variable in model.trainable_variables]
     found, fusion = [], XlaFusion()
-    for fuse_fn in (None, fusion):
+    for each in (None, fusion):
 
         @tf.function(autograph=False)
-        def step(fuse_fn=fuse_fn):
-            with fusing(fuse_fn), tf.GradientTape() as tape:
-                states = model.hidden_states(ids, training=True, **features)
-                loss = tf.reduce_mean(tf.cast(states, tf.float32) ** 2)
-            zero = tf.UnconnectedGradients.ZERO
-            parts = tape.gradient(loss, values, unconnected_gradients=zero)
+        def step(each=each):
+            with fusing(each):
+                with tf.GradientTape() as tape:
+                    states = model.hidden_states(ids, training=True, **features)
+                    loss = tf.reduce_mean(tf.cast(states, tf.float32) ** 2)
+                zero = tf.UnconnectedGradients.ZERO
+                parts = tape.gradient(loss, values, unconnected_gradients=zero)
             return loss, [tf.convert_to_tensor(each) for each in parts]
 
         loss, gradients = step()
         found.append([loss.numpy(), *(each.numpy() for each in gradients)])
-    assert len(fusion._compiled) >= 3, "norm, softmax and activation"
+    assert len(fusion._functions) >= 2, "norm, softmax and activation; the cell and its gradient"
     scale = max(np.abs(each).max() for each in found[0][1:])
     within = 1e-5 if precision == "float32" else 0.05
     for one, other in zip(*found, strict=True):
@@ -280,9 +283,11 @@ def test_fused_chains_have_the_loss_and_the_gradients_of_plain_ones(kind, precis
 
 def test_small_chains_and_unknown_shapes_are_left_as_they_are():
     fusion = XlaFusion()
-    assert fusion(lambda x: x + 1.0, (tf.ones([3]),), ()).numpy().tolist() == [2.0] * 3
-    unknown = tf.function(lambda x: fusion(lambda x: x + 1.0, (x,), ()), autograph=False)
+    assert fusion.fuse(lambda x: x + 1.0, (tf.ones([3]),), ()).numpy().tolist() == [2.0] * 3
+    assert fusion.compile(lambda x: x[0] + 1.0, ((tf.ones([3]),),)).numpy().tolist() == [2.0] * 3
+    unknown = tf.function(lambda x: fusion.fuse(lambda x: x + 1.0, (x,), ()), autograph=False)
     unknown.get_concrete_function(tf.TensorSpec([None, 1 << 20]))
-    assert not fusion._compiled
-    assert float(fusion(tf.square, (tf.fill([1 << 18], 3.0),), ())[0]) == 9.0
-    assert list(fusion._compiled) == [tf.square]
+    assert not fusion._functions
+    assert float(fusion.fuse(tf.square, (tf.fill([1 << 18], 3.0),), ())[0]) == 9.0
+    assert float(fusion.compile(tf.exp, (tf.zeros([1 << 15]),))[0]) == 1.0
+    assert list(fusion._functions) == [tf.square, tf.exp]

@@ -4,7 +4,7 @@ from tflm.layers.attention import Attention, soft_cap
 from tflm.layers.bidirectional_lstm import BidirectionalLSTM
 from tflm.layers.dropout import Dropout, Masks, drawing_masks, drawing_masks_again, drawing_part
 from tflm.layers.feed_forward import FeedForward
-from tflm.layers.fusion import FuseFn, fused, fusing
+from tflm.layers.fusion import Fusion, compiled, fused, fusing
 from tflm.layers.heads import EmbeddingHead, PooledHead, SpanHead, TokenHead, pool
 from tflm.layers.lstm import LSTM, run_layers, zero_state
 from tflm.layers.lstm_attention import AttentiveLSTM, BahdanauAttention, LuongAttention, SourceAttention
@@ -23,7 +23,7 @@ __all__ = [
     "Dropout",
     "EmbeddingHead",
     "FeedForward",
-    "FuseFn",
+    "Fusion",
     "LuongAttention",
     "Masks",
     "PooledHead",
@@ -34,6 +34,7 @@ __all__ = [
     "TransformerBlock",
     "cache_mask",
     "causal_mask",
+    "compiled",
     "document_mask",
     "drawing_masks",
     "drawing_masks_again",

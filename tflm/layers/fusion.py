@@ -1,10 +1,10 @@
 """Chains of elementwise operations that a training step may compile into one kernel each.
 
-    with fusing(fuse_fn):                          # in a training step
+    with fusing(fusion):                          # in a training step
         hidden_states = model(token_ids, training=True)
 
-Between two matrix products a model reads and writes each tensor many times, once for each operation. `fused` marks
-such a chain. Without a `fusing` block it is computed as it is written.
+Between two matrix products a model reads and writes each tensor many times, once for each operation. `fused` and
+`compiled` mark such chains. Without a `fusing` block they are computed as they are written.
 """
 
 import contextlib
@@ -15,26 +15,30 @@ from typing import Any, Protocol
 Tensor = Any
 
 
-class FuseFn(Protocol):
-    """Computes function(*inputs, *constants), and its gradient with respect to `inputs`, by other means."""
+class Fusion(Protocol):
+    """Computes chains of operations by other means. A function is pure, and the same object in every call."""
 
-    def __call__(
+    def fuse(
         self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...], constants: tuple[Tensor, ...]
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """function(*inputs, *constants), a tensor, with its gradient with respect to `inputs`."""
+
+    def compile(self, function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+        """function(*inputs), tensors of any structure, without a gradient."""
 
 
 _current = threading.local()  # each replica of a strategy is traced in a thread of its own
 
 
 @contextlib.contextmanager
-def fusing(fuse_fn: FuseFn | None) -> Iterator[None]:
-    """A block in which `fused` calls `fuse_fn`; with None the function itself."""
-    outer = getattr(_current, "fuse_fn", None)
-    _current.fuse_fn = fuse_fn
+def fusing(fusion: Fusion | None) -> Iterator[None]:
+    """A block in which chains are computed by `fusion`; with None as they are written."""
+    outer = _fusion()
+    _current.fusion = fusion
     try:
         yield
     finally:
-        _current.fuse_fn = outer
+        _current.fusion = outer
 
 
 def fused(function: Callable[..., Tensor], *inputs: Tensor, constants: tuple[Tensor, ...] = ()) -> Tensor:
@@ -45,5 +49,16 @@ def fused(function: Callable[..., Tensor], *inputs: Tensor, constants: tuple[Ten
         inputs: tensors.
         constants: tensors without a gradient, such as masks.
     """
-    fuse_fn = getattr(_current, "fuse_fn", None)
-    return function(*inputs, *constants) if fuse_fn is None else fuse_fn(function, inputs, constants)
+    fusion = _fusion()
+    return function(*inputs, *constants) if fusion is None else fusion.fuse(function, inputs, constants)
+
+
+def compiled(function: Callable[..., Any], *inputs: Any) -> Any:
+    """function(*inputs) of tensors in any structure, compiled as a whole in a `fusing` block. It has no gradient: for
+    chains inside a custom gradient."""
+    fusion = _fusion()
+    return function(*inputs) if fusion is None else fusion.compile(function, inputs)
+
+
+def _fusion() -> Fusion | None:
+    return getattr(_current, "fusion", None)

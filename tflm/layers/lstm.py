@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from tflm.layers.fusion import compiled
+
 Tensor = Any
 Tensors = tuple[Tensor, ...]
 
@@ -99,6 +101,11 @@ def step_cell(gates: Tensor, carry: Tensors, keep: Sequence[Tensor]) -> Tensors:
     return new_hidden, new_cell, activations
 
 
+def _step_cell(gates: Tensor, recurrent: Tensor, carry: Tensors, keep: Sequence[Tensor]) -> Tensors:
+    """`step_cell` of the sum of both parts of the gates."""
+    return step_cell(gates + recurrent, carry, keep)
+
+
 def scan(
     step_fn: Callable[..., Tensors], carry: Tensors, inputs: Sequence[Tensor], reverse: bool = False
 ) -> tuple[Tensors, Tensors]:
@@ -167,7 +174,7 @@ def _run_with_custom_gradient(
     kernel is one product over all steps, not a sum of kernel-sized products, one per step."""
 
     def step(carry: Tensors, gates: Tensor, *keep: Tensor) -> Tensors:
-        return step_cell(gates + ops.matmul(carry[0], kernel), carry, keep)
+        return compiled(_step_cell, gates, ops.matmul(carry[0], kernel), carry[:2], keep)
 
     @ops.custom_gradient
     def run(gates: Tensor, kernel: Tensor, hidden: Tensor, cell: Tensor) -> Any:
@@ -201,28 +208,46 @@ def _gradient_step(kernel: Tensor) -> Callable[..., Tensors]:
         cell: Tensor,
         *keep: Tensor,
     ) -> Tensors:
-        d_hidden, d_cell = ops.cast(carry[0], "float32") + ops.cast(d_output, "float32"), carry[1]
-        gates = ops.split(ops.cast(activations, "float32"), 4, axis=-1)
-        input_gate, forget_gate, candidate, output_gate = gates
-        tanh_cell = ops.tanh(cell)
-        d_new_cell = d_cell + d_hidden * output_gate * (1 - tanh_cell * tanh_cell)
-        parts = [
-            d_new_cell * candidate * input_gate * (1 - input_gate),
-            d_new_cell * previous_cell * forget_gate * (1 - forget_gate),
-            d_new_cell * input_gate * (1 - candidate * candidate),
-            d_hidden * tanh_cell * output_gate * (1 - output_gate),
-        ]
-        d_gates = ops.cast(ops.concatenate(parts, axis=-1), activations.dtype)
+        d_gates, d_hidden, d_previous_cell = compiled(
+            _cell_gradient, carry[:2], d_output, activations, previous_cell, cell, keep
+        )
         d_previous_hidden = ops.matmul(d_gates, transposed_kernel)
-        d_previous_cell = d_new_cell * forget_gate
-        for mask in keep:
-            d_gates = d_gates * mask
-            kept = ops.cast(d_hidden, d_previous_hidden.dtype)
-            d_previous_hidden = ops.where(mask > 0, d_previous_hidden, kept)
-            d_previous_cell = ops.where(mask > 0, d_previous_cell, d_cell)
+        for mask in keep:  # the gates of a masked step have no gradient, so neither has their product
+            d_previous_hidden = d_previous_hidden + ops.cast(
+                ops.where(mask > 0, 0.0, d_hidden), d_previous_hidden.dtype
+            )
         return d_previous_hidden, d_previous_cell, d_gates
 
     return step
+
+
+def _cell_gradient(
+    carry: Tensors,
+    d_output: Tensor,
+    activations: Tensor,
+    previous_cell: Tensor,
+    cell: Tensor,
+    keep: Sequence[Tensor],
+) -> Tensors:
+    """The elementwise part of a step: gradients of the gates' pre-activations, of the hidden state after the step, and
+    of the cell state before it."""
+    d_hidden, d_cell = ops.cast(carry[0], "float32") + ops.cast(d_output, "float32"), carry[1]
+    gates = ops.split(ops.cast(activations, "float32"), 4, axis=-1)
+    input_gate, forget_gate, candidate, output_gate = gates
+    tanh_cell = ops.tanh(cell)
+    d_new_cell = d_cell + d_hidden * output_gate * (1 - tanh_cell * tanh_cell)
+    parts = [
+        d_new_cell * candidate * input_gate * (1 - input_gate),
+        d_new_cell * previous_cell * forget_gate * (1 - forget_gate),
+        d_new_cell * input_gate * (1 - candidate * candidate),
+        d_hidden * tanh_cell * output_gate * (1 - output_gate),
+    ]
+    d_gates = ops.cast(ops.concatenate(parts, axis=-1), activations.dtype)
+    d_previous_cell = d_new_cell * forget_gate
+    for mask in keep:
+        d_gates = d_gates * mask
+        d_previous_cell = ops.where(mask > 0, d_previous_cell, d_cell)
+    return d_gates, d_hidden, d_previous_cell
 
 
 def _previous(initial: Tensor, states: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ LossFn = Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]
 GradientFn = Callable[[Batch, tf.Tensor], Any]
 
 
-_SMALLEST_FUSED = 1 << 18
-"""Elements from which compiling a chain of operations pays."""
+_SMALLEST_FUSED, _SMALLEST_COMPILED = 1 << 18, 1 << 15
+"""Elements from which compiling a chain of operations pays; and one that is repeated in every step of a text."""
 
 
 class XlaFusion:
@@ -27,17 +27,24 @@ class XlaFusion:
     """
 
     def __init__(self) -> None:
-        self._compiled: dict[Any, tuple[Any, Any]] = {}
+        self._functions: dict[Any, Any] = {}
 
-    def __call__(self, function: Callable[..., Any], inputs: Any, constants: Any) -> tf.Tensor:
-        """See `tflm.layers.fusion.FuseFn`."""
+    def compile(self, function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+        """See `tflm.layers.fusion.Fusion`."""
+        if _is_small(inputs, _SMALLEST_COMPILED):
+            return function(*inputs)
+        if function not in self._functions:
+            self._functions[function] = tf.function(function, jit_compile=True, autograph=False)
+        return self._functions[function](*inputs)
+
+    def fuse(self, function: Callable[..., Any], inputs: Any, constants: Any) -> tf.Tensor:
+        """See `tflm.layers.fusion.Fusion`."""
         inputs = [tf.convert_to_tensor(each) for each in inputs]
-        sizes = [each.shape.num_elements() for each in (*inputs, *constants)]
-        if None in sizes or max(sizes) < _SMALLEST_FUSED:
+        if _is_small((inputs, constants), _SMALLEST_FUSED):
             return function(*inputs, *constants)
-        if function not in self._compiled:
-            self._compiled[function] = self._compile(function)
-        forward, backward = self._compiled[function]
+        if function not in self._functions:
+            self._functions[function] = self._both_ways(function)
+        forward, backward = self._functions[function]
 
         @tf.custom_gradient
         def run(*inputs: tf.Tensor) -> Any:
@@ -48,7 +55,7 @@ class XlaFusion:
         return run(*inputs)
 
     @staticmethod
-    def _compile(function: Callable[..., Any]) -> tuple[Any, Any]:
+    def _both_ways(function: Callable[..., Any]) -> tuple[Any, Any]:
         @tf.function(jit_compile=True, autograph=False)
         def forward(inputs: Any, constants: Any) -> tf.Tensor:
             return function(*inputs, *constants)
@@ -61,6 +68,12 @@ class XlaFusion:
             return tape.gradient(outputs, list(inputs), output_gradients=upstream)
 
         return forward, backward
+
+
+def _is_small(tensors: Any, least: int) -> bool:
+    """Whether no tensor has so many elements, or a shape is not known."""
+    sizes = [each.shape.num_elements() for each in tf.nest.flatten(tensors)]
+    return None in sizes or max(sizes) < least
 
 
 class LossScale:
@@ -135,13 +148,14 @@ def make_train_steps(
         batch: Batch, first_row: tf.Tensor, key: tf.Tensor, scale: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         masks = None if mask_seed is None else RowMasks(key, first_row)
-        with drawing_masks(masks), fusing(fusion), tf.GradientTape() as tape:
-            loss_sum, weight = loss_fn(batch)
-            # The gradient of a sum over thousands of tokens would overflow at scales that a mean allows.
-            factor = None if scale is None else scale / tf.maximum(tf.stop_gradient(weight), 1.0)
-            scaled = loss_sum if factor is None else loss_sum * factor
         values = [variable.value for variable in variables]
-        parts = tape.gradient(scaled, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        with fusing(fusion):  # the backward pass, too
+            with drawing_masks(masks), tf.GradientTape() as tape:
+                loss_sum, weight = loss_fn(batch)
+                # The gradient of a sum over thousands of tokens would overflow at scales that a mean allows.
+                factor = None if scale is None else scale / tf.maximum(tf.stop_gradient(weight), 1.0)
+                scaled = loss_sum if factor is None else loss_sum * factor
+            parts = tape.gradient(scaled, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         parts = [tf.convert_to_tensor(part) for part in parts]
         return loss_sum, weight, parts if factor is None else [part / factor for part in parts]
 

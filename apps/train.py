@@ -11,7 +11,7 @@
       --set fine_tuning.lora_rank=8
 
 --task and --data choose a recipe for a file: columns by their names, vocabulary size and number of steps by the
-amount of data. --set changes any field, --print_config shows them all.
+amount of data. With --minutes=5 there are at most as many steps as fit into that time. --set changes any field, --print_config shows them all.
 
 --init_from starts the body of the model from the weights of another run or export, with its vocabulary; the section
 fine_tuning of the config says which parts are trained. --word_vectors starts the embedding from vectors in a file.
@@ -91,6 +91,13 @@ flags.DEFINE_string(
     "word_vectors",
     None,
     "Starts the embedding from the vectors in this file, in word2vec's text or binary format or in GloVe's.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_float(
+    "minutes",
+    None,
+    "Time that the training may take: the number of steps is lowered to what fits, by a measured step time.",
+    lower_bound=0.0,
     flag_values=FLAGS,
 )
 flags.DEFINE_boolean("overwrite", False, "Removes the run in --workdir and starts again.", flag_values=FLAGS)
@@ -253,6 +260,8 @@ def _config(flag_values: flags.FlagValues):  # type: ignore[no-untyped-def]
         raise UsageError(f"--preset is needed to begin a run in {flag_values.workdir!r}; see --list_presets.")
     if flag_values.init_from:
         config = dataclasses.replace(config, init_from=flag_values.init_from)
+    if flag_values.minutes:
+        config = override(config, [f"training.minutes={flag_values.minutes}"])
     if flag_values.word_vectors:
         config = dataclasses.replace(config, word_vectors=flag_values.word_vectors)
     return override(config, flag_values.set)

@@ -11,7 +11,8 @@
       --set fine_tuning.lora_rank=8
 
 --task and --data choose a recipe for a file: columns by their names, vocabulary size and number of steps by the
-amount of data. With --minutes=5 there are at most as many steps as fit into that time. --set changes any field, --print_config shows them all.
+amount of data. With --minutes=5 there are at most as many steps as fit into that time. --set changes any field,
+--print_config shows them all.
 
 --init_from starts the body of the model from the weights of another run or export, with its vocabulary; the section
 fine_tuning of the config says which parts are trained. --word_vectors starts the embedding from vectors in a file.

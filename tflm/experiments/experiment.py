@@ -278,12 +278,12 @@ def _fit_into_minutes(
     seconds = (times[-1] - times[0]) / (_TRIAL_STEPS - _TRIAL_STEPS // 4)
     left = 60.0 * training.minutes - (time.monotonic() - begin)
     fitting = max(_LEAST_STEPS, int(_SHARE_OF_STEPS * left / seconds))
-    if fitting >= training.num_steps:
-        note_fn(f"a step takes {seconds:.3f} s: all {training.num_steps:,} steps fit into {training.minutes:g} minutes.")
-        return
+    some = f"{fitting:,} of" if fitting < training.num_steps else "all"
     note_fn(
-        f"a step takes {seconds:.3f} s: {fitting:,} of {training.num_steps:,} steps fit into {training.minutes:g} minutes."
+        f"a step takes {seconds:.3f} s: {some} {training.num_steps:,} steps fit into {training.minutes:g} minutes."
     )
+    if fitting >= training.num_steps:
+        return
     fitted = dataclasses.replace(
         training, num_steps=fitting, warmup_steps=min(training.warmup_steps, fitting // 10)
     )

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tflm.layers.ngram_logits import NgramLogits
+from tflm.layers.heads import NgramLogits
 from tflm.models.head_model import HeadModel
 from tflm.models.text_model import ModelConfig, TextModel, register_model
 

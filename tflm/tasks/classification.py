@@ -13,8 +13,15 @@ from tflm.data.labels import find_spelling, joined_labels, unknown_label
 from tflm.errors import UserError
 from tflm.layers import PooledHead
 from tflm.layers.heads import POOLINGS
-from tflm.models import HeadModel, LSTMEncoderConfig, ModelConfig, TextModel
-from tflm.models.ngram import Ngram, NgramClassifier, WideAndDeep
+from tflm.models import (
+    HeadModel,
+    LSTMEncoderConfig,
+    ModelConfig,
+    Ngram,
+    NgramClassifier,
+    TextModel,
+    WideAndDeep,
+)
 from tflm.tasks.columns import Columns
 from tflm.tasks.features.ngram_part import NgramPart
 from tflm.tasks.features.rows import Cut, is_longer, join, keep_first

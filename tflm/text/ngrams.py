@@ -2,12 +2,8 @@
 
     NgramHasher("characters", 2**18)(["很好"]) -> ids [[7081, 90417, 31208]], counts [[1, 1, 1]]
 
-Two blocks of features, each with half of the buckets:
-
-| unit | first block | second block |
-|---|---|---|
-| characters | 1 and 2 characters | 3 characters |
-| words | 1 and 2 words; punctuation marks and Chinese characters are words | 2 to 5 characters within a word |
+There are two blocks of n-grams, each with half of the buckets; BLOCKS says which. In `words`, punctuation marks and
+characters of scripts without spaces are words.
 """
 
 from typing import NamedTuple
@@ -17,6 +13,10 @@ import tensorflow as tf
 from tflm.text.clean_text import clean_text
 
 UNITS = ("characters", "words")
+BLOCKS = {
+    "characters": ("1 and 2 characters", "3 characters"),
+    "words": ("1 and 2 words", "2 to 5 characters within words"),
+}
 MOST_CHARACTERS = 4000
 """Of a text; what follows has no n-grams."""
 
@@ -55,7 +55,9 @@ class NgramHasher:
 
     def __call__(self, text: tf.Tensor, salt: int = 0) -> Ngrams:
         """The n-grams of string [B]; with another salt the same n-gram has another id."""
-        text = tf.strings.strip(tf.strings.regex_replace(_half_width(clean_text(text, None, True)), r"\s+", " "))
+        text = tf.strings.strip(
+            tf.strings.regex_replace(_half_width(clean_text(text, None, True)), r"\s+", " ")
+        )
         text = tf.strings.substr(text, 0, MOST_CHARACTERS, unit="UTF8_CHAR")
         blocks = _of_characters(text, salt) if self.unit == "characters" else _of_words(text, salt)
         half, rows, ids = self.num_buckets // 2, [], []
@@ -77,8 +79,7 @@ def _of_words(text: tf.Tensor, salt: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
     spaced = tf.strings.join([" ", words.flat_values, " "])
     characters = tf.cast(tf.strings.unicode_decode(spaced, "UTF-8"), tf.int64)
     within = [
-        (tf.gather(words.value_rowids(), word), hashes)
-        for word, hashes in _hashes(characters, 2, 5, salt)
+        (tf.gather(words.value_rowids(), word), hashes) for word, hashes in _hashes(characters, 2, 5, salt)
     ]
     return [_join(*_hashes(known, 1, 2, salt)), _join(*within)]
 
@@ -122,7 +123,9 @@ def _count(rows: tf.Tensor, ids: tf.Tensor, num_buckets: int, num_rows: tf.Tenso
     """Distinct ids of each row with their counts."""
     keys = tf.sort(rows * num_buckets + ids)
     distinct, _, counts = tf.unique_with_counts(keys)
-    lengths = tf.math.bincount(tf.cast(distinct // num_buckets, tf.int32), minlength=tf.cast(num_rows, tf.int32))
+    lengths = tf.math.bincount(
+        tf.cast(distinct // num_buckets, tf.int32), minlength=tf.cast(num_rows, tf.int32)
+    )
     lengths = tf.cast(lengths, tf.int64)
     distinct = tf.cast(distinct % num_buckets, tf.int32) + 1
     return Ngrams(

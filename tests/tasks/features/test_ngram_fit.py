@@ -1,4 +1,4 @@
-"""The linear classifier against scikit-learn, its features against the layer, and the choice between it and a network."""
+"""The linear classifier against scikit-learn, its features against the layer, and its combination with a network."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import scipy.sparse
 import tensorflow as tf
 
 from tflm.data import build_store
-from tflm.layers.ngram_logits import NgramLogits
+from tflm.layers.heads import NgramLogits
 from tflm.tasks.features import ngram_fit
 from tflm.text.ngrams import NgramHasher
 
@@ -44,6 +44,7 @@ def test_the_layer_gives_the_logits_of_the_fit(store):
     for variable, value in zip((layer.document_weights, layer.kernel, layer.bias), fit[:3], strict=True):
         variable.assign(value)
     matrix, _ = ngram_fit.weigh_ngrams(store, BUCKETS)
+    assert fit.losses[1] < fit.losses[0], "both blocks"
     np.testing.assert_allclose(layer(*padded(store)), matrix @ fit.kernel + fit.bias, atol=1e-5)
     blocks = np.add.reduceat(matrix.toarray() ** 2, [0, BUCKETS // 2 + 1], axis=1)
     np.testing.assert_allclose(blocks[blocks > 0], 1.0)
@@ -94,7 +95,7 @@ def test_held_out_logits_are_of_classifiers_that_have_not_seen_the_text(store):
     held_out = ngram_fit.fit_ngrams(store, wanted, False, BUCKETS).held_out
     assert sorted(held_out.rows) == list(range(len(TEXTS)))
     matrix, _ = ngram_fit.weigh_ngrams(store, BUCKETS)
-    inside = np.asarray(store.values("fold")) == 3
+    inside = np.isin(store.values("fold"), [2, 3])
     kernel, bias = ngram_fit._regression(matrix[~inside], wanted[~inside], False)
     place = np.isin(held_out.rows, np.flatnonzero(inside))
     np.testing.assert_allclose(held_out.logits[place], matrix[inside] @ kernel + bias, atol=1e-4)
@@ -132,5 +133,16 @@ def test_the_temperature_makes_probabilities_right():
     logits, wanted = np.array([[2.0, 0.0]] * 4), np.eye(2)[[0, 0, 0, 1]]
     assert ngram_fit.best_temperature(logits, wanted, False) == pytest.approx(np.log(3) / 2, abs=1e-3)
     assert ngram_fit.best_temperature(logits[:0], wanted[:0], False) == 1.0
+    assert ngram_fit.best_temperature(logits, 1.0 - wanted, False) == 0.05, "the likelier label stays so"
     expected = -np.log(np.exp(logits[:, :1]) / np.exp(logits).sum(1, keepdims=True))[:, 0]
     np.testing.assert_allclose(ngram_fit.row_losses(logits, np.eye(2)[[0] * 4], False), expected)
+
+
+def test_the_second_block_is_left_out_where_it_makes_held_out_texts_worse(store, monkeypatch):
+    tried = iter([0.1, 0.2])
+    monkeypatch.setattr(ngram_fit, "_loss_at_best", lambda *_: next(tried))
+    fit = ngram_fit.fit_ngrams(store, np.eye(2)[LABELS], False, BUCKETS)
+    assert fit.losses == (0.1, 0.2)
+    half = BUCKETS // 2 + 1
+    assert not fit.kernel[half:].any() and not fit.document_weights[half:].any()
+    assert fit.kernel[:half].any() and fit.document_weights[:half].any()

@@ -19,9 +19,9 @@ from tflm.files.writing import whole_file, writing
 
 NUM_FOLDS = 10
 _LARGE = 4000
-"""Training texts from which on fold 0 alone is held out of the linear classifier; below it each of the ten, in turn."""
+"""Training texts from which on fold 0 alone is held out of the linear classifier; below it two folds each, in turn."""
 _PENALTY = 10.0
-"""C of the L2 penalty, as in scikit-learn: the loss is summed and multiplied by it, the squares of the weights halved."""
+"""C of the L2 penalty, as in scikit-learn: the summed loss is multiplied by it, the squares of the weights halved."""
 _MOST_ITERATIONS = 200
 _LOGITS_FILE = "ngram_logits.npz"
 
@@ -37,6 +37,9 @@ class LinearFit(NamedTuple):
     """float32 [C]."""
     held_out: "HeldOut"
     """Its logits of texts that it was not computed from."""
+    losses: tuple[float, float]
+    """Mean loss of those texts with the n-grams of the first block alone and with both blocks, each at its best
+    temperature; the better one was kept."""
 
 
 class HeldOut(NamedTuple):
@@ -67,7 +70,8 @@ class Combination(NamedTuple):
 
 
 def fit_ngrams(store: TokenStore, wanted: np.ndarray, several: bool, num_buckets: int) -> LinearFit:
-    """Logistic regression with an L2 penalty over TF-IDF of n-grams, by L-BFGS (Liu and Nocedal, 1989).
+    """Logistic regression with an L2 penalty over TF-IDF of n-grams, by L-BFGS (Liu and Nocedal, 1989): of the first
+    block of n-grams or of both, whichever has the lower loss on held-out texts.
 
     Args:
         store: with the features `ngram_ids`, `ngram_counts` and `fold`.
@@ -78,21 +82,37 @@ def fit_ngrams(store: TokenStore, wanted: np.ndarray, several: bool, num_buckets
     matrix, document_weights = weigh_ngrams(store, num_buckets)
     used, columns = np.unique(matrix.indices, return_inverse=True)
     matrix = scipy.sparse.csr_matrix((matrix.data, columns, matrix.indptr), (matrix.shape[0], len(used)))
-    folds = np.asarray(store.values("fold"))
-    rows, logits = [], []
-    for fold in range(1 if store.num_rows >= _LARGE else NUM_FOLDS):
-        inside = np.flatnonzero(folds == fold)
-        outside = np.flatnonzero(folds != fold)
-        if len(inside) and len(outside):
-            kernel, bias = _regression(matrix[outside], wanted[outside], several)
-            rows.append(inside)
-            logits.append((matrix[inside] @ kernel + bias).astype(np.float32))
-    kernel, bias = _regression(matrix, wanted, several)
+    num_first, folds = np.count_nonzero(used <= num_buckets // 2), np.asarray(store.values("fold"))
+    tries = [matrix[:, :num_first].tocsr(), matrix]
+    held_out = [_held_out(each, wanted, several, folds) for each in tries]
+    losses = [_loss_at_best(each.logits, wanted[each.rows], several) for each in held_out]
+    best = int(np.argmin(losses))
+    kernel, bias = _regression(tries[best], wanted, several)
     whole = np.zeros([num_buckets + 1, wanted.shape[1]], np.float32)
-    whole[used] = kernel
-    none = [np.zeros([0, wanted.shape[1]], np.float32)]
-    held_out = HeldOut(np.concatenate([*rows, np.zeros(0, np.int64)]), np.concatenate([*logits, *none]))
-    return LinearFit(document_weights, whole, bias.astype(np.float32), held_out)
+    whole[used[: len(kernel)]] = kernel
+    if best == 0:
+        document_weights[num_buckets // 2 + 1 :] = 0.0
+    return LinearFit(document_weights, whole, bias.astype(np.float32), held_out[best], (losses[0], losses[1]))
+
+
+def _held_out(
+    matrix: scipy.sparse.csr_matrix, wanted: np.ndarray, several: bool, folds: np.ndarray
+) -> HeldOut:
+    groups = [[0]] if len(folds) >= _LARGE else [[fold, fold + 1] for fold in range(0, NUM_FOLDS, 2)]
+    rows, logits = [np.zeros(0, np.int64)], [np.zeros([0, wanted.shape[1]], np.float32)]
+    for group in groups:
+        is_inside = np.isin(folds, group)
+        if is_inside.any() and not is_inside.all():
+            kernel, bias = _regression(matrix[~is_inside], wanted[~is_inside], several)
+            rows.append(np.flatnonzero(is_inside))
+            logits.append((matrix[is_inside] @ kernel + bias).astype(np.float32))
+    return HeldOut(np.concatenate(rows), np.concatenate(logits))
+
+
+def _loss_at_best(logits: np.ndarray, wanted: np.ndarray, several: bool) -> float:
+    if not len(logits):
+        return np.inf
+    return float(row_losses(best_temperature(logits, wanted, several) * logits, wanted, several).mean())
 
 
 def weigh_ngrams(store: TokenStore, num_buckets: int) -> tuple[scipy.sparse.csr_matrix, np.ndarray]:
@@ -108,7 +128,9 @@ def weigh_ngrams(store: TokenStore, num_buckets: int) -> tuple[scipy.sparse.csr_
     block = 2 * row + (ids > num_buckets // 2)
     norms = np.sqrt(np.bincount(block, values**2, minlength=2 * store.num_rows))
     values /= norms[block]
-    return scipy.sparse.csr_matrix((values, ids, offsets), (store.num_rows, num_buckets + 1)), document_weights
+    return scipy.sparse.csr_matrix(
+        (values, ids, offsets), (store.num_rows, num_buckets + 1)
+    ), document_weights
 
 
 def save_held_out(store: TokenStore, held_out: HeldOut) -> None:
@@ -128,7 +150,8 @@ def load_held_out(store: TokenStore) -> HeldOut | None:
 
 
 def best_temperature(logits: np.ndarray, wanted: np.ndarray, several: bool) -> float:
-    """The factor of the logits with the least loss (temperature scaling; Guo et al., 2017); 1 without texts.
+    """The factor of the logits with the least loss (temperature scaling; Guo et al., 2017), at least 0.05; 1 without
+    texts.
 
     >>> best_temperature(np.array([[2.0, 0.0]] * 4), np.array([[1.0, 0.0]] * 3 + [[0.0, 1.0]]), False)  # ln(3) / 2
     0.549
@@ -137,7 +160,7 @@ def best_temperature(logits: np.ndarray, wanted: np.ndarray, several: bool) -> f
         logits, wanted: float [N, C].
         several: see `fit_ngrams`.
     """
-    return _scales([logits], wanted, several)[0] if len(logits) else 1.0
+    return max(0.05, _scales([logits], wanted, several)[0]) if len(logits) else 1.0
 
 
 def combine(
@@ -178,7 +201,7 @@ def _scales(parts: list[np.ndarray], wanted: np.ndarray, several: bool) -> list[
 
     def loss(scales: np.ndarray) -> float:
         logits = sum(scale * part for scale, part in zip(scales, parts, strict=True))
-        return float(row_losses(logits, wanted, several).mean())  # type: ignore[arg-type]
+        return float(row_losses(logits, wanted, several).mean())
 
     start = np.full(len(parts), 1.0 / len(parts))
     found = scipy.optimize.minimize(loss, start, method="L-BFGS-B", bounds=[(0.0, 100.0)] * len(parts))
@@ -198,10 +221,7 @@ def _regression(
         weights = flat.reshape(num_features + 1, num_columns)
         kernel, bias = weights[:-1], weights[-1]
         logits = matrix @ kernel + bias
-        if several or is_pair:
-            shares = scipy.special.expit(logits)
-        else:
-            shares = scipy.special.softmax(logits, axis=1)
+        shares = scipy.special.expit(logits) if several or is_pair else scipy.special.softmax(logits, axis=1)
         loss = row_losses(logits, targets, several or is_pair).mean()
         errors = (shares - targets) / num_texts
         strength = 1.0 / (_PENALTY * num_texts)

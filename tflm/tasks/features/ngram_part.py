@@ -1,5 +1,5 @@
-"""The n-grams of a classifier: their features, the linear classifier before the first step, and its combination with the
-network before each evaluation."""
+"""The n-grams of a classifier: their features, the linear classifier before the first step, and its combination with
+the network before each evaluation."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tflm.data import TokenStore
 from tflm.tasks.features import ngram_fit
-from tflm.text.ngrams import NgramHasher
+from tflm.text.ngrams import BLOCKS, NgramHasher
 
 NetworkFn = Callable[[dict[str, tf.Tensor]], tf.Tensor]
 """From a batch without n-grams to logits float32 [B, C]."""
@@ -32,6 +32,7 @@ class NgramPart:
     def __init__(self, unit: str, num_buckets: int, num_labels: int, several: bool) -> None:
         self.num_buckets = min(num_buckets, 2 ** ((_MOST_WEIGHTS // num_labels).bit_length() - 1))
         self.num_labels, self.several = num_labels, several
+        self.unit = unit
         self._hasher = NgramHasher(unit, self.num_buckets)
 
     def features(self, text: tf.Tensor, text_pair: tf.Tensor | None) -> dict[str, tf.RaggedTensor]:
@@ -64,7 +65,12 @@ class NgramPart:
         )
         if not len(rows):
             return line
-        return f"{line}; {self._right(logits, wanted[rows]):.1%} right of {len(rows):,} of them, each held out of it"
+        first, second = BLOCKS[self.unit]
+        return (
+            f"{line}. Held out of it in turn, {len(rows):,} of them: loss {fit.losses[0]:.3f} with n-grams of {first}, "
+            f"{fit.losses[1]:.3f} with {second} too. The better one is kept: accuracy "
+            f"{self._right(logits, wanted[rows]):.1%}."
+        )
 
     def calibrate(self, model: Any, store: TokenStore, network_fn: NetworkFn, max_length: int) -> str:
         """Gives `model.scales` the best combination on the texts of fold 0; a line for the user.
@@ -93,7 +99,7 @@ class NgramPart:
             f"{name} {self._right(logits, wanted):.1%} (loss {loss:.3f})"
             for (name, logits), loss in zip(parts.items(), found.losses, strict=True)
         )
-        return f"{len(rows):,} training texts that the network does not see: {shown}. It answers by {found.choice}."
+        return f"{len(rows):,} training texts that the network does not see: {shown}. Kept: {found.choice}."
 
     def _wanted(self, store: TokenStore) -> np.ndarray:
         """float64 [N, C] of the rows of a store, 1 for each label."""
@@ -115,12 +121,17 @@ def _network_logits(
     """float32 [N, C] of rows of a store, texts of similar length together."""
 
     @tf.function(
-        input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)], autograph=False
+        input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)],
+        autograph=False,
     )
     def logits(token_ids: tf.Tensor, prefix_length: tf.Tensor) -> tf.Tensor:
         return network_fn({"token_ids": token_ids, "prefix_length": prefix_length})
 
-    values, offsets, prefixes = store.values("token_ids"), store.offsets("token_ids"), store.values("prefix_length")
+    values, offsets, prefixes = (
+        store.values("token_ids"),
+        store.offsets("token_ids"),
+        store.values("prefix_length"),
+    )
     order, parts = np.argsort(np.diff(offsets)[rows], kind="stable"), []
     for begin in range(0, len(order), _ROWS):
         chunk = rows[order[begin : begin + _ROWS]]

@@ -206,7 +206,7 @@ class Experiment(Run):
 
 _TRIAL_STEPS = 12
 _LEAST_STEPS = 10
-_SHARE_OF_STEPS = 0.85
+_SHARE_OF_STEPS = 0.8
 """Of the time that is left; the rest is for tracing, evaluations and checkpoints."""
 _MOST_SEEN = 50
 """Batches of the training side that are measured at the end, or a quarter of the steps where that is less."""

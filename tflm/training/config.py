@@ -86,8 +86,8 @@ class TrainingConfig:
     """Decay rate of the exponential moving average of the weights, such as 0.999; 0 for no average. At step t it is at
     most t / (t + 9), so that a short run is averaged, too."""
     minutes: float = option(0.0)
-    """About the time that a training may take: when a run begins, the time of a step is measured and num_steps lowered to what
-    fits, with evaluations; 0 for no limit."""
+    """About the time that a training may take: when a run begins, the time of a step is measured and num_steps lowered
+    to what fits, with evaluations; 0 for no limit."""
     max_eval_batches: int = 0
     """Maximum number of batches of an evaluation during training; 0 for all. The final evaluation uses all."""
     seed: int = 0

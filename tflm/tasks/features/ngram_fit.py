@@ -204,7 +204,7 @@ def _scales(parts: list[np.ndarray], wanted: np.ndarray, several: bool) -> list[
         return float(row_losses(logits, wanted, several).mean())
 
     start = np.full(len(parts), 1.0 / len(parts))
-    found = scipy.optimize.minimize(loss, start, method="L-BFGS-B", bounds=[(0.0, 100.0)] * len(parts))
+    found = scipy.optimize.minimize(loss, start, method="L-BFGS-B", bounds=[(0.0, 10.0)] * len(parts))
     return [float(scale) for scale in found.x]
 
 

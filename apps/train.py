@@ -11,7 +11,8 @@
       --set fine_tuning.lora_rank=8
 
 --task and --data choose a recipe for a file: columns by their names, vocabulary size and number of steps by the
-amount of data. --set changes any field, --print_config shows them all. Several --data=FILE@WEIGHT are a mixture.
+amount of data. With --minutes=5 there are at most as many steps as fit into that time. --set changes any field,
+--print_config shows them all. Several --data=FILE@WEIGHT are a mixture.
 
 --init_from starts the body of the model from the weights of another run or export, with its vocabulary; the section
 fine_tuning of the config says which parts are trained. --word_vectors starts the embedding from vectors in a file.
@@ -113,6 +114,13 @@ flags.DEFINE_integer(
     lower_bound=0,
     flag_values=FLAGS,
 )
+flags.DEFINE_float(
+    "minutes",
+    None,
+    "Time that the training may take: the number of steps is lowered to what fits, by a measured step time.",
+    lower_bound=0.0,
+    flag_values=FLAGS,
+)
 flags.DEFINE_boolean("overwrite", False, "Removes the run in --workdir and starts again.", flag_values=FLAGS)
 flags.DEFINE_string(
     "strategy",
@@ -204,6 +212,9 @@ def main(flag_values: flags.FlagValues) -> None:
     where = Devices(flag_values.strategy, flag_values.workers, flag_values.worker_index, flag_values.tpu)
     load_tensorflow()
     config = recipe_config(flag_values, lambda: _opened_config(flag_values.workdir))
+    if flag_values.minutes:
+        training = dataclasses.replace(config.training, minutes=flag_values.minutes)
+        config = dataclasses.replace(config, training=training)
     if flag_values.deterministic:
         import tensorflow as tf
 

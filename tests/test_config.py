@@ -124,6 +124,11 @@ def test_override_leaves_the_original():
     assert override(changed, ["part.path=null"]).part.path is None
 
 
+def test_another_kind_drops_the_fields_that_it_does_not_have():
+    assert override(Whole(part=Small(width=9)), ["part.kind=large"]) == Whole(part=Large())
+    assert override(Whole(part=Small(width=9)), ["part.kind=small"]) == Whole(part=Small(width=9))
+
+
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [

@@ -216,6 +216,16 @@ def _assign(config: Any, mapping: dict[str, Any], path: str, text: str) -> None:
         node = getattr(node, section)
         target = target.setdefault(section, to_dict(node))  # an `option` with its default is not there
     target[last] = text if hint is str or (hint == str | None and text != "null") else _parse(text)
+    if last == "kind" and isinstance(node, KindConfig) and target[last] != node.kind:
+        _keep_fields_of(type(node), target)
+
+
+def _keep_fields_of(cls: type[KindConfig], target: dict[str, Any]) -> None:
+    """Removes what the new kind of a section has no field for, such as the layers of a model without layers."""
+    if target["kind"] in cls.registry:
+        names = [field.name for field in dataclasses.fields(cls.registry.get(target["kind"]).config_class)]
+        for name in set(target) - set(names):
+            del target[name]
 
 
 def _check_field(node: Any, name: str, path: str) -> None:

@@ -70,6 +70,10 @@ def automatic(
     config = recipe(usual_config(task, data, sample, num_examples), num_examples)
     if init_from:
         config = fine_tuned(config, init_from, num_examples, settings)
+    if "model.kind=ngram" in [setting.replace(" ", "") for setting in settings]:
+        config = dataclasses.replace(
+            config, training=dataclasses.replace(config.training, num_steps=1, warmup_steps=0)
+        )
     return override(config, settings)
 
 

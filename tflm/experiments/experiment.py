@@ -4,12 +4,14 @@ import contextlib
 import dataclasses
 import functools
 import os
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
 
-from tflm.config import override
+from tflm.config import override, save_json
 from tflm.errors import UserError
 from tflm.evaluation import evaluate, plot_losses
 from tflm.experiments.config import ExperimentConfig
@@ -19,6 +21,7 @@ from tflm.experiments.measured import measured_run
 from tflm.experiments.overfit_batch import OverfitResult, overfit_batch
 from tflm.experiments.recipe_registry import load_preset
 from tflm.experiments.run import Run
+from tflm.experiments.run_folder import has_checkpoint
 from tflm.experiments.run_record import record_start
 from tflm.experiments.samples import samples_of
 from tflm.export.deploy import write_deployment
@@ -210,6 +213,10 @@ class Experiment(Run):
         return len(self.task.words)  # type: ignore[attr-defined]
 
 
+_TRIAL_STEPS = 12
+_LEAST_STEPS = 10
+_SHARE_OF_STEPS = 0.8
+"""Of the time that is left; the rest is for tracing, evaluations and checkpoints."""
 _MOST_SEEN = 50
 """Batches of the training side that are measured at the end, or a quarter of the steps where that is less."""
 
@@ -230,9 +237,12 @@ def train_run(
         stop_fn: see `Trainer.train`.
         observers: in addition to those of the config.
     """
-    config = run.config
+    begin = time.monotonic()
     if num_workers(strategy) > 1:
         chief_first(strategy, lambda: _prepare(run))
+    if run.config.training.minutes and not has_checkpoint(run.workdir):
+        _fit_into_minutes(run, strategy, begin, note_fn)
+    config = run.config
     trainer = run.trainer(strategy, note_fn=note_fn)
     done = trainer.restore()  # first of all: the newest checkpoint may be damaged
     batches = run.batches("train", training=True)
@@ -275,6 +285,45 @@ def _observers_of(
         yield Histograms(trainer.model.trainable_variables)
     if training.num_samples and (samples := samples_of(run, trainer.model, note_fn)):
         yield samples
+
+
+def _fit_into_minutes(
+    run: Run, strategy: tf.distribute.Strategy, begin: float, note_fn: Callable[[str], None]
+) -> None:
+    """Lowers the number of steps to what fits into `training.minutes`, by some steps of a model that is thrown away,
+    and writes it into the config of the run."""
+    training = run.config.training
+    if num_workers(strategy) > 1:
+        raise UserError("training.minutes is for one worker. Set training.num_steps instead.")
+    _prepare(run)
+    trial = dataclasses.replace(
+        training,
+        num_steps=_TRIAL_STEPS,
+        log_every=_TRIAL_STEPS // 4,
+        keep_best="",
+        early_stopping_patience=0,
+        warmup_steps=min(training.warmup_steps, _TRIAL_STEPS),
+    )
+    with tempfile.TemporaryDirectory(prefix="tflm-step-time-") as folder:
+        trainer = Trainer(run.make_model, run.task, trial, folder, strategy, run.config.fine_tuning)
+        trainer.train(run.batches("train", training=True), None)
+        times = [record["seconds"] for record in read_log(folder) if "seconds" in record]
+    seconds = (times[-1] - times[0]) / (_TRIAL_STEPS - _TRIAL_STEPS // 4)
+    left = 60.0 * training.minutes - (time.monotonic() - begin)
+    fitting = max(_LEAST_STEPS, int(_SHARE_OF_STEPS * left / seconds))
+    some = f"{fitting:,} of" if fitting < training.num_steps else "all"
+    note_fn(
+        f"a step takes {seconds:.3f} s: {some} {training.num_steps:,} steps fit into {training.minutes:g} minutes."
+    )
+    if fitting >= training.num_steps:
+        return
+    fitted = dataclasses.replace(
+        training, num_steps=fitting, warmup_steps=min(training.warmup_steps, fitting // 10)
+    )
+    run.config = dataclasses.replace(run.config, training=fitted)
+    path = os.path.join(run.workdir, "config.json")
+    with writing(f"the run's config {path!r}"):
+        save_json(run.config, path)
 
 
 def _prepare(run: Run) -> None:

@@ -40,6 +40,8 @@ def fine_tuned(
         task = dataclasses.replace(
             task, template=theirs.task.template, system=theirs.task.system, max_history=0
         )
+    if isinstance(task, ClassificationConfig):
+        task = dataclasses.replace(task, ngrams="")
     config = dataclasses.replace(
         config, init_from=init_from, model=theirs.model, tokenizer=theirs.tokenizer, task=task
     )

@@ -285,8 +285,10 @@ class Run:
         )
         if not trainer.checkpoints.steps():
             report = self._give_first_weights(trainer.model)
-            if report and note_fn is not None:
-                note_fn(report)
+            for line in (report, self.task.start(trainer.model, self.store("train"))):
+                if line and note_fn is not None:
+                    note_fn(line)
+        trainer.before_evaluation = lambda: self.task.calibrate(trainer.model, self.store("train"))
         return trainer
 
     def trained_model(self, step: CheckpointChoice = None, dtype: str = "float32") -> tuple[Any, int]:

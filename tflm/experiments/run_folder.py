@@ -1,5 +1,6 @@
 """The folder of a run: whether an existing run is resumed, and which of its parts are made again."""
 
+import dataclasses
 import glob
 import itertools
 import json
@@ -29,6 +30,8 @@ _FREE = (
     "num_samples",
     "histograms",
 )
+FITTED = ("num_steps", "warmup_steps")
+"""Fields of `training` that are lowered to fit into `minutes` when a run begins, and stay as they are."""
 # What a run without a checkpoint may have left, of which nothing was trained.
 BEGINNINGS = (
     "config.json",
@@ -68,9 +71,13 @@ def as_begun_there(path: str, config: ExperimentConfig) -> ExperimentConfig:
     was written, where a checkpoint was trained so."""
     if not has_checkpoint(os.path.dirname(path)):
         return config
-    load_json(ExperimentConfig, path)  # says what is wrong with it
+    old = load_json(ExperimentConfig, path)  # says what is wrong with it
     with open(path, "rb") as file:
-        return as_begun(config, json.loads(file.read()))
+        config = as_begun(config, json.loads(file.read()))
+    if not old.training.minutes or old.training.minutes != config.training.minutes:
+        return config
+    fitted = {name: getattr(old.training, name) for name in FITTED}
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, **fitted))
 
 
 def has_checkpoint(workdir: str) -> bool:

@@ -10,6 +10,7 @@ from tflm.models.lstm_config import LSTMConfig
 from tflm.models.lstm_encoder import LSTMEncoder, LSTMEncoderConfig
 from tflm.models.lstm_encoder_decoder import LSTMEncoderDecoder, LSTMEncoderDecoderConfig
 from tflm.models.lstm_language_model import LSTMLanguageModel
+from tflm.models.ngram import Ngram, NgramClassifier, NgramConfig, WideAndDeep
 from tflm.models.skip_gram import SkipGram, SkipGramConfig
 from tflm.models.text_model import MODELS, ModelConfig, TextModel, register_model
 from tflm.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
@@ -31,6 +32,9 @@ __all__ = [
     "LanguageModel",
     "LayerGroup",
     "ModelConfig",
+    "Ngram",
+    "NgramClassifier",
+    "NgramConfig",
     "SkipGram",
     "SkipGramConfig",
     "State",
@@ -41,6 +45,7 @@ __all__ = [
     "TransformerEncoderConfig",
     "TransformerEncoderDecoder",
     "TransformerEncoderDecoderConfig",
+    "WideAndDeep",
     "build_model",
     "model_class",
     "register_model",

@@ -13,13 +13,23 @@ from tflm.data.labels import find_spelling, joined_labels, unknown_label
 from tflm.errors import UserError
 from tflm.layers import PooledHead
 from tflm.layers.heads import POOLINGS
-from tflm.models import HeadModel, LSTMEncoderConfig, TextModel
+from tflm.models import (
+    HeadModel,
+    LSTMEncoderConfig,
+    ModelConfig,
+    Ngram,
+    NgramClassifier,
+    TextModel,
+    WideAndDeep,
+)
 from tflm.tasks.columns import Columns
+from tflm.tasks.features.ngram_part import NgramPart
 from tflm.tasks.features.rows import Cut, is_longer, join, keep_first
 from tflm.tasks.registry import register_task
 from tflm.tasks.task import TEXT, Batch, Features, Task, TaskConfig, TaskReport, mean
 from tflm.tasks.task_recipes import task_recipe
 from tflm.text import Tokenizer
+from tflm.text.ngrams import UNITS
 
 _MOST_LABELS = 2000
 _PAIR = tf.TensorSpec([None], tf.string, "text_pair")
@@ -47,12 +57,21 @@ class ClassificationConfig(TaskConfig):
     r_drop: float = option(0.0)
     """R-Drop (Liang et al., 2021): each batch is computed twice in training, under two dropout masks, and this times
     the divergence between the two predictions is added to the loss; 1 to 5 are usual. Twice the time and memory."""
+    ngrams: str = option("")
+    """characters or words: a linear classifier over their n-grams is computed from the training side and combined with
+    the network (see docs/training.md); with model.kind=ngram it is all there is. "" for none."""
+    ngram_buckets: int = option(2**18)
+    """Hash buckets of the n-grams, a power of 2. With more than 128 labels fewer, so that 2^25 weights are enough."""
 
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {self.pooling!r}.")
         if self.r_drop < 0.0:
             raise ValueError(f"r_drop is not negative; got {self.r_drop}.")
+        if self.ngrams not in ("", *UNITS):
+            raise ValueError(f"ngrams is {', '.join(UNITS)} or empty; got {self.ngrams!r}.")
+        if self.ngram_buckets < 2 or self.ngram_buckets & (self.ngram_buckets - 1):
+            raise ValueError(f"ngram_buckets is a power of 2; got {self.ngram_buckets}.")
 
 
 @register_task("classification")
@@ -61,10 +80,13 @@ class TextClassification(Task):
 
     `serving_default` and `classify` give `label`, `scores` [B, C] (probabilities), `labels` [B, C], and `truncated`
     [B], whether the end of a text was left out because a row does not hold it.
+
+    With `ngrams`, a linear classifier over n-grams is computed before the first step, and before each evaluation how it
+    and the network are combined; see `tflm.tasks.features.ngram_fit`.
     """
 
     config_class = ClassificationConfig
-    architectures = ("encoder", "decoder", "skip-gram model")
+    architectures = ("encoder", "decoder", "skip-gram model", "bag of n-grams")
     columns = Columns(("text", "label"), optional=("text_pair",))
     augmented = ("text", "text_pair")
     has_labels = True
@@ -80,6 +102,20 @@ class TextClassification(Task):
             raise UserError(
                 "pairs of texts need a tokenizer with the special token 'separator'; it has "
                 f"{list(tokenizer.special_tokens)}. Train one with special_tokens=('separator',)."
+            )
+        self.ngrams: NgramPart | None = None
+        if config.ngrams:
+            several = bool(config.label_separator)
+            self.ngrams = NgramPart(config.ngrams, config.ngram_buckets, len(self.labels), several)
+
+    @classmethod
+    def check_model(cls, config: TaskConfig, model: ModelConfig) -> None:
+        """Also that a model of n-grams has some."""
+        super().check_model(config, model)
+        if model.kind == "ngram" and not getattr(config, "ngrams", ""):
+            raise UserError(
+                "model.kind='ngram' needs task.ngrams: words, or characters for Chinese and Japanese; it is empty. Add "
+                "--set task.ngrams=words."
             )
 
     @classmethod
@@ -98,27 +134,39 @@ class TextClassification(Task):
         """Where examples may have several labels."""
         return config.label_separator
 
-    def model_for(self, body: TextModel) -> HeadModel:
-        """The body with a pooled head."""
+    def model_for(self, body: TextModel) -> Any:
+        """The body with a pooled head, and n-grams next to it or in its place."""
         config = self.config
+        if self.ngrams and isinstance(body, Ngram):
+            return NgramClassifier(body, len(self.labels), self.ngrams.num_buckets)
         head = PooledHead(
             len(self.labels), config.pooling, config.dropout, config.hidden_layer, name="classification_head"
         )
+        if self.ngrams:
+            return WideAndDeep(body, head, len(self.labels), self.ngrams.num_buckets)
         return HeadModel(body, head)
 
     def encode(self, examples: dict[str, tf.Tensor]) -> Features:
         """`{"text": ["ab"], "label": ["good"]}` to `{"token_ids": [[start, a, b, end]], "prefix_length": [3],
-        "label_ids": [[2]]}`; a label's id is its place among the labels plus 1."""
-        rows, prefix_length = self._rows(examples["text"], examples.get("text_pair"))
-        return {
+        "label_ids": [[2]]}`; a label's id is its place among the labels plus 1. With `ngrams` also `ngram_ids`,
+        `ngram_counts` and the `fold` of the text."""
+        text, text_pair = examples["text"], examples.get("text_pair")
+        rows, prefix_length = self._rows(text, text_pair)
+        features: Features = {
             "token_ids": rows.rows,
             "prefix_length": prefix_length,
             "label_ids": self._label_ids(examples),
         }
+        if self.ngrams:
+            features |= {**self.ngrams.features(text, text_pair), "fold": self.ngrams.fold(text, text_pair)}
+        return features
 
     def batches(self, store: TokenStore, batch_size: int, seed: int, training: bool) -> Batches:
         """Rows of like length together."""
         lengths = {"token_ids": self.max_length, "label_ids": len(self.labels)}
+        if self.ngrams and not training:  # the network alone is trained by steps
+            longest = max(1, int(store.lengths("ngram_ids").max(initial=0)))
+            lengths |= {"ngram_ids": longest, "ngram_counts": longest}
         return RowBatches(store, batch_size, lengths, seed, training)
 
     def logits(self, model: Any, batch: Batch, training: bool) -> tf.Tensor:
@@ -127,11 +175,16 @@ class TextClassification(Task):
         if self.config.text_pair and getattr(model.config, "num_segments", 0) > 1:
             places = tf.range(tf.shape(batch["token_ids"])[1])[None]
             features["segment_ids"] = tf.cast(places >= batch["prefix_length"][:, None], tf.int32)
+        features |= {name: batch[name] for name in ("ngram_ids", "ngram_counts") if name in batch}
         return model(batch["token_ids"], training=training, **features)
 
     def loss(self, model: Any, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Summed cross entropy of the rows (of all labels of a row where it may have several), and their number."""
+        if training and isinstance(model, NgramClassifier):  # it has no weights that steps change
+            return tf.constant(0.0), tf.reduce_sum(batch["row_weights"])
         logits, weights = self.logits(model, batch, training), batch["row_weights"]
+        if training and self.ngrams:
+            weights *= tf.cast(batch["fold"] > 0, tf.float32)
         losses = self._losses(logits, batch, training)
         if training and self.config.r_drop:
             other = self.logits(model, batch, training)
@@ -158,6 +211,20 @@ class TextClassification(Task):
             "accuracy": mean(sums["correct"], weight),
             "num_examples": weight,
         }
+
+    def start(self, model: Any, store: TokenStore) -> str:
+        """Computes the linear classifier of a new model with `ngrams`."""
+        return self.ngrams.start(model, store) if self.ngrams else ""
+
+    def calibrate(self, model: Any, store: TokenStore) -> str:
+        """Chooses how n-grams and network are combined, by the texts of fold 0, which the network does not train on."""
+        if self.ngrams is None or isinstance(model, NgramClassifier):
+            return ""
+
+        def network(batch: Batch) -> tf.Tensor:
+            return self.logits(model, batch, training=False)
+
+        return self.ngrams.calibrate(model, store, network, self.max_length)
 
     def signatures(self, model: Any) -> dict[str, Callable[..., Any]]:
         """`classify`, the same as `serving_default`, and `tokenize`."""
@@ -187,6 +254,8 @@ class TextClassification(Task):
     def _classify(self, model: Any, text: tf.Tensor, text_pair: tf.Tensor | None) -> dict[str, tf.Tensor]:
         rows, prefix_length = self._rows(text, text_pair)
         batch = {"token_ids": rows.rows.to_tensor(self.tokenizer.pad_id), "prefix_length": prefix_length}
+        if self.ngrams:
+            batch |= {name: each.to_tensor(0) for name, each in self.ngrams.features(text, text_pair).items()}
         logits = self.logits(model, batch, training=False)
         return {
             "label": self._label_text(logits),
@@ -304,8 +373,9 @@ def classification(config: Any, num_examples: int) -> Any:
     """A label for a text, or for a pair of texts."""
     del num_examples
     text_pair = bool(config.data.text_pair_column)
+    ngrams = "characters" if config.tokenizer.kind == "character" else "words"
     return dataclasses.replace(
         config,
-        task=ClassificationConfig(text_pair=text_pair, pooling="max", dropout=0.4),
+        task=ClassificationConfig(text_pair=text_pair, pooling="max", dropout=0.4, ngrams=ngrams),
         model=LSTMEncoderConfig(num_layers=1, max_length=256, dropout=0.4, token_dropout=0.2),
     )

@@ -196,6 +196,25 @@ class Task(abc.ABC):
         """What is trained: the body, with a head where the task has one of its own."""
         return body
 
+    def start(self, model: Any, store: TokenStore) -> str:
+        """Gives a new model what is computed from the training side before the first step; once in a run.
+
+        Returns:
+            A line for the user, or "".
+        """
+        del model, store
+        return ""
+
+    def calibrate(self, model: Any, store: TokenStore) -> str:
+        """Changes what is not trained by steps, before each evaluation and at the end: a function of the weights and
+        the training side.
+
+        Returns:
+            A line for the user, or "".
+        """
+        del model, store
+        return ""
+
     def sums(self, model: Any, batch: Batch) -> dict[str, tf.Tensor]:
         """What an evaluation adds up over the batches: `loss` and `weight`, and a task's own; float32 scalars."""
         loss, weight = self.loss(model, batch, training=False)

@@ -86,6 +86,9 @@ class TrainingConfig:
     ema_decay: float = 0.0
     """Decay rate of the exponential moving average of the weights, such as 0.999; 0 for no average. At step t it is at
     most t / (t + 9), so that a short run is averaged, too."""
+    minutes: float = option(0.0)
+    """About the time that a training may take: when a run begins, the time of a step is measured and num_steps lowered
+    to what fits, with evaluations; 0 for no limit."""
     max_eval_batches: int = 0
     """Maximum number of batches of an evaluation during training; 0 for all. The final evaluation uses all."""
     num_samples: int = option(0)
@@ -131,7 +134,7 @@ class TrainingConfig:
             "l2",
             "max_skipped_steps",
         )
-        for field in (*not_negative, "keep_every", "early_stopping_patience", "num_samples"):
+        for field in (*not_negative, "keep_every", "early_stopping_patience", "minutes", "num_samples"):
             if getattr(self, field) < 0:
                 raise ValueError(f"{field} is not negative; got {getattr(self, field)}.")
         if self.keep_every % self.checkpoint_every:

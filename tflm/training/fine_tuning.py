@@ -72,7 +72,7 @@ def choose_trainable(model: Any, config: FineTuningConfig) -> int:
         variable.trainable = False
     if config.lora_rank:
         add_adapters(model, config.lora_rank, config.lora_alpha)
-    if not model.trainable_variables:
+    if not model.trainable_variables and freeze != "none":  # a model of n-grams has none from the start
         raise UserError(
             f"fine_tuning.freeze={freeze!r} leaves nothing to train: the output layer of this model is its "
             "embedding. Freeze less, or set model.tied_output=false."

@@ -131,6 +131,8 @@ class Trainer:
             mask_seed=config.seed if config.dropout_masks == "per_example" else None,
             loss_scale=self._loss_scale,
         )
+        self.before_evaluation: Callable[[], str] = lambda: ""
+        """Called before each evaluation during training and at the last step; gives a line for the user, or ""."""
         self._eval_step = make_eval_step(self.strategy, lambda batch: task.sums(self.model, batch))
         self.checkpoints = Checkpoints(
             f"{workdir}/checkpoints",
@@ -243,6 +245,8 @@ class Trainer:
                 log.write(step, {**record, "learning_rate": rate, **speed})
                 log.advance(step, record.get("loss", math.nan), tokens / (time.perf_counter() - begin))
                 is_best = None
+                if step % config.eval_every == 0 or step == last:
+                    self._note(self.before_evaluation(), note_fn)
                 if eval_batches is not None and (step % config.eval_every == 0 or step == last):
                     metrics = self._evaluate_and_log(
                         eval_batches, step, record.get("loss", math.nan), log, note_fn, signals
@@ -320,6 +324,10 @@ class Trainer:
         note_fn(evaluation_note(step, loss, metrics))
         log.evaluated(step)
         return metrics
+
+    def _note(self, line: str, note_fn: Callable[[str], None]) -> None:
+        if line:
+            note_fn(line)
 
     def _missed_evaluation(self, step: int, past: list[dict[str, Any]]) -> bool:
         """Whether a signal ended the evaluation of the restored step."""

@@ -49,7 +49,7 @@ from tflm.experiments.run_folder import (
     vocabulary_files,
 )
 from tflm.experiments.store_cache import build_options, file_sha256, store_key
-from tflm.experiments.warm_start import check_fits, load_body, load_word_vectors, open_source
+from tflm.experiments.warm_start import check_beginning, load_body, load_word_vectors, open_source
 from tflm.export.weights import read_weights
 from tflm.files.writing import whole_file, writing
 from tflm.models import build_model
@@ -95,20 +95,7 @@ class Run:
         if is_there:
             config = as_begun_there(path, config)
             is_there = is_taken_up(path, config)
-        if config.init_from and config.word_vectors:
-            raise UserError(
-                f"init_from={config.init_from!r} and word_vectors={config.word_vectors!r} both say what the embedding "
-                "begins with. Give one of them."
-            )
-        if config.word_vectors and not is_there and not os.path.exists(config.word_vectors):
-            raise UserError(f"word_vectors={config.word_vectors!r} is no file.")
-        if config.init_from and not is_there:
-            origin, own = os.path.realpath(config.init_from), os.path.realpath(workdir)
-            if os.path.commonpath([origin, own]) == own:
-                raise UserError(
-                    f"init_from={config.init_from!r} is in the run's own folder. Give another --workdir."
-                )
-            check_fits(open_source(config.init_from), config.model)
+        check_beginning(config.init_from, config.word_vectors, config.model, workdir, is_there)
         present = set(os.listdir(workdir)) - {TRAINING_LOCK}
         if not is_there and present:
             if not os.path.exists(path):

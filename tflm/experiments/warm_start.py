@@ -54,6 +54,28 @@ class Source:
         return os.path.join(self.folder, "tokenizer" if self.is_run else EXPORTED_TOKENIZER)
 
 
+def check_beginning(
+    init_from: str, word_vectors: str, model: ModelConfig, workdir: str, is_there: bool
+) -> None:
+    """Checks what a run is to begin with; with `is_there` it has begun.
+
+    Raises:
+        UserError: both are given, one is not there or does not fit the model, or `init_from` is inside the run's folder.
+    """
+    if init_from and word_vectors:
+        raise UserError(
+            f"init_from={init_from!r} and word_vectors={word_vectors!r} both say what the embedding begins with. Give "
+            "one of them."
+        )
+    if word_vectors and not is_there and not os.path.exists(word_vectors):
+        raise UserError(f"word_vectors={word_vectors!r} is no file.")
+    if init_from and not is_there:
+        origin, own = os.path.realpath(init_from), os.path.realpath(workdir)
+        if os.path.commonpath([origin, own]) == own:
+            raise UserError(f"init_from={init_from!r} is in the run's own folder. Give another --workdir.")
+        check_fits(open_source(init_from), model)
+
+
 def open_source(path: str) -> Source:
     """The run in `path`; or the export, its newest version where `path` names none.
 

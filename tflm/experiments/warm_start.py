@@ -60,7 +60,7 @@ def check_beginning(
     """Checks what a run is to begin with; with `is_there` it has begun.
 
     Raises:
-        UserError: both are given, one is not there or does not fit the model, or `init_from` is inside the run's folder.
+        UserError: both are given, one is not there or does not fit the model, or `init_from` is in the run's folder.
     """
     if init_from and word_vectors:
         raise UserError(

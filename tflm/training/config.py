@@ -64,6 +64,9 @@ class TrainingConfig:
     float16 products with a dynamic loss scale (Micikevicius et al., 2018), for GPUs without bfloat16."""
     jit_compile: bool = False
     """Compile the gradient step with XLA: faster for small models in float32; see docs/training.md."""
+    fusion: bool = option(True)
+    """Compile chains of elementwise operations (norms, activations, softmax, the cell of an LSTM) by XLA into one kernel
+    each, where tensors are large and their shapes known; with jit_compile all of a step is compiled."""
     log_every: int = 10
     """Steps between two log records; also the steps per call of the compiled loop."""
     eval_every: int = 500

@@ -119,6 +119,7 @@ def make_train_steps(
     pad_id: int,
     mask_seed: int | None = None,
     loss_scale: LossScale | None = None,
+    fuses: bool = True,
 ) -> Callable[[Any, tf.Tensor], dict[str, tf.Tensor]]:
     """Builds the compiled training loop: a function of a (distributed) iterator and an int32 scalar n that trains for n
     steps.
@@ -140,9 +141,11 @@ def make_train_steps(
         mask_seed: int, seed of dropout masks that are a function of the step and the row's place in the whole batch;
             None for masks from each layer's own generator, which counts on each device.
         loss_scale: for float16; None for no scaling.
+        fuses: bool, compile chains of elementwise operations by XLA, see `XlaFusion`.
     """
 
-    fusion = None if jit_compile else XlaFusion()
+    is_compiled = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)
+    fusion = XlaFusion() if fuses and not is_compiled else None
 
     def gradients(
         batch: Batch, first_row: tf.Tensor, key: tf.Tensor, scale: tf.Tensor | None

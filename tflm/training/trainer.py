@@ -130,6 +130,7 @@ class Trainer:
             pad_id=_pad_id(self.model),
             mask_seed=config.seed if config.dropout_masks == "per_example" else None,
             loss_scale=self._loss_scale,
+            fuses=config.fusion,
         )
         self.before_evaluation: Callable[[], str] = lambda: ""
         """Called before each evaluation during training and at the last step; gives a line for the user, or ""."""

@@ -12,7 +12,7 @@ import pytest
 from tflm.config import override
 from tflm.data import build_store, encode_processes
 from tflm.errors import UserError
-from tflm.experiments import Experiment
+from tflm.experiments import Experiment, load_preset
 
 
 @pytest.fixture
@@ -160,3 +160,20 @@ def test_another_process_encodes_as_the_run_does(config, tmp_path, monkeypatch):
     assert given[0].num_workers == 3
     monkeypatch.setenv("TFLM_DATA_WORKERS", "1")
     assert contents(there.folder) == contents(store_of(config, tmp_path / "b").folder)
+
+
+def test_architectures_have_stores_of_their_own(tmp_path, cache):
+    """A decoder reads a pair as one row, an encoder-decoder as two."""
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"source": f"the question {n}", "target": f"第{n}个答案"} for n in range(8)]
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    settings = ["data.source=jsonl", "data.source_column=source", "data.target_column=target"]
+    settings += [f"data.path={path}", "data.eval_fraction=0", "tokenizer.kind=byte"]
+    stores = [
+        store_of(override(load_preset(name), [*settings, "model.max_length=64"]), tmp_path / name)
+        for name in ("tiny_pairs", "tiny_lstm_seq2seq")
+    ]
+    assert [store.features for store in stores] == [
+        ("token_ids", "prefix_length"),
+        ("source_ids", "token_ids"),
+    ]

@@ -52,7 +52,7 @@ from tflm.experiments.store_cache import build_options, file_sha256, store_key
 from tflm.experiments.warm_start import check_beginning, load_body, load_word_vectors, open_source
 from tflm.export.weights import read_weights
 from tflm.files.writing import whole_file, writing
-from tflm.models import build_model
+from tflm.models import build_model, model_class
 from tflm.tasks import Task, TaskInputs, build_task, task_class
 from tflm.text import Tokenizer, load_tokenizer, train_tokenizer
 from tflm.training import TRAINING_LOCK, Checkpoints, Trainer, training_lock
@@ -361,7 +361,9 @@ class Run:
 
     def _cache_key(self, data: DataConfig, split: str) -> str:
         classes = (self.task_class, type(self.tokenizer))
-        parts = [*self._encoding(), self.tokenizer.pad_id]
+        # A task encodes for one architecture: pairs are a row for a decoder, two for an encoder-decoder.
+        model = model_class(self.config.model)
+        parts = [*self._encoding(), self.tokenizer.pad_id, model.architecture, list(model.features)]
         return store_key(data, split, parts, self._encoding_files(data, split), classes)
 
     def _encoding(self) -> list[Any]:

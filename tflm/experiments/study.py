@@ -323,7 +323,8 @@ class Study:
             if folder == run.workdir or not os.path.exists(os.path.join(folder, "data")):
                 continue
             other, own = (to_dict(config) for config in (Experiment.open(folder).config, run.config))
-            if all(other[part] == own[part] for part in ("data", "tokenizer", "task", "init_from")):
+            same = all(other[part] == own[part] for part in ("data", "tokenizer", "task", "init_from"))
+            if same and other["model"]["kind"] == own["model"]["kind"]:
                 share_parts(folder, run.workdir, ("tokenizer", "labels.json", "data"))
                 return
 

@@ -53,7 +53,7 @@ class Setting:
 
 
 Train = Callable[[int], list[float]]
-"""Trains for so many steps and returns the loss of each, when all work is done."""
+"""Trains for the given number of steps and returns the loss of each, when all work is done."""
 
 
 def take_turns(setting: Setting, train: Train, num_parameters: int) -> None:

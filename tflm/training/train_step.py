@@ -71,7 +71,7 @@ class XlaFusion:
 
 
 def _is_small(tensors: Any, least: int) -> bool:
-    """Whether no tensor has so many elements, or a shape is not known."""
+    """Whether each tensor has fewer elements, or a shape is not known."""
     sizes = [each.shape.num_elements() for each in tf.nest.flatten(tensors)]
     return None in sizes or max(sizes) < least
 

@@ -109,7 +109,7 @@ def processes_of(strategy: str, num_steps: int) -> Losses:
     started = [
         subprocess.Popen(
             command,
-            env={**environment, "TF_CONFIG": config},
+            env={**environment, **({"TF_CONFIG": config} if config else {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

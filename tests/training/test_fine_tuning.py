@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,6 +20,7 @@ from tflm.models import (
 )
 from tflm.training import FineTuningConfig, Trainer
 from tflm.training.fine_tuning import choose_trainable, depths_of, rate_factors
+from tflm.training.optimizers import FusedAdamW
 from tflm.training.schedules import WarmupSchedule
 
 SIZES = {"vocab_size": 9, "hidden_dim": 4, "num_layers": 2}
@@ -259,7 +259,7 @@ def test_a_decay_of_one_changes_nothing(small_run, tmp_path):
 
 
 def plain(config, variables):
-    """Keras's own AdamW, set up as ours is."""
+    """AdamW without factors, set up as ours is."""
     schedule = WarmupSchedule(
         config.schedule,
         config.peak_learning_rate,
@@ -267,7 +267,7 @@ def plain(config, variables):
         config.num_steps,
         config.final_learning_rate,
     )
-    optimizer = keras.optimizers.AdamW(
+    optimizer = FusedAdamW(
         schedule, config.weight_decay, beta_1=config.beta_1, beta_2=config.beta_2, epsilon=1e-8
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "scale", "embeddings"])

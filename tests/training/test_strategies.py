@@ -53,7 +53,8 @@ def test_one_device_is_one_replica():
         assert make_strategy(name).num_replicas_in_sync == 1
 
 
-def test_mirrored_on_this_machine():
+def test_mirrored_on_this_machine(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "")  # as where it is not set
     strategy = make_strategy("mirrored")
     assert isinstance(strategy, tf.distribute.MirroredStrategy)
     assert strategy.num_replicas_in_sync == len(tf.config.list_logical_devices("CPU"))

@@ -68,7 +68,7 @@ class _PerVariable(keras.optimizers.Optimizer):
         return rate if self._factor == 1.0 else rate * self._factor
 
 
-class _FusedAdamW(keras.optimizers.AdamW):
+class FusedAdamW(keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` in one pass over each variable and its moments, where Keras makes about a dozen."""
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
@@ -93,7 +93,7 @@ def _handle(variable: Any) -> tf.Tensor:
     return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
 
-class AdamW(_PerVariable, _FusedAdamW):
+class AdamW(_PerVariable, FusedAdamW):
     """`keras.optimizers.AdamW` with factors by variable."""
 
 

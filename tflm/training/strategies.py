@@ -67,6 +67,8 @@ def make_strategy(name: str, cluster: Cluster | None = None, tpu: str = "") -> t
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
+        if not os.environ.get("TF_CONFIG", "unset").strip():
+            del os.environ["TF_CONFIG"]  # TensorFlow would read an empty one as JSON
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.get_strategy()
 

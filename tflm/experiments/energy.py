@@ -51,7 +51,7 @@ class Energy(TrainingObserver):
 
     def begin(self, step: int, past: Iterable[Mapping[str, Any]], note_fn: Callable[[str], None]) -> None:
         """Starts the measurement."""
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
         self._note_fn, self._record = note_fn, {"start": now, "start_step": step, "step": step}
         self._try(self._start)
 

@@ -251,7 +251,7 @@ class RunReport:
 
 def last_of_each_start(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The last record of each start: earlier ones are of the same measurement."""
-    return list({record["start"]: record for record in records}.values())
+    return list({(record["start"], record["start_step"]): record for record in records}.values())
 
 
 def panels(reports: Sequence[RunReport]) -> list[Panel]:

@@ -59,7 +59,7 @@ def main(kind: str, setting_text: str) -> None:
             place[0] += 1
             ids, targets = batch[:, :-1], batch[:, 1:]
             inputs = {"token_ids": ids, "padding_mask": np.ones_like(ids)} if setting.model == "gpt" else ids
-            losses.append(float(model.train_on_batch(inputs, targets)))
+            losses.append(float(np.ravel(model.train_on_batch(inputs, targets))[0]))  # then metrics
         return losses
 
     take_turns(setting, train, model.count_params())

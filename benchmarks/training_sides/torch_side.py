@@ -79,7 +79,7 @@ def main(kind: str, setting_text: str) -> None:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            losses.append(float(loss))
+            losses.append(loss.item())
         return losses
 
     take_turns(setting, train, sum(parameter.numel() for parameter in model.parameters()))

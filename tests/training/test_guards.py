@@ -117,6 +117,12 @@ def test_a_sudden_rise_is_reported_and_usual_noise_is_not(make):
     assert "'一行文字', 'an end'" in notes[0]
 
 
+def test_what_was_as_high_before_is_no_rise(make):
+    guard, notes = make(max_skipped=0)
+    guard.check(0, values(*([1.0] * 60), 5.0, *([1.0] * 60), 4.0))
+    assert len(notes) == 1 and notes[0].startswith("step 61: the loss is 5 after 1")
+
+
 def test_a_falling_loss_is_no_rise(make):
     guard, notes = make(max_skipped=0)
     guard.check(0, values(*np.linspace(8.0, 1.0, 300)))

@@ -108,8 +108,9 @@ class StepGuard:
         return f", as in each of the steps {last - self.num_skipped + 1:,} to {last:,}"
 
     def _is_spike(self, loss: float) -> bool:
-        """Whether a loss is far above those before: by eight times their median distance from the median."""
-        if len(self._losses) < _FEWEST:
+        """Whether a loss is above all of the last ones, and far above: by eight times their median distance from the
+        median, and by half. Batches of texts of one length may be harder than others, which is no spike."""
+        if len(self._losses) < _FEWEST or loss <= max(self._losses):
             return False
         usual = statistics.median(self._losses)
         distance = statistics.median(abs(value - usual) for value in self._losses)

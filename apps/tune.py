@@ -19,7 +19,6 @@ Prints a table with the best trial first, and the commands to use it. --workdir 
 parallel_coordinates.png. Trial 7 is the run WORKDIR/trials/0007. Needs: pip install "tflm[tune]"
 """
 
-import copy
 import os
 import shlex
 import sys
@@ -32,17 +31,15 @@ from tflm.errors import UsageError
 
 from .common.command_line import load_tensorflow, note, run_app
 from .common.plugins import define_plugins, use_plugins
+from .common.recipe_flags import RECIPE_FLAGS, check_recipe, define_recipe_flags, recipe_config
 from .common.tables import show_table
-from .train import FLAGS as TRAIN_FLAGS
-from .train import RECIPE_FLAGS, check_recipe, recipe_config
 
 if TYPE_CHECKING:
     from tflm.experiments.study import Study
     from tflm.experiments.trials import Trial
 
 FLAGS = flags.FlagValues()
-for _name in RECIPE_FLAGS:
-    flags.DEFINE_flag(copy.deepcopy(TRAIN_FLAGS[_name]), FLAGS)
+define_recipe_flags(FLAGS)
 flags.DEFINE_string(
     "workdir",
     None,

@@ -1,4 +1,4 @@
-"""How fast a GPT and an LSTM train, beside transformers, PyTorch's LSTM and keras-hub: one run, one table.
+"""How fast a GPT and an LSTM train, compared with transformers, PyTorch's LSTM and keras-hub, in one run.
 
     python benchmarks/training.py --environments=FOLDER
     python benchmarks/training.py --environments=FOLDER --quick            tiny sizes, to see that every side runs

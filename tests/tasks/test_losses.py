@@ -7,6 +7,8 @@ import tensorflow as tf
 from tflm.tasks import losses
 from tflm.tasks.losses import token_cross_entropy
 from tflm.tasks.signatures import score
+from tflm.text import TokenizerConfig
+from tflm.text.byte_tokenizer import ByteTokenizer
 
 V, B, T = 29, 3, 5
 
@@ -121,6 +123,18 @@ def test_loss_and_gradient_in_slices_are_those_of_the_whole(case, monkeypatch, w
     for one, other in zip(whole[2], found[2], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
     assert len(rows) > 1 and max(row or 0 for row in rows) <= 4
+
+
+def test_a_task_trains_in_slices(case, monkeypatch, language_modeling):
+    model, token_ids, targets, weights = case
+    rows, logits = [], model.logits
+    monkeypatch.setattr(losses, "_TRAINING_SLICE", 4 * V)
+    monkeypatch.setattr(model, "logits", lambda states: rows.append(len(states)) or logits(states))
+    task = language_modeling(ByteTokenizer(TokenizerConfig(kind="byte")))
+    batch = {"token_ids": token_ids, "targets": targets, "loss_weights": weights}
+    in_training, evaluated = (float(task.loss(model, batch, training)[0]) for training in (True, False))
+    assert in_training == pytest.approx(evaluated, rel=1e-5)
+    assert max(rows[:-1]) <= 4 and rows[-1] == B * T
 
 
 def test_frozen_variables_get_no_gradient_in_slices(case, monkeypatch):

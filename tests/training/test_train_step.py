@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.layers import fusing
+from tests.layers.conftest import dtype_policy
+from tflm.layers import fused, fusing
 from tflm.models import LSTMConfig, TransformerDecoderConfig, TransformerEncoderDecoderConfig, build_model
 from tflm.training import train_step
 from tflm.training.train_step import LossScale, XlaFusion, make_eval_step, make_train_steps, noise_and_signal
@@ -250,14 +251,13 @@ FUSED = {
 def test_fused_chains_have_the_loss_and_the_gradients_of_plain_ones(kind, precision, monkeypatch):
     monkeypatch.setattr(train_step, "_SMALLEST_FUSED", 1)
     monkeypatch.setattr(train_step, "_SMALLEST_COMPILED", 1)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(0)
-    model = build_model(FUSED[kind])
+    with dtype_policy(precision):
+        model = build_model(FUSED[kind])
     ids = tf.constant(np.random.default_rng(0).integers(1, 40, (2, 12)), tf.int32)
     features = {"source_ids": ids[:, ::-1]} if kind == "t5" else {}
-    model.hidden_states(ids, **features)
-    keras.config.set_dtype_policy(policy)
+    with dtype_policy(precision):
+        model.hidden_states(ids, **features)
     values = [variable.value for variable in model.trainable_variables]
     found, fusion = [], XlaFusion()
     for each in (None, fusion):
@@ -279,6 +279,38 @@ def test_fused_chains_have_the_loss_and_the_gradients_of_plain_ones(kind, precis
     within = 1e-5 if precision == "float32" else 0.05
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=within * scale)
+
+
+@pytest.mark.parametrize(
+    "options,is_fused", [({}, True), ({"fuses": False}, False), ({"jit_compile": True}, False)]
+)
+def test_a_training_step_fuses_chains_unless_all_of_it_is_compiled(monkeypatch, options, is_fused):
+    calls = []
+
+    class Recording(XlaFusion):
+        def fuse(self, function, inputs, constants):
+            calls.append(function)
+            return super().fuse(function, inputs, constants)
+
+    monkeypatch.setattr(train_step, "XlaFusion", Recording)
+    variable = keras.Variable(np.float32([1.0]))
+    optimizer = keras.optimizers.SGD(1.0)
+    optimizer.build([variable])
+
+    def loss_fn(batch):
+        del batch
+        return tf.reduce_sum(fused(tf.square, tf.convert_to_tensor(variable.value))), tf.constant(1.0)
+
+    steps = make_train_steps(
+        tf.distribute.get_strategy(),
+        loss_fn,
+        [variable],
+        optimizer,
+        **{"num_micro_batches": 1, "clip_norm": 0.0, "jit_compile": False, "pad_id": 0, **options},
+    )
+    steps(iter(dataset_of([{"token_ids": np.ones([2, 3], np.int32)}])), tf.constant(1))
+    assert bool(calls) == is_fused
+    np.testing.assert_array_equal(variable.numpy(), [-1.0])
 
 
 def test_small_chains_and_unknown_shapes_are_left_as_they_are():

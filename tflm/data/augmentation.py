@@ -194,8 +194,8 @@ def _without(words: Sequence[_Word], stays: Sequence[bool]) -> tuple[list[_Word]
     found: list[_Word] = []
     left, is_after_gap = "", False
     for word, is_kept in zip(words, stays):
-        starts_anew = is_after_gap and (left[-1:].isspace() or not (left or found))
-        left += word.before.lstrip() if starts_anew else word.before
+        drops_space = is_after_gap and (left[-1:].isspace() or not (left or found))
+        left += word.before.lstrip() if drops_space else word.before
         if is_kept:
             found.append(_Word(left, word.text))
             left, is_after_gap = "", False

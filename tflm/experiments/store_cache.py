@@ -103,8 +103,8 @@ def store_key(
     Args:
         data: the data set.
         split: "train", "eval" or "test".
-        parts: JSON values that the store depends on besides, such as the config of the task.
-        files: files that it depends on besides, such as those of the tokenizer.
+        parts: further JSON values that the store depends on, such as the config of the task.
+        files: further files that it depends on, such as those of the tokenizer.
         classes: the classes of task and tokenizer, which may be those of a plugin.
     Raises:
         UserError: a file is missing or cannot be read.

@@ -101,6 +101,7 @@ def _with_gradient(
     padding = num_slices * length - num_tokens
 
     def in_slices(tensor: tf.Tensor) -> tf.Tensor:
+        """[num_slices, length, ...]."""
         filled = tf.pad(tensor, [[0, padding]] + [[0, 0]] * (len(tensor.shape) - 1))
         return tf.reshape(filled, tf.concat([[num_slices, length], tf.shape(tensor)[1:]], 0))
 
@@ -108,10 +109,10 @@ def _with_gradient(
 
     @tf.custom_gradient
     def summed(states: tf.Tensor) -> Any:
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape:  # of one token, to see what the loss reads
             loss_sum(states[:1], targets[:1], weights[:1])
         read = {variable.ref() for variable in tape.watched_variables()}
-        variables = [variable for variable in trained if variable.ref() in read]
+        own = [variable for variable in trained if variable.ref() in read]
         state_slices = in_slices(states)
 
         def add(
@@ -122,7 +123,7 @@ def _with_gradient(
                 tape.watch(part)
                 more = loss_sum(part, target_slices[index], weight_slices[index])
             d_part, *found = tape.gradient(
-                more, [part, *variables], unconnected_gradients=tf.UnconnectedGradients.ZERO
+                more, [part, *own], unconnected_gradients=tf.UnconnectedGradients.ZERO
             )
             added = [total + tf.convert_to_tensor(each) for total, each in zip(sums, found, strict=True)]
             return (index + 1, loss + more, parts.write(index, d_part), *added)
@@ -131,20 +132,18 @@ def _with_gradient(
             tf.constant(0),
             tf.constant(0.0),
             tf.TensorArray(states.dtype, num_slices),
-            *(tf.zeros(variable.shape, variable.dtype) for variable in variables),
+            *(tf.zeros(variable.shape, variable.dtype) for variable in own),
         )
         _, loss, parts, *sums = tf.while_loop(
             lambda index, *_: index < num_slices, add, begin, parallel_iterations=1
         )
         d_states = tf.reshape(parts.stack(), [-1, states.shape[-1]])[:num_tokens]
 
-        def gradient(upstream: tf.Tensor, variables: Any = None) -> Any:
-            given = {each.ref(): total for each, total in zip(read_variables, sums, strict=True)}
-            scaled = [given.get(each.ref()) for each in variables or ()]
-            scaled = [None if total is None else upstream * total for total in scaled]
+        def gradient(upstream: tf.Tensor, variables: Any = ()) -> Any:
+            of_own = {each.ref(): upstream * total for each, total in zip(own, sums, strict=True)}
+            scaled = [of_own.get(each.ref()) for each in variables]  # None of frozen ones
             return tf.cast(upstream, d_states.dtype) * d_states, scaled
 
-        read_variables = variables
         return loss, gradient
 
     return summed(states)

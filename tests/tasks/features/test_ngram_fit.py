@@ -104,7 +104,7 @@ def test_held_out_logits_are_of_classifiers_that_have_not_seen_the_text(store):
 
 
 def classifier(labels, share_right, seed):
-    """Logits [N, 2] of one that finds so many of the labels."""
+    """Logits [N, 2] with the given share of right labels."""
     rng = np.random.default_rng(seed)
     right = rng.random(len(labels)) < share_right
     return np.eye(2)[np.where(right, labels, 1 - labels)] * 2.0 + rng.normal(0.0, 0.1, [len(labels), 2])

@@ -21,16 +21,19 @@ import pytest
 from tests import verifier
 from tests.resident import resident_gigabytes
 
-_GROWTH = 0.2
+_GROWTH = 0.5
 """Gigabytes after which graphs of earlier tests are collected."""
 _collected_at = [0.0]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def collected():
-    """Graphs hold much memory in few Python objects, so that Python would be late to collect them. Looking for them
-    takes a third of a second."""
-    yield
+def pytest_sessionstart():
+    """Graphs are many Python objects that live for long: to look through them at times of Python's choice takes a tenth
+    of all time."""
+    gc.disable()
+
+
+def pytest_runtest_teardown():
+    """Graphs of earlier tests hold much memory."""
     if resident_gigabytes() > _collected_at[0] + _GROWTH:
         gc.collect()
         _collected_at[0] = resident_gigabytes()
@@ -53,11 +56,51 @@ def shared_verifier():
         yield
 
 
+_ONLY_USE_EXPORTS = (
+    "apps/",
+    "serving/",
+    "test_docs.py",
+    "test_extending.py",
+    "test_generation_benchmark.py",
+)
+"""Tests that make exports to ask them or to read them."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def verified_where_it_is_tested(request):
+    """Exports are verified in a fresh process, which takes a third of their time. Those that are only a means are not,
+    unless `verified` is asked for."""
+    place = request.path.relative_to(pathlib.Path(__file__).parent).as_posix()
+    with pytest.MonkeyPatch.context() as patch:
+        if place.startswith(_ONLY_USE_EXPORTS):
+            patch.setattr("tflm.export.write.verify_export", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def verified():
+    """`with verified():` exports are verified, whatever the folder."""
+
+    @contextlib.contextmanager
+    def context():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tflm.export.write.verify_export", verify_export)
+            yield
+
+    from tflm.export.verify import verify_export
+
+    return context
+
+
 def pytest_runtest_setup():
     """TensorFlow's graph optimizer takes most of the time of a function's first run, and no test measures the others.
-    Processes that a test starts keep it. Where TensorFlow is not imported yet, the next test turns it off."""
+    Where an op was made is kept for messages; to find it takes a tenth of the time of tracing. Processes that a test
+    starts keep both. Where TensorFlow is not imported yet, the next test turns them off."""
     if tensorflow := sys.modules.get("tensorflow"):
         tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        create = sys.modules["tensorflow.python.framework.ops"]._create_c_op
+        if create.__defaults__ == (None, True):  # op_def, extract_traceback
+            create.__defaults__ = (None, False)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import logging
 import multiprocessing.connection
 import os
 import pathlib
+import signal
 import sys
 import traceback
 import warnings
@@ -47,6 +48,9 @@ def main(arguments: list[str]) -> int:
     given, own = parser.parse_known_args(arguments)
     if given.workers < 1:
         parser.error(f"--workers is {given.workers}, expected 1 or more.")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what runs in the background like this, and every process that a test starts would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     fast = ("-m", "not slow") if given.fast else ()
     # Failures and skips are listed at the end; a file that cannot be imported does not keep the others from running.
     options = ("-rfEs", "--continue-on-collection-errors", *fast, *own)
@@ -217,7 +221,9 @@ def _work(session: pytest.Session, connection: multiprocessing.connection.Connec
         config = session.config
         _own_capture(config)
         config.pluginmanager.unregister(name="terminalreporter")
-        config.pluginmanager.register(_Sender(config, connection))
+        sender = _Sender(config, connection)
+        config.pluginmanager.register(sender)  # which is given all earlier warnings
+        sender.listens = True
         _run_files(session, connection, memory)
         connection.send(("done", None))
         code = 0
@@ -282,12 +288,15 @@ class _Sender:
 
     def __init__(self, config: pytest.Config, connection: multiprocessing.connection.Connection) -> None:
         self._config, self._connection = config, connection
+        self.listens = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
         self._connection.send(("report", data))
 
     def pytest_warning_recorded(self, warning_message, when, nodeid, location) -> None:
+        if not self.listens:
+            return
         # As text: a warning may hold anything.
         text = f"{warning_message.category.__name__}: {warning_message.message}"
         plain = warnings.WarningMessage(

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
@@ -44,6 +45,7 @@ def test_after():
 """
 PROCESSES = """
 import os
+import warnings
 import pytest
 
 @pytest.fixture(scope="session")
@@ -56,6 +58,7 @@ def test_a(made, tmp_path_factory):
     (tmp_path_factory.getbasetemp() / "shared").mkdir(exist_ok=True)
 
 def test_b(made):
+    warnings.warn("each file warns once")
     assert made == os.getpid()
 """
 
@@ -113,13 +116,23 @@ def test_session_fixtures_stay_from_file_to_file_and_end_with_their_process(run,
 
 def test_a_process_beyond_the_memory_gets_no_further_file(run, tmp_path):
     code, out = run(PROCESSES, PROCESSES, PROCESSES, arguments=["--workers=1", "--memory=0"])
-    assert code == 0 and "6 passed" in out, out
+    assert code == 0 and "6 passed, 3 warnings" in out, out
     assert len(list(tmp_path.glob("ended.*"))) == 3
 
 
 def test_fast_leaves_out_what_is_slow(run):
     code, out = run("def test_fine():\n    pass\n", CASES, arguments=["--fast"])
     assert code == 1 and "1 failed, 2 passed, 1 skipped, 1 deselected" in out, out
+
+
+def test_started_in_the_background_tests_can_be_interrupted_all_the_same(run):
+    interrupts = "import signal\n\ndef test_it():\n    assert callable(signal.getsignal(signal.SIGINT))\n"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code, out = run(interrupts, arguments=["--workers=1"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert code == 0, out
 
 
 def test_all_is_well(run):

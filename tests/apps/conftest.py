@@ -152,20 +152,26 @@ def built_once(factory: pytest.TempPathFactory, name: str, build_fn: Callable[[p
 
 
 @pytest.fixture(scope="session")
-def chat(tmp_path_factory):
+def chat(tmp_path_factory, verified):
     """Questions and answers in English and Chinese, SentencePiece, a Transformer."""
-    return built_once(
-        tmp_path_factory, "chat", lambda path: Trained(str(path), "tiny_chat", "training.checkpoint_every=8")
-    )
+
+    def build(folder: pathlib.Path) -> Trained:
+        with verified():
+            return Trained(str(folder), "tiny_chat", "training.checkpoint_every=8")
+
+    return built_once(tmp_path_factory, "chat", build)
 
 
 @pytest.fixture(scope="session")
-def decoder(tmp_path_factory):
+def decoder(tmp_path_factory, verified):
     """Python code by bytes, a Transformer; `lstm` has the other signatures of such a model."""
     signatures = "serving_default,generate,score,tokenize,prefill,decode"
-    return built_once(
-        tmp_path_factory, "decoder", lambda path: Trained(str(path), "tiny_decoder", signatures=signatures)
-    )
+
+    def build(folder: pathlib.Path) -> Trained:
+        with verified():
+            return Trained(str(folder), "tiny_decoder", signatures=signatures)
+
+    return built_once(tmp_path_factory, "decoder", build)
 
 
 @pytest.fixture(scope="session")
@@ -193,13 +199,14 @@ def pairs(call, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def lstm(tmp_path_factory):
+def lstm(tmp_path_factory, verified):
     """Python code by bytes, an LSTM. Its versions 1 and 4 are taken, and others look as if they were."""
 
     def build(folder: pathlib.Path) -> Trained:
         for name in ("1", "4", "007", "9.tmp", "notes"):
             (folder / "models/tiny_lstm" / name).mkdir(parents=True)
-        return Trained(str(folder), "tiny_lstm", version=5)
+        with verified():
+            return Trained(str(folder), "tiny_lstm", version=5)
 
     return built_once(tmp_path_factory, "lstm", build)
 

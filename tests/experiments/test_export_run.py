@@ -57,7 +57,7 @@ def test_a_task_that_writes_no_text_has_no_settings_of_generation(trained, publi
     names = {"trained_model": trained.trained_model, "config": trained.config, "workdir": trained.workdir}
     task = types.SimpleNamespace(
         tokenizer=trained.task.tokenizer,
-        export_signatures=lambda model: ({}, None),
+        export_signatures=lambda model, only: ({}, None),
         requests=lambda signatures: {},
     )
     shutil.rmtree(tmp_path / "models")
@@ -72,6 +72,12 @@ def test_measures_of_that_step_go_onto_the_card(trained, published, tmp_path):
     shutil.rmtree(tmp_path / "models")
     publish(trained, str(tmp_path / "models/poet"), only=["tokenize"])
     assert published[1]["card"]["Held-out measures"] == {"eval_loss": 4.5}
+
+
+def test_a_signature_alone_that_takes_the_state_of_another(trained, published, tmp_path):
+    shutil.rmtree(tmp_path / "models")
+    publish(trained, str(tmp_path / "models/poet"), only=["decode"])
+    assert published[1]["signatures"].keys() == published[1]["requests"].keys() == {"decode"}
 
 
 def test_a_published_run_is_known_again(trained, published):

@@ -55,11 +55,15 @@ def publish(
     task, config = experiment.task, experiment.config
     about = describe_choice(f"{experiment.workdir}/checkpoints", step)
     measures = {} if step in ("average", "ema") else _measures(experiment.workdir, found)
-    signatures, writer = task.export_signatures(model)
+    signatures, writer = task.export_signatures(model, only)
     search = search_signatures(experiment, writer, draft, contrastive, xla)
-    signatures = _chosen(signatures, only)
+    if set(only) - set(signatures):
+        signatures = task.signatures(model)  # for the message
+    all_signatures, signatures = signatures, _chosen(signatures, only)
     with as_written():
         requests = task.requests(signatures)
+        if set(signatures) - set(requests):  # they take what others give
+            requests = task.requests(all_signatures)
     card = {
         "What it is": f"A model of the kind {config.model.kind} with {model.num_parameters():,} parameters, "
         f"for the task {config.task.kind}, from the recipe `{config.name}`, after {found} steps"

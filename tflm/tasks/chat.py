@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import tensorflow as tf
@@ -166,15 +166,15 @@ class Chat(GenerativeTask):
         rows = join(prompts, keep_first(targets, room), self.conversations.end_id)
         return Cut(rows, prompt_cut | is_longer(targets, room)), tf.cast(prompts.row_lengths(), tf.int32)
 
-    def signatures_of(self, writer: Writer) -> dict[str, Callable[..., Any]]:
+    def signatures_of(self, writer: Writer, only: Collection[str] = ()) -> dict[str, Callable[..., Any]]:
         """Those of every text task; `chat`: as `generate`, with `num_left_out` int32 [B], how many of the oldest
         messages did not fit; and `chat_alternatives`, as `alternatives`."""
         made = {
-            **super().signatures_of(writer),
+            **super().signatures_of(writer, only),
             "chat": generate_signature(writer, [*self.request_inputs]),
             "chat_alternatives": alternatives_signature(writer, self.request_inputs),
         }
-        if writer.model.can_rewind and self.conversations.can_resume:
+        if "prefill" in made and writer.model.can_rewind and self.conversations.can_resume:
             made["resume"] = resume_signature(writer, self.request_inputs, self._added)
         return made
 

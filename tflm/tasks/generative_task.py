@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +11,7 @@ from tflm.generation import DecodingConfig, settings_lists
 from tflm.models import LanguageModel
 from tflm.tasks.signatures.beam import beam_requests, beam_signature
 from tflm.tasks.signatures.generate import (
+    STREAMING,
     alternatives_signature,
     choose_signature,
     generate_signature,
@@ -40,13 +41,16 @@ class GenerativeTask(TextTask):
         `alternatives`, `score`, `tokenize`; and where text can be streamed `prefill` and `decode`."""
         return self.signatures_of(Writer(self, model))
 
-    def export_signatures(self, model: LanguageModel) -> tuple[dict[str, Callable[..., Any]], Writer]:
+    def export_signatures(
+        self, model: LanguageModel, only: Collection[str] = ()
+    ) -> tuple[dict[str, Callable[..., Any]], Writer]:
         """`signatures`, and the `Writer` that they share."""
         writer = Writer(self, model)
-        return self.signatures_of(writer), writer
+        return self.signatures_of(writer, only), writer
 
-    def signatures_of(self, writer: Writer) -> dict[str, Callable[..., Any]]:
-        """`signatures`, of which all that write do so by one writer."""
+    def signatures_of(self, writer: Writer, only: Collection[str] = ()) -> dict[str, Callable[..., Any]]:
+        """`signatures`, of which all that write do so by one writer. Those of `STREAMING` take a trace of `prefill`,
+        for its state: they are left out if `only` names others alone."""
         model = writer.model
         generate = generate_signature(writer, [TEXT])
         made = {
@@ -58,7 +62,9 @@ class GenerativeTask(TextTask):
             "score": score_signature(self, model),
             "tokenize": self.tokenize_signature(),
         }
-        return made | (streaming_signatures(writer, [*self.request_inputs]) if self.streams else {})
+        if self.streams and (not only or STREAMING & {*only}):
+            made |= streaming_signatures(writer, [*self.request_inputs])
+        return made
 
     def prompt_and_target(self, example: Mapping[str, str]) -> tuple[str, str]:
         """What is asked of the model to see what it generates for an example, and what the example itself has there.

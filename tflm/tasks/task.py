@@ -17,7 +17,7 @@ docs/extending.md has a whole one.
 import abc
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
@@ -175,8 +175,15 @@ class Task(abc.ABC):
         del signatures
         return self.example_requests()
 
-    def export_signatures(self, model: Any) -> tuple[dict[str, Callable[..., Any]], Any]:
-        """The signatures of an export, and the `Writer` that they share where the task generates text, else None."""
+    def export_signatures(
+        self, model: Any, only: Collection[str] = ()
+    ) -> tuple[dict[str, Callable[..., Any]], Any]:
+        """The signatures of an export, and the `Writer` that they share where the task generates text, else None.
+
+        Args:
+            only: the names that are exported, all if empty. Others may be missing where they would take time.
+        """
+        del only
         return self.signatures(model), None
 
     def tokenize_signature(self) -> Callable[..., Any]:

@@ -21,6 +21,10 @@ _WRITTEN = (
 )
 
 
+STREAMING = frozenset({"prefill", "decode", "resume"})
+"""Signatures that return the generation state."""
+
+
 def generate_signature(writer: Writer, specs: list[tf.TensorSpec]) -> Signature:
     """The inputs `specs` and the settings, to `text`, `num_tokens`, `log_probability`, `finish_reason`, `truncated`,
     and `token_ids` int32 [B, T], including an end token, padded with -1."""

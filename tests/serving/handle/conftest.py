@@ -8,6 +8,7 @@ import pytest
 
 import tflm
 from tests.apps import small_models
+from tests.older_exports import functions_as_written
 from tflm.export.warmup import WARMUP_FILE
 from tflm.serving import ModelHandle
 from tflm.serving.client.grpc import GrpcModel
@@ -49,7 +50,8 @@ def served(tmp_path_factory):
     for path in folder.glob(f"exports/*/*/{WARMUP_FILE}"):
         path.unlink()  # the server would run every signature, which takes minutes
     manager = ModelManager([ModelConfig(name, path) for name, path in paths.items()])
-    manager.start()
+    with functions_as_written():
+        manager.start()
     with Server(manager, rest_port=0, grpc_port=0, rest_timeout_seconds=PATIENCE) as running:
         yield types.SimpleNamespace(paths=paths, rest=running.rest_port, grpc=running.grpc_port)
     manager.stop()
@@ -70,7 +72,8 @@ def loaded(served):
         if (name, way) not in found:
             where = address(served, name, way)
             connected = {"rest": RestModel, "grpc": GrpcModel}.get(way)
-            found[name, way] = ModelHandle(connected(where, PATIENCE)) if connected else tflm.load(where)
+            with functions_as_written():
+                found[name, way] = ModelHandle(connected(where, PATIENCE)) if connected else tflm.load(where)
         return found[name, way]
 
     yield load

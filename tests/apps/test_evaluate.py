@@ -153,7 +153,6 @@ def test_a_run_without_a_held_out_side(lstm, call, tmp_path):
 
 
 ROWS = [("fine film", "good"), ("很好看", "good"), ("bad film", "bad"), ("不好看", "bad")] * 5
-SPANS = ["Anna lives in Paris.", "王小明在北京大学读书。"] * 8
 
 
 @pytest.fixture(scope="module")
@@ -171,17 +170,6 @@ def labels(call, tmp_path_factory):
     return _trained(call, folder, "tiny_bert_classifier", settings)
 
 
-@pytest.fixture(scope="module")
-def tagger(call, tmp_path_factory):
-    """A tagger's run and its export."""
-    folder = tmp_path_factory.mktemp("tagger")
-    rows = [{"text": text, "spans": [[0, len(text) // 3, "NAME"]]} for text in SPANS]
-    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    (folder / "train.jsonl").write_text(lines, encoding="utf-8")
-    settings = [f"data.path={folder}/train.jsonl", f"data.eval_path={folder}/train.jsonl"]
-    return _trained(call, folder, "tiny_tagger", settings)
-
-
 def _trained(call, folder, preset, settings):
     settings = (*settings, "training.num_steps=3", "tokenizer.kind=byte", "model.num_layers=1")
     changes = [f"--set={setting}" for setting in settings]
@@ -194,9 +182,9 @@ def _trained(call, folder, preset, settings):
     return types.SimpleNamespace(workdir=f"{folder}/run", model=f"{folder}/model")
 
 
-@pytest.mark.parametrize("name", ["labels", "tagger", "pairs", "lstm"])
+@pytest.mark.parametrize("name", ["labels", "lstm"])
 def test_a_run_and_its_export_get_the_same_figures(request, call, name, tmp_path):
-    """Classification, tagging, pairs and a language model."""
+    """Classification and a language model; `test_whole_way` has the figures of the others."""
     found = request.getfixturevalue(name)
     common = ["--limit=12", "--examples=1", "--batch_size=5", "--nobaseline"]
     reports = []

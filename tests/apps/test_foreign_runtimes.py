@@ -1,7 +1,8 @@
 """The exports of the apps answer outside tflm too, and with the text of the model in memory.
 
-TensorFlow's C API is what a C++ server calls; `saved_model_cli` is TensorFlow's own tool. (A Python process
-without tflm and Keras has compared every answer before an export gets its version.)
+TensorFlow's C API is what a C++ server calls; `saved_model_cli` is TensorFlow's own tool. A Transformer with bytes goes
+through one, SentencePiece with the ops of tensorflow-text through the other; tests/export has both ways in both. (A
+Python process without tflm and Keras has compared every answer before an export gets its version.)
 """
 
 import importlib.util
@@ -11,9 +12,8 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 
-from tflm.export import audit_ops, text_op_libraries
+from tflm.export import audit_ops
 from tflm.generation import DecodingConfig, settings_lists
 
 TEXTS = ["What is AI?", "你好", "def f(", "什么是 and 😀"]
@@ -39,28 +39,24 @@ def run_through_c_api(*arguments):
     return module.run(*arguments)
 
 
-@pytest.mark.parametrize("name", ["chat", "decoder"])
-def test_tensorflows_c_api(request, name):
-    run = request.getfixturevalue(name)
-    libraries = text_op_libraries() if run.preset == "tiny_chat" else []
-    outputs = run_through_c_api(run.version, "generate", REQUEST, libraries)
+def test_tensorflows_c_api(decoder):
+    outputs = run_through_c_api(decoder.version, "generate", REQUEST, [])
     assert not isinstance(outputs, str), outputs
     texts = [text.decode("utf-8") for text in outputs["text"]["values"]]
-    assert texts == run.in_memory(TEXTS, **SETTINGS)
+    assert texts == decoder.in_memory(TEXTS, **SETTINGS)
     assert all(texts) and all(5 <= count <= 9 for count in outputs["num_tokens"]["values"])
 
 
-@pytest.mark.parametrize("name", ["chat", "lstm"])
-def test_saved_model_cli(request, name, tmp_path):
-    run = request.getfixturevalue(name)
-    main = "from tensorflow.python.tools.saved_model_cli import main; main()"
-    if any(audit_ops(run.version).values()):  # the tool does not load the ops of tensorflow-text by itself
-        main = f"import tensorflow_text; {main}"
+def test_saved_model_cli(chat, tmp_path):
+    assert any(audit_ops(chat.version).values()), (
+        "ops of tensorflow-text, which the tool does not load by itself"
+    )
+    main = "import tensorflow_text; from tensorflow.python.tools.saved_model_cli import main; main()"
     expressions = ";".join(f"{name}={values!r}" for name, values in REQUEST.items())
-    command = [sys.executable, "-c", main, "run", "--dir", run.version, "--tag_set", "serve"]
+    command = [sys.executable, "-c", main, "run", "--dir", chat.version, "--tag_set", "serve"]
     command += ["--signature_def", "generate", "--input_exprs", expressions, "--outdir", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert {"text.npy", "num_tokens.npy", "log_probability.npy"} <= set(os.listdir(tmp_path))
     texts = [text.decode("utf-8") for text in np.load(tmp_path / "text.npy", allow_pickle=True)]
-    assert texts == run.in_memory(TEXTS, **SETTINGS)
+    assert texts == chat.in_memory(TEXTS, **SETTINGS)

@@ -14,6 +14,7 @@ interrupted and the same command continues it; else that of the worker that fail
 On one machine with several GPUs, --strategy=mirrored of `tflm train` needs one process and is faster.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 from absl import flags
@@ -57,6 +58,7 @@ flags.DEFINE_float(
 PROGRAM = (sys.executable, "-m", "tflm")
 """Followed by the command."""
 _COMMANDS = ("train",)
+_SET_PARENT_DEATH_SIGNAL = 1  # of Linux: see prctl(2)
 _KILLED = 128
 """Added to the number of the signal that killed a process, as shells do."""
 
@@ -97,6 +99,15 @@ def main(flag_values: flags.FlagValues, command: Sequence[str]) -> int:
     raise AssertionError("the last start returns")
 
 
+def _end_with_parent() -> Callable[[], None] | None:
+    """What a worker calls before its program begins, so that Linux sends it SIGTERM when this process ends, also where
+    that is by SIGKILL; None on other systems."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
+    if prctl is None:
+        return None
+    return lambda: prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0) and None
+
+
 class Workers:
     """Processes that train together.
 
@@ -110,6 +121,7 @@ class Workers:
         ports = free_ports(num_workers)
         self._signals: list[int] = []
         self.processes = []
+        end_with_parent = _end_with_parent()
         for index in range(num_workers):
             cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
             task = {"type": "worker", "index": index}
@@ -127,6 +139,7 @@ class Workers:
                     encoding="utf-8",
                     errors="replace",
                     start_new_session=True,  # Ctrl-C of the terminal comes once, from here
+                    preexec_fn=end_with_parent,  # noqa: PLW1509 - one call of the C library
                 )
             )
 

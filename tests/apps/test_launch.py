@@ -3,7 +3,9 @@ tests/training/test_workers.py."""
 
 import json
 import os
+import pathlib
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -12,6 +14,8 @@ import pytest
 
 from apps import launch
 from tests.apps import refusals
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 WORKER = """
 import json, os, pathlib, signal, sys, time
@@ -111,6 +115,35 @@ def test_restarts_until_it_is_done(start, tmp_path):
 def test_exit_codes_after_the_last_restart(start, body, code, restarts):
     done = start(body, "--max_restarts=1")
     assert done.code == code and done.err.count("starting all again") == restarts
+
+
+ENDS = """
+def end(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it comes again as threads of the launcher end
+    (folder / f"ended.{index}").touch()
+    os._exit(75)
+signal.signal(signal.SIGTERM, end)
+(folder / f"waits.{index}").touch()
+time.sleep(20)
+(folder / "late").touch()
+(folder / f"ended.{index}").touch()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_killed_it_leaves_no_workers(tmp_path):
+    (tmp_path / "worker.py").write_text(WORKER + ENDS, encoding="utf-8")
+    program = "import sys; from apps import launch; launch.PROGRAM = sys.argv[1:3]; launch.run(sys.argv[3:])"
+    arguments = [sys.executable, str(tmp_path / "worker.py"), "launch", "--", "train", str(tmp_path)]
+    launched = subprocess.Popen([sys.executable, "-c", program, *arguments], cwd=ROOT)
+    while len(list(tmp_path.glob("waits.*"))) < 2:
+        assert launched.poll() is None
+        time.sleep(0.05)
+    launched.kill()
+    launched.wait()
+    while len(list(tmp_path.glob("ended.*"))) < 2:
+        time.sleep(0.05)
+    assert not (tmp_path / "late").exists(), "a worker went on alone"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -83,6 +83,13 @@ flags.DEFINE_string(
     "Text file with BatchingParameters, as for TensorFlow Serving; turns batching on.",
     flag_values=FLAGS,
 )
+flags.DEFINE_boolean(
+    "enable_model_warmup",
+    True,
+    "Answers the warm-up requests of a version before it is served. Without them the server is ready sooner, and the "
+    "first request of each signature takes seconds.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_integer(
     "max_runs",
     None,
@@ -259,7 +266,7 @@ def _options(flag_values: flags.FlagValues) -> "ServingOptions":
         for name in ("max_runs", "max_waiting", "max_generated_tokens", "max_rows")
         if flag_values[name].value is not None
     }
-    return ServingOptions(batching, **limits)
+    return ServingOptions(batching, warm_up=flag_values.enable_model_warmup, **limits)
 
 
 def _asked(flag_values: flags.FlagValues) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def starting(made, folder):
     ]
     (folder / "models.config").write_text(f"model_config_list {{ {' '.join(entries)} }}", encoding="utf-8")
     command = [sys.executable, "-m", "apps.serve", f"--model_config_file={folder}/models.config"]
+    command.append("--noenable_model_warmup")  # half of the signatures are not asked here
     with open(folder / "server.log", "w", encoding="utf-8") as log:
         process = subprocess.Popen(
             [*command, "--rest_api_port=0", "--port=0"],

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tests.serving.waiting import until
 from tflm.export.warmup import write_warmup
-from tflm.serving.server import ModelConfig, ModelManager, ServingError
+from tflm.serving.server import ModelConfig, ModelManager, ServingError, ServingOptions
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,9 @@ def managed(tmp_path):
     """`managed(**config)` is a manager of `tmp_path` that polls on request."""
     managers = []
 
-    def start(**config):
-        managers.append(ModelManager([ModelConfig("m", str(tmp_path), **config)], poll_seconds=1000))
+    def start(options=None, **config):
+        model = ModelConfig("m", str(tmp_path), **config)
+        managers.append(ModelManager([model], poll_seconds=1000, options=options))
         managers[-1].start()
         return managers[-1]
 
@@ -146,6 +147,12 @@ def test_a_version_whose_warm_up_fails_is_refused(add, managed, tmp_path):
     write_warmup(str(add(3)), "m", {"serving_default": [{"x": tf.constant([5]).numpy()}]})
     manager.refresh()
     assert ask(manager) == 3
+
+
+def test_without_warm_up_its_requests_are_not_answered(add, managed):
+    write_warmup(str(add(2)), "m", {"serving_default": [{"x": tf.constant([5000]).numpy()}]})
+    manager = managed(ServingOptions(warm_up=False))
+    assert ask(manager) == 2
 
 
 def test_unloading_waits_for_the_requests_that_it_has(add, managed):

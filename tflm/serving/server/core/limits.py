@@ -16,7 +16,7 @@ _STATE = "state_"
 
 @dataclasses.dataclass(frozen=True)
 class ServingOptions:
-    """Limits, the same for all models."""
+    """How models are served, the same for all."""
 
     batching: BatchingConfig | None = None
     """How requests are batched; None: each runs alone."""
@@ -28,6 +28,8 @@ class ServingOptions:
     """The largest `max_new_tokens` that a request may ask for."""
     max_rows: int | None = None
     """Limit of rows per request."""
+    warm_up: bool = True
+    """Whether a version answers its warm-up requests before it is served."""
 
     @property
     def max_requests(self) -> int:

@@ -77,7 +77,8 @@ class Servable:
         self.config: dict[str, Any] | None = None
         try:
             self._batcher = None if batching is None else Batcher(self._session, batching)
-            self._warm_up(path)
+            if self._options.warm_up:
+                self._warm_up(path)
         except BaseException:
             self.close()
             raise

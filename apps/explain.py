@@ -9,8 +9,8 @@
   tflm explain --model=saved_models/reviews --faithfulness --data=test.tsv --limit=100
   tflm explain --workdir=runs/reviews --text="Good quality"
 
-The model is an export that was made with tflm export --explain, also behind a server, or a run. In a terminal the tokens
-are coloured: blue made the prediction more likely, orange less. Elsewhere a line has the text, the target, its
+The model is an export that was made with tflm export --explain, also behind a server, or a run. In a terminal the
+tokens are coloured: blue made the prediction more likely, orange less. Elsewhere a line has the text, the target, its
 probability, and START-END:ATTRIBUTION of each token, with tabs between the parts; START and END count characters from
 0. Attributions are in log odds, ln p / (1 - p).
 
@@ -75,23 +75,23 @@ flags.DEFINE_integer(
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
-    "max_new_tokens", 20, "Of a generative model: the most tokens to explain.", lower_bound=1, flag_values=FLAGS
+    "max_new_tokens",
+    20,
+    "Of a generative model: the most tokens to explain.",
+    lower_bound=1,
+    flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "html", None, "Writes an HTML page of all texts to this file. Example: explained.html.", flag_values=FLAGS
 )
-flags.DEFINE_bool(
-    "attention", False, "Shows attention rollout in place of attributions.", flag_values=FLAGS
-)
+flags.DEFINE_bool("attention", False, "Shows attention rollout in place of attributions.", flag_values=FLAGS)
 flags.DEFINE_bool(
     "faithfulness",
     False,
     "Measures the attributions of all texts: deletion and insertion curves against random orders.",
     flag_values=FLAGS,
 )
-flags.DEFINE_string(
-    "data", None, "With --faithfulness: the file of texts, as --input.", flag_values=FLAGS
-)
+flags.DEFINE_string("data", None, "With --faithfulness: the file of texts, as --input.", flag_values=FLAGS)
 
 
 def main(flag_values: flags.FlagValues) -> None:
@@ -150,7 +150,9 @@ def _check_flags(flag_values: flags.FlagValues) -> None:
 def _check_fields(flag_values: flags.FlagValues, names: Sequence[str]) -> None:
     for name in ("text", "text_pair", "question", "context"):
         if flag_values[name].value is not None and name not in names:
-            raise UsageError(f"--{name} is not what this model takes: give {' and '.join(f'--{n}' for n in names)}.")
+            raise UsageError(
+                f"--{name} is not what this model takes: give {' and '.join(f'--{n}' for n in names)}."
+            )
 
 
 def _methods(flag_values: flags.FlagValues) -> tuple[str, ...]:
@@ -166,7 +168,9 @@ def _options(flag_values: flags.FlagValues, model: "ModelHandle", signature: str
         options["max_new_tokens"] = flag_values.max_new_tokens
     if flag_values.target is not None:
         if "target" not in takes:
-            raise UsageError("--target is for classifiers and generative models; this model explains what it finds.")
+            raise UsageError(
+                "--target is for classifiers and generative models; this model explains what it finds."
+            )
         options["target"] = flag_values.target
     return options
 
@@ -195,9 +199,12 @@ def _write_page(flag_values: flags.FlagValues, model: "ModelHandle", names: Sequ
     options |= {"num_steps": flag_values.num_steps, "batch_size": flag_values.batch_size}
     with ProgressBar("explaining", "texts") as bar:
         page = explanation_page(model, texts, _methods(flag_values), bar.update, **options)
-    with writing(f"--html={flag_values.html}"), whole_file(flag_values.html) as path:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(page)
+    with (
+        writing(f"--html={flag_values.html}"),
+        whole_file(flag_values.html) as path,
+        open(path, "w", encoding="utf-8") as file,
+    ):
+        file.write(page)
     print(f"written: {flag_values.html}")
 
 
@@ -229,28 +236,43 @@ def _measure(flag_values: flags.FlagValues, model: "ModelHandle", names: Sequenc
     _show_faithfulness(flag_values.format, rows)
     num_texts = rows[0][1].num_texts
     note(
-        f"{num_texts} texts; areas under the curves of the probability of the predicted label, with 95% intervals over the "
-        f"texts. Deletion: lower is better; insertion: higher. Random: {NUM_RANDOM} orders for each text."
+        f"{num_texts} texts; areas under the curves of the probability of the predicted label, with 95% intervals over "
+        f"the texts. Deletion: lower is better; insertion: higher. Random: {NUM_RANDOM} orders for each text."
     )
 
 
 def _show_faithfulness(format_name: str, rows: Sequence[tuple[str, Any]]) -> None:
     import json
 
-    parts = ("deletion", "random_deletion", "deletion_gain", "insertion", "random_insertion", "insertion_gain")
+    parts = (
+        "deletion",
+        "random_deletion",
+        "deletion_gain",
+        "insertion",
+        "random_insertion",
+        "insertion_gain",
+    )
     if format_name == "json":
         for method, found in rows:
             record = {name: dict(zip(("mean", "low", "high"), getattr(found, name))) for name in parts}
-            print(json.dumps({"method": method, "num_texts": found.num_texts, **record, "curves": found.curves}))
+            print(
+                json.dumps({"method": method, "num_texts": found.num_texts, **record, "curves": found.curves})
+            )
         return
     if format_name in ("tsv", "csv"):
         between = "\t" if format_name == "tsv" else ","
         print(between.join(["method", "num_texts", *parts]))
         for method, found in rows:
-            print(between.join([method, str(found.num_texts), *(f"{getattr(found, n).mean:.4f}" for n in parts)]))
+            print(
+                between.join(
+                    [method, str(found.num_texts), *(f"{getattr(found, n).mean:.4f}" for n in parts)]
+                )
+            )
         return
     header = ["", "deletion", "random", "gain", "insertion", "random", "gain"]
-    show_table(header, [[method, *(_cell(getattr(found, name), name) for name in parts)] for method, found in rows])
+    show_table(
+        header, [[method, *(_cell(getattr(found, name), name) for name in parts)] for method, found in rows]
+    )
 
 
 def _cell(interval: Any, name: str) -> str:

@@ -41,7 +41,8 @@ def explanation_record(names: Sequence[str], found: "Explanation") -> Record:
 def attention_record(names: Sequence[str], found: "AttentionWeights") -> Record:
     """The record of `--format=json`: the tokens, their rollout and all weights."""
     tokens = [
-        {"text": token.text, "start": token.start, "end": token.end, "part": token.part} for token in found.tokens
+        {"text": token.text, "start": token.start, "end": token.end, "part": token.part}
+        for token in found.tokens
     ]
     record = {
         **_texts(names, found.texts),
@@ -128,7 +129,7 @@ def _style(share: float) -> str:
 
 
 def _received(found: "AttentionWeights") -> list[float]:
-    """How much of each token is in the last layer, the mean over all tokens; with an encoder the mean of all weights."""
+    """How much of each token is in the last layer, the mean over all tokens; with an encoder the mean weight."""
     if found.rollout is not None:
         return found.rollout.mean(axis=0).tolist()
     return found.weights.mean(axis=(0, 1, 2)).tolist()

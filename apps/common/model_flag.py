@@ -76,8 +76,9 @@ def open_model(flag_values: flags.FlagValues, signature: str, other: str | None 
     if not found:
         apps = sorted({_APPS[name] for name in model.signatures if name in _APPS})
         hint = f" Try {' or '.join(apps)}." if apps else ""
+        name = flag_values.model or flag_values.workdir
         raise UserError(
-            f"{(flag_values.model or flag_values.workdir)!r} has no signature {signature!r}, which this app needs; it has "
+            f"{name!r} has no signature {signature!r}, which this app needs; it has "
             f"{', '.join(model.signatures)}.{hint}"
         )
     check_outputs(model, str(found[0]))

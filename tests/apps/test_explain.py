@@ -2,6 +2,7 @@
 
 import json
 import re
+import types
 
 import pytest
 
@@ -23,7 +24,12 @@ def run(call, tmp_path_factory):
     folder = tmp_path_factory.mktemp("explain")
     (folder / "films.tsv").write_text("\n".join("\t".join(row) for row in ROWS), encoding="utf-8")
     settings = ["training.num_steps=3", "data.source=tsv", "data.eval_fraction=0", "tokenizer.kind=byte"]
-    settings += ["model.num_layers=1", f"data.path={folder}/films.tsv", "data.text_column=0", "data.label_column=1"]
+    settings += [
+        "model.num_layers=1",
+        f"data.path={folder}/films.tsv",
+        "data.text_column=0",
+        "data.label_column=1",
+    ]
     changes = [f"--set={setting}" for setting in settings]
     done = call("train", "--preset=tiny_bert_classifier", f"--workdir={folder}/run", *changes)
     assert done.code == 0, done.err
@@ -88,7 +94,9 @@ def test_attention(call, model):
 
 
 def test_a_page(call, model, file, tmp_path):
-    done = call("explain", f"--model={model}", f"--input={file}", f"--html={tmp_path}/页.html", "--num_steps=4")
+    done = call(
+        "explain", f"--model={model}", f"--input={file}", f"--html={tmp_path}/页.html", "--num_steps=4"
+    )
     assert (done.code, done.out) == (0, f"written: {tmp_path}/页.html\n"), done.err
     page = (tmp_path / "页.html").read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=|https?://", page), "it needs nothing else"
@@ -102,7 +110,9 @@ def test_a_page(call, model, file, tmp_path):
 
 
 def test_a_text_that_would_end_the_script(call, model, tmp_path):
-    call("explain", f"--model={model}", "--text=a</script>", f"--html={tmp_path}/a.html", "--method=occlusion")
+    call(
+        "explain", f"--model={model}", "--text=a</script>", f"--html={tmp_path}/a.html", "--method=occlusion"
+    )
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert page.count("</script>") == 2
 
@@ -149,14 +159,26 @@ def test_a_run_explains_without_an_export(run):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--text=a", "--target=nope"), 2, "target is 'nope', which is no label of this model; its labels are bad, good."),
-        (("--text=a", "--method=lime"), 2, "value should be one of <integrated_gradients|gradient_x_input|occlusion>"),
+        (
+            ("--text=a", "--target=nope"),
+            2,
+            "target is 'nope', which is no label of this model; its labels are bad, good.",
+        ),
+        (
+            ("--text=a", "--method=lime"),
+            2,
+            "value should be one of <integrated_gradients|gradient_x_input|occlusion>",
+        ),
         (("--text=a", "--num_steps=0"), 2, "flag --num_steps=0"),
         (("--text=a", "--text_pair=b"), 2, "--text_pair is not what this model takes: give --text."),
         (("--question=a", "--context=b"), 2, "--question is not what this model takes: give --text."),
         (("--text=a", "--html=a.txt"), 2, "--html=a.txt must end in .html."),
         (("--text=a", "--html=/sys/a.html", "--method=occlusion"), 1, "cannot write --html=/sys/a.html: "),
-        (("--text=a", "--html=a.html", "--attention"), 2, "--html and --attention are two different things to do"),
+        (
+            ("--text=a", "--html=a.html", "--attention"),
+            2,
+            "--html and --attention are two different things to do",
+        ),
         (("--text=a", "--data=a.txt"), 2, "--data is for --faithfulness;"),
         (("--faithfulness", "--data=a.txt", "--input=b.txt"), 2, "--data and --input both name the file"),
         (("--faithfulness", "--data=none.txt"), 1, "cannot read --input=none.txt: No such file"),
@@ -174,7 +196,11 @@ def test_refused(call, model, arguments, code, words):
 def test_an_export_without_explanations(call, tmp_path):
     model = small_models.save(tmp_path, "classification", "classify")
     done = call("explain", f"--model={model}", "--text=a")
-    check(done, 1, "has no signature 'attribute': explanations are exported on request. Export its run again with tflm")
+    check(
+        done,
+        1,
+        "has no signature 'attribute': explanations are exported on request. Export its run again with tflm",
+    )
     with pytest.raises(UserError, match="has no signature 'attention': explanations are exported on request"):
         ModelHandle(load_once(model)).attention("a")
 
@@ -182,13 +208,14 @@ def test_an_export_without_explanations(call, tmp_path):
 def test_a_model_without_attention(model):
     """An LSTM has the signature `attribute` alone."""
 
-    class Lstm:
-        path, config = "m/1", {"model": {"kind": "lstm_encoder"}}
-        signatures = {name: value for name, value in load_once(model).signatures.items() if name != "attention"}
-
-    with pytest.raises(UserError, match="has no attention weights: they are a Transformer's, and this is lstm_encoder"):
-        ModelHandle(Lstm()).attention("a")
-    assert "attention" not in ModelHandle(Lstm()).methods
+    signatures = {name: each for name, each in load_once(model).signatures.items() if name != "attention"}
+    config = {"model": {"kind": "lstm_encoder"}}
+    lstm = ModelHandle(types.SimpleNamespace(path="m/1", config=config, signatures=signatures))
+    with pytest.raises(
+        UserError, match="has no attention weights: they are a Transformer's, and this is lstm_encoder"
+    ):
+        lstm.attention("a")
+    assert "attention" not in lstm.methods
 
 
 def test_wrong_arguments(model):
@@ -196,7 +223,11 @@ def test_wrong_arguments(model):
     for arguments, options, words in (
         (("a", "b"), {}, "takes single texts: give one"),
         ((5,), {}, "explain: text is int 5, expected a str or a list of str."),
-        (("a",), {"method": "shap"}, "method is 'shap', expected integrated_gradients, gradient_x_input, occlusion."),
+        (
+            ("a",),
+            {"method": "shap"},
+            "method is 'shap', expected integrated_gradients, gradient_x_input, occlusion.",
+        ),
         (("a",), {"num_steps": 2000}, "num_steps is 2000, expected 1000 or less."),
     ):
         with pytest.raises(UsageError, match=re.escape(words)):

@@ -15,8 +15,8 @@ from tflm.experiments.warm_start import EXPORTED_TOKENIZER
 from tflm.export import write_export
 from tflm.export.verify import as_written
 from tflm.export.versions import check_free
-from tflm.tasks.signatures.explanations import SIGNATURES
 from tflm.tasks.signatures.contrastive import contrastive_requests, contrastive_signature
+from tflm.tasks.signatures.explanations import SIGNATURES
 from tflm.tasks.signatures.generate import compiled_signature
 from tflm.tasks.signatures.speculative import speculative_requests, speculative_signature
 from tflm.tasks.signatures.writer import Writer

@@ -105,6 +105,9 @@ def _attention(found: AttentionWeights) -> dict[str, Any]:
         "tokens": [token.text for token in found.tokens],
         "queries": [token.text for token in found.queries],
         # As text 0.123 and not 0.12300000339746475.
-        "weights": [[[[round(x, 3) for x in row] for row in head] for head in layer] for layer in found.weights.tolist()],
+        "weights": [
+            [[[round(x, 3) for x in row] for row in head] for head in layer]
+            for layer in found.weights.tolist()
+        ],
         "rollout": None if rollout is None else [[round(x, 3) for x in row] for row in rollout],
     }

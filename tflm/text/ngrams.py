@@ -104,9 +104,7 @@ class NgramHasher:
 
 def _normal(text: tf.Tensor) -> tf.Tensor:
     """What n-grams are taken of, string [B]."""
-    text = tf.strings.strip(
-        tf.strings.regex_replace(_half_width(clean_text(text, None, True)), r"\s+", " ")
-    )
+    text = tf.strings.strip(tf.strings.regex_replace(_half_width(clean_text(text, None, True)), r"\s+", " "))
     return tf.strings.substr(text, 0, MOST_CHARACTERS, unit="UTF8_CHAR")
 
 
@@ -133,7 +131,10 @@ _Span = tuple[tf.Tensor, tf.Tensor]  # first and last character of n-grams, in t
 def _character_spans(characters: tf.RaggedTensor) -> list[_Span]:
     """Of the n-grams of `_of_characters`, in their order."""
     starts = tf.gather(characters.row_starts(), characters.value_rowids())
-    return [(begin, begin + n - 1) for begin, n in ((p - tf.gather(starts, p), n) for p, n in _begins(characters, 1, 3))]
+    return [
+        (begin, begin + n - 1)
+        for begin, n in ((p - tf.gather(starts, p), n) for p, n in _begins(characters, 1, 3))
+    ]
 
 
 def _word_spans(text: tf.Tensor, characters: tf.RaggedTensor) -> list[_Span]:
@@ -158,7 +159,7 @@ def _word_spans(text: tf.Tensor, characters: tf.RaggedTensor) -> list[_Span]:
         local = place - tf.gather(spaced.row_starts(), word)  # 0 is the space before the word
         most = tf.cast(tf.gather(length, word), tf.int64) - 1
         begin, stop = tf.maximum(local - 1, 0), tf.minimum(local + n - 2, most)
-        spans.append(tuple(tf.gather(place_of, tf.gather(first, word) + each) for each in (begin, stop)))  # type: ignore[arg-type]
+        spans.append(tuple(tf.gather(place_of, tf.gather(first, word) + each) for each in (begin, stop)))
     return spans
 
 

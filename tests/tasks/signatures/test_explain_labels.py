@@ -48,9 +48,7 @@ def wide_and_deep(tokenizers):
     """The same of an LSTM and n-grams of characters, for pairs, over wordpieces."""
     config = ClassificationConfig(text_pair=True, ngrams="characters", ngram_buckets=4096)
     task = TextClassification(config, tokenizers["wordpiece"], 32, LABELS)
-    body = LSTMEncoderConfig(
-        vocab_size=task.tokenizer.vocab_size, num_layers=1, hidden_dim=8, max_length=32
-    )
+    body = LSTMEncoderConfig(vocab_size=task.tokenizer.vocab_size, num_layers=1, hidden_dim=8, max_length=32)
     model = randomized(task.model_for(build_model(body)), 0.3)
     model.scales.assign([0.7, 1.3])
     return task, model, task.explanations(model)
@@ -81,7 +79,9 @@ def test_integrated_gradients_are_complete(transformer):
         errors.append(np.abs(total - (found["scores"] - found["baseline_scores"])).max())
         assert np.abs(total[[0, 1, 3]]).min() > 1e-3, "a text without influence tests nothing"
     assert errors[2] < 1e-4 and errors[1] < errors[0] / 4, errors
-    assert found["attributions"][2].tolist() == [[0.0] * found["attributions"].shape[2]], "no token, no attribution"
+    assert found["attributions"][2].tolist() == [[0.0] * found["attributions"].shape[2]], (
+        "no token, no attribution"
+    )
 
 
 def test_scores_are_the_log_odds_of_the_label(transformer):

@@ -14,7 +14,11 @@ QUESTIONS = ["Who?", "谁？", "x", "what is it"]
 
 def model_of(task):
     config = TransformerEncoderConfig(
-        vocab_size=task.tokenizer.vocab_size, num_layers=1, hidden_dim=16, num_heads=2, max_length=task.max_length
+        vocab_size=task.tokenizer.vocab_size,
+        num_layers=1,
+        hidden_dim=16,
+        num_heads=2,
+        max_length=task.max_length,
     )
     return randomized(task.model_for(build_model(config)), 0.3)
 
@@ -43,7 +47,9 @@ def test_the_spans_of_tag(tagger, eagerly):
     task, model = tagger
     with eagerly():
         found = explained(task.explanations(model)["attribute"], [TEXTS], "integrated_gradients")
-        tagged = {name: value.numpy() for name, value in task.signatures(model)["tag"](tf.constant(TEXTS)).items()}
+        tagged = {
+            name: value.numpy() for name, value in task.signatures(model)["tag"](tf.constant(TEXTS)).items()
+        }
     assert found["num_targets"].tolist() == tagged["num_spans"].tolist() and found["num_targets"][2] == 0
     for row, count in enumerate(tagged["num_spans"]):
         for name, of_tag in (("targets", "label"), ("target_starts", "start"), ("target_ends", "end")):

@@ -84,7 +84,9 @@ def test_places_of_text_and_continuation(decoder, eagerly):
     for row, both in enumerate(zip(TEXTS, TARGETS, strict=True)):
         for part, text in enumerate(both):
             own = (found["parts"][row] == part) & (found["starts"][row] >= 0)
-            assert "".join(text[a:b] for a, b in zip(found["starts"][row][own], found["ends"][row][own])) == text
+            assert (
+                "".join(text[a:b] for a, b in zip(found["starts"][row][own], found["ends"][row][own])) == text
+            )
         whole = found["num_targets"][row]
         starts, ends = found["target_starts"][row][:whole], found["target_ends"][row][:whole]
         assert "".join(both[1][a:b] for a, b in zip(starts, ends) if a >= 0) == both[1]
@@ -125,7 +127,9 @@ def test_cross_attention(encoder_decoder, eagerly):
     task, model = encoder_decoder
     with eagerly():
         made = task.explanations(model)["attention"]
-        found = {name: value.numpy() for name, value in made(*map(tf.constant, (TEXTS, TARGETS, [8] * 3))).items()}
+        found = {
+            name: value.numpy() for name, value in made(*map(tf.constant, (TEXTS, TARGETS, [8] * 3))).items()
+        }
     assert "rollout" not in found
     layers, heads, queries, sources = found["weights"].shape[1:]
     assert (layers, heads) == (1, 2)

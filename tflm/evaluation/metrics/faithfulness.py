@@ -73,7 +73,9 @@ def faithfulness(
         ranked = np.argsort([-value for value in each.attributions], kind="stable")
         orders = [ranked, *(rng.permutation(len(each.spans)) for _ in range(NUM_RANDOM))]
         asked = [
-            shown for order in orders for shown in (*_deleted(each, order), *_deleted(each, order[::-1])[::-1])
+            shown
+            for order in orders
+            for shown in (*_deleted(each, order), *_deleted(each, order[::-1])[::-1])
         ]
         found = np.asarray(probability_fn(asked, [each.label] * len(asked)), np.float64)
         found = found.reshape(len(orders), 2, NUM_POINTS)
@@ -88,11 +90,14 @@ def faithfulness(
             areas.setdefault(name, []).append(area_under(curve))
     columns = {name: np.array(values) for name, values in areas.items()}
     return Faithfulness(
-        *(bootstrap(columns[name]) for name in ("deletion", "random_deletion", "insertion", "random_insertion")),
-        bootstrap(columns["random_deletion"] - columns["deletion"]),
-        bootstrap(columns["insertion"] - columns["random_insertion"]),
-        {name: np.mean(values, axis=0).tolist() for name, values in curves.items()},
-        len(known),
+        deletion=bootstrap(columns["deletion"]),
+        random_deletion=bootstrap(columns["random_deletion"]),
+        insertion=bootstrap(columns["insertion"]),
+        random_insertion=bootstrap(columns["random_insertion"]),
+        deletion_gain=bootstrap(columns["random_deletion"] - columns["deletion"]),
+        insertion_gain=bootstrap(columns["insertion"] - columns["random_insertion"]),
+        curves={name: np.mean(values, axis=0).tolist() for name, values in curves.items()},
+        num_texts=len(known),
     )
 
 

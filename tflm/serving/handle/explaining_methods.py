@@ -35,10 +35,28 @@ class ExplainingMethods(HandleBase):
     """They need an export with `--explain`, or a run."""
 
     @overload
-    def explain(self, text: str, text_pair: str | None = None, **options: Any) -> Explanation: ...
+    def explain(
+        self,
+        text: str,
+        text_pair: str | None = None,
+        *,
+        target: str = ...,
+        method: str = ...,
+        num_steps: int = ...,
+        max_new_tokens: int = ...,
+        batch_size: int = ...,
+    ) -> Explanation: ...
     @overload
     def explain(
-        self, text: Texts, text_pair: str | Texts | None = None, **options: Any
+        self,
+        text: Texts,
+        text_pair: str | Texts | None = None,
+        *,
+        target: str | Texts = ...,
+        method: str = ...,
+        num_steps: int = ...,
+        max_new_tokens: int = ...,
+        batch_size: int = ...,
     ) -> list[Explanation]: ...
     def explain(
         self,
@@ -89,10 +107,24 @@ class ExplainingMethods(HandleBase):
         return self._explain("attribute", inputs, extra, read, batch_size)
 
     @overload
-    def attention(self, text: str, text_pair: str | None = None, **options: Any) -> AttentionWeights: ...
+    def attention(
+        self,
+        text: str,
+        text_pair: str | None = None,
+        *,
+        target: str = ...,
+        max_new_tokens: int = ...,
+        batch_size: int = ...,
+    ) -> AttentionWeights: ...
     @overload
     def attention(
-        self, text: Texts, text_pair: str | Texts | None = None, **options: Any
+        self,
+        text: Texts,
+        text_pair: str | Texts | None = None,
+        *,
+        target: str | Texts = ...,
+        max_new_tokens: int = ...,
+        batch_size: int = ...,
     ) -> list[AttentionWeights]: ...
     def attention(
         self,
@@ -163,7 +195,9 @@ class ExplainingMethods(HandleBase):
         method = "explain" if signature == "attribute" else signature
         model, size = self._explaining(signature), check_count(method, "batch_size", batch_size)
         columns, single = as_columns(method, **inputs)
-        rows = list(zip(*([without_surrogates(each) for each in texts] for texts in columns.values()), strict=True))
+        rows = list(
+            zip(*([without_surrogates(each) for each in texts] for texts in columns.values()), strict=True)
+        )
 
         def run(batch: list[tuple[str, ...]]) -> Sequence[Any]:
             given = dict(zip(columns, map(list, zip(*batch, strict=True)), strict=True))
@@ -229,7 +263,7 @@ def _tokens(outputs: Mapping[str, Any], row: int) -> _Tokens:
     names = ("tokens", "starts", "ends", "parts")
     found = zip(*(outputs[name][row].tolist() for name in names), strict=True)
     # With an encoder there is padding between the source and what follows it.
-    return [(name.decode("utf-8", "replace"), *rest) for name, *rest in found]  # type: ignore[misc]
+    return [(name.decode("utf-8", "replace"), *rest) for name, *rest in found]
 
 
 def _merged(texts: tuple[str, ...], tokens: _Tokens, values: list[float]) -> Iterator[ExplainedToken]:

@@ -203,7 +203,8 @@ class ExplainedTarget:
 
     @property
     def remainder(self) -> float:
-        """What the attributions lack of `log_odds - baseline_log_odds`: of integrated gradients the error of the steps."""
+        """`log_odds - baseline_log_odds` less the sum of the attributions; of integrated gradients the error of the
+        steps."""
         return self.log_odds - self.baseline_log_odds - sum(token.attribution for token in self.tokens)
 
 

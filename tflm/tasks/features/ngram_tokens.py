@@ -29,8 +29,8 @@ class NgramTokens(NamedTuple):
 
         Args:
             part: a `NgramPart`.
-            places: the tokens of both texts. Characters beyond the last token that is read go to the column behind it, which
-                is a special token's.
+            places: the tokens of both texts. Characters beyond the last token that is read go to the column behind it,
+                which is a special token's.
         """
         found, before = [], tf.zeros([tf.size(text)], tf.int32)
         for number, each in enumerate([text] if text_pair is None else [text, text_pair]):
@@ -45,8 +45,8 @@ class NgramTokens(NamedTuple):
         return cls(*(tf.concat(values, axis=0) for values in zip(*found, strict=True)))
 
     def spread(self, values: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        """float32 [B, T]: the values of n-grams, float32 [B, N], in equal parts on their occurrences, and of each on its
-        tokens."""
+        """float32 [B, T]: the values of n-grams, float32 [B, N], in equal parts on their occurrences, and of each on
+        its tokens."""
         size = self.last - self.first + 1
         share = tf.gather_nd(values, tf.stack([self.row, self.number], axis=1))
         share /= tf.cast(self.count * size, tf.float32)
@@ -57,7 +57,7 @@ class NgramTokens(NamedTuple):
         return tf.reshape(total, [-1, width])
 
     def occluded_fn(self, token_ids: tf.Tensor, ngram_ids: tf.Tensor) -> OccludedFn:
-        """The scales of tokens and n-grams without one token: an n-gram loses the occurrences that the token is part of.
+        """The scales of tokens and n-grams without one token: an n-gram loses the occurrences that the token is in.
 
         Args:
             token_ids: int32 [B, T].

@@ -28,8 +28,8 @@ def token_places(
     allowed: tf.Tensor,
     prefer_end: tf.Tensor | bool = False,
 ) -> TokenPlaces:
-    """Finds the tokens of a text in the rows that a task made of it: on which diagonal of both sequences most tokens are
-    equal. Tokens off that diagonal, such as those of a template, belong to no text.
+    """Finds the tokens of a text in the rows that a task made of it: on which diagonal of both sequences most tokens
+    are equal. Tokens off that diagonal, such as those of a template, belong to no text.
 
     >>> token_places(byte_tokenizer, [[1, 107, 2]], ["hij"], 0, allowed=True).part  # 107 is "j"; "hi" was cut
     [[-1, 0, -1]]
@@ -43,9 +43,7 @@ def token_places(
     """
     ids, starts, ends = (each.to_tensor(-1) for each in token_offsets(tokenizer, text))
     # One column at least, and ids that no row has beyond the end of a text.
-    ids, starts, ends = (
-        tf.pad(each, [[0, 0], [0, 1]], constant_values=-1) for each in (ids, starts, ends)
-    )
+    ids, starts, ends = (tf.pad(each, [[0, 0], [0, 1]], constant_values=-1) for each in (ids, starts, ends))
     length, width = tf.shape(ids)[1], tf.shape(token_ids)[1]
     same = tf.equal(token_ids[:, :, None], ids[:, None, ::-1]) & allowed[:, :, None]
     # Row p shifted by p: column p - i + length - 1 has the diagonal of place p and token i.

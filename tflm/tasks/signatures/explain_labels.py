@@ -42,7 +42,9 @@ def label_explanations(task: Any, model: Any, specs: list[tf.TensorSpec]) -> dic
         is_named = tf.equal(inputs["target"][:, None], labels[None])
         is_known = tf.reduce_any(is_named, axis=1) | tf.equal(inputs["target"], "")
         chosen = tf.where(
-            tf.equal(inputs["target"], ""), tf.argmax(logits, axis=1), tf.argmax(tf.cast(is_named, tf.int32), axis=1)
+            tf.equal(inputs["target"], ""),
+            tf.argmax(logits, axis=1),
+            tf.argmax(tf.cast(is_named, tf.int32), axis=1),
         )
         index = tf.cast(chosen, tf.int32)
         width = tf.shape(rows.token_ids)[1]
@@ -54,7 +56,9 @@ def label_explanations(task: Any, model: Any, specs: list[tf.TensorSpec]) -> dic
                     model, {name: tf.gather(value, numbers) for name, value in batch.items()}, training=False
                 )
             own = tf.gather(index, numbers)
-            return tf.gather(found, own, batch_dims=1) if task.config.label_separator else log_odds(found, own)
+            return (
+                tf.gather(found, own, batch_dims=1) if task.config.label_separator else log_odds(found, own)
+            )
 
         is_input, ngrams = rows.is_input, None
         if task.ngrams:

@@ -31,8 +31,8 @@ from tflm.text.token_offsets import changes, token_offsets
 
 
 def tag_explanations(task: Any, model: Any) -> dict[str, Signature]:
-    """`attribute` of every span that is found, and `attention` of a Transformer; of a text that is longer than a window, in
-    its first window. The score of a span is the mean of the log odds of its tokens' tags.
+    """`attribute` of every span that is found, and `attention` of a Transformer; of a text that is longer than a
+    window, in its first window. The score of a span is the mean of the log odds of its tokens' tags.
 
     Args:
         task: a `Tagging`.
@@ -124,8 +124,8 @@ def _tagged_spans(tags: tf.Tensor, places: TokenPlaces) -> _TaggedSpans:
 
 
 def answer_explanations(task: Any, model: Any, specs: list[tf.TensorSpec]) -> dict[str, Signature]:
-    """`attribute` of the best span of each question, in the window of the context where it was found, and `attention` of
-    a Transformer there. The score of a span is the sum of the log odds of its start and of its end.
+    """`attribute` of the best span of each question, in the window of the context where it was found, and `attention`
+    of a Transformer there. The score of a span is the sum of the log odds of its start and of its end.
 
     Args:
         task: a `QuestionAnswering`.
@@ -210,9 +210,7 @@ def _read_answer(task: Any, model: Any, inputs: dict[str, tf.Tensor]) -> _Answer
     return _AnswerRows(rows, own.prefix_length, tf.gather(allowed, chosen), first, last, targets)
 
 
-def _answer_places(
-    task: Any, question: tf.Tensor, tokens: ContextTokens, windows: Windows
-) -> TokenPlaces:
+def _answer_places(task: Any, question: tf.Tensor, tokens: ContextTokens, windows: Windows) -> TokenPlaces:
     """Part 0 is the question, part 1 the context."""
     inside, number = windows.context_places()
     is_text = ~is_special(task.tokenizer, windows.token_ids)

@@ -33,8 +33,8 @@ _LIMIT = tf.TensorSpec([None], tf.int32, "max_new_tokens")
 
 
 def text_explanations(writer: Writer) -> dict[str, Signature]:
-    """`attribute`, and `attention` of a Transformer. The inputs of both are `text`, `target`, the continuation or answer
-    to explain, "" for the one that is generated greedily, and `max_new_tokens`, the most tokens of it."""
+    """`attribute`, and `attention` of a Transformer. The inputs of both are `text`, `target`, the continuation or
+    answer to explain, "" for the one that is generated greedily, and `max_new_tokens`, the most tokens of it."""
     task, model = writer.task, writer.model
 
     def attribute(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -135,9 +135,13 @@ def _read(writer: Writer, inputs: dict[str, tf.Tensor]) -> _Read:
     if (sources := task.sources(text)) is not None:
         source_ids, truncated = padded(sources.rows, pad_id), truncated | sources.truncated
         read_ids = source_ids
-    before = tf.range(tf.shape(read_ids)[1])[None] < (num_given[:, None] if source_ids is None else tf.int32.max)
+    before = tf.range(tf.shape(read_ids)[1])[None] < (
+        num_given[:, None] if source_ids is None else tf.int32.max
+    )
     prefer_end = truncated & tf.constant(task.keeps_end)
-    places = token_places(task.tokenizer, read_ids, text, 0, before & tf.not_equal(read_ids, pad_id), prefer_end)
+    places = token_places(
+        task.tokenizer, read_ids, text, 0, before & tf.not_equal(read_ids, pad_id), prefer_end
+    )
     ids = padded(continuation, pad_id)
     return _Read(
         token_ids,
@@ -160,9 +164,7 @@ def _greedy(writer: Writer, prompts: tf.RaggedTensor, inputs: dict[str, tf.Tenso
         context, _ = writer.task.context(writer.model, inputs["text"])
         return writer.generator.generated_ids(writer.write(prompts, settings, context))
 
-    found = tf.cond(
-        tf.reduce_all(is_given), lambda: tf.zeros([tf.shape(is_given)[0], 0], tf.int32), generate
-    )
+    found = tf.cond(tf.reduce_all(is_given), lambda: tf.zeros([tf.shape(is_given)[0], 0], tf.int32), generate)
     lengths = tf.math.count_nonzero(tf.not_equal(found, pad_id), axis=1)
     return tf.RaggedTensor.from_tensor(found, lengths=lengths)
 

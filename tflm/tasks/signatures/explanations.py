@@ -1,7 +1,7 @@
 """What the signatures `attribute` and `attention` of all tasks share: their inputs and outputs.
 
-`attribute` explains N targets of a text (a label, tagged spans, an answer, generated tokens) by its tokens. The score of
-a target is the log odds of its probability; see `tflm.tasks.features.attribution`.
+`attribute` explains N targets of a text (a label, tagged spans, an answer, generated tokens) by its tokens. The score
+of a target is the log odds of its probability; see `tflm.tasks.features.attribution`.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Explains predictions: which tokens of a text made a label, a tag, an answer or a generated text likely.
+"""Explains predictions: which tokens made a label, a span, an answer or a text likely.
 
   tflm explain --model=saved_models/reviews --text="Fast delivery, good quality"
   tflm explain --model=saved_models/reviews --text="质量很好，物流太慢" --target=0 --method=occlusion
@@ -23,6 +23,7 @@ probability, and START-END:ATTRIBUTION of each token, with tabs between the part
   --faithfulness of a classifier of single texts: areas under deletion and insertion curves next to random orders
 """
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -209,41 +210,27 @@ def _write_page(flag_values: flags.FlagValues, model: "ModelHandle", names: Sequ
 
 
 def _measure(flag_values: flags.FlagValues, model: "ModelHandle", names: Sequence[str]) -> None:
-    from tflm.evaluation.metrics.faithfulness import NUM_RANDOM, AttributedText, faithfulness
+    from tflm.evaluation.metrics.faithfulness import NUM_RANDOM
 
     check_signature(model, "classify", "--faithfulness")
     if tuple(names) != ("text",):
         raise UsageError("--faithfulness is for classifiers of single texts.")
     texts = [item["text"] for item in _good_items(flag_values, names)]
-    size, rows = flag_values.batch_size, []
-
-    def probabilities(asked: list[str], labels: list[str]) -> list[float]:
-        found = model.classify(asked, batch_size=size)
-        return [each.scores[label] for each, label in zip(found, labels, strict=True)]
-
-    methods = _methods(flag_values)
-    with ProgressBar("explaining", "texts") as bar:
-        for number, method in enumerate(methods):
-            explained = model.explain(texts, method=method, num_steps=flag_values.num_steps, batch_size=size)
-            known = []
-            for text, each in zip(texts, explained, strict=True):
-                target = each.targets[0]
-                tokens = [token for token in target.tokens if token.start >= 0]
-                spans, values = [(t.start, t.end) for t in tokens], [t.attribution for t in tokens]
-                known.append(AttributedText(text, target.text, spans, values))
-            rows.append((method, faithfulness(known, probabilities)))
-            bar.update((number + 1) * len(texts), len(methods) * len(texts))
+    options = {"num_steps": flag_values.num_steps, "batch_size": flag_values.batch_size}
+    methods, rows = _methods(flag_values), []
+    with ProgressBar("explaining", "methods") as bar:
+        for method in methods:
+            rows.append((method, model.faithfulness(texts, method=method, **options)))
+            bar.update(len(rows), len(methods))
     _show_faithfulness(flag_values.format, rows)
-    num_texts = rows[0][1].num_texts
     note(
-        f"{num_texts} texts; areas under the curves of the probability of the predicted label, with 95% intervals over "
-        f"the texts. Deletion: lower is better; insertion: higher. Random: {NUM_RANDOM} orders for each text."
+        f"{rows[0][1].num_texts} texts; areas under the curves of the probability of the predicted label, with 95% "
+        "intervals over the texts. Deletion: lower is better; insertion: higher. "
+        f"Random: {NUM_RANDOM} orders for each text."
     )
 
 
 def _show_faithfulness(format_name: str, rows: Sequence[tuple[str, Any]]) -> None:
-    import json
-
     parts = (
         "deletion",
         "random_deletion",

@@ -50,7 +50,9 @@ def _row(
 ) -> dict[str, Any]:
     found = {method: _explanations(model, texts, method, options) for method in methods}
     first = found[methods[0]][0]
+    names = [*model.explained_inputs(), "continuation"]
     row = {
+        "names": names[: len(first.texts)],
         "texts": first.texts,
         "scores": first.scores,
         "truncated": bool(first.truncated),

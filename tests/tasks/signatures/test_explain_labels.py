@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from tflm.layers import padding_mask, rotate
 from tflm.models import LSTMEncoderConfig, TransformerEncoderConfig, build_model
-from tflm.serving.handle import explaining_methods
 from tflm.tasks import ClassificationConfig, TextClassification
 from tflm.tasks.features import attribution
 
@@ -213,27 +212,3 @@ def test_attention_weights_and_rollout(transformer):
     for layer in range(2):
         expected = (0.5 * found["weights"][row, layer].mean(0) + 0.5 * np.eye(width)) @ expected
     np.testing.assert_allclose(found["rollout"][row][own], expected[own], atol=1e-5)
-
-
-def test_the_client_knows_the_methods():
-    assert explaining_methods.METHODS == attribution.METHODS
-    assert explaining_methods.MOST_STEPS == attribution.MOST_STEPS
-
-
-def test_more_rows_than_a_block(monkeypatch):
-    """Rows beyond 32 are explained in blocks of their own: a linear score has its weights as attributions."""
-    monkeypatch.setattr(attribution, "_BLOCK", 3)
-    weights = tf.constant(np.random.default_rng(0).normal(size=(7, 5)), tf.float32)
-    method = tf.constant(["occlusion", "gradient_x_input", "integrated_gradients"] * 2 + ["occlusion"])
-
-    @tf.function(autograph=False)
-    def run():
-        def score(scales, rows):
-            return tf.reduce_sum(scales * tf.gather(weights, rows), axis=1)
-
-        return attribution.attribute_rows(score, weights > -0.5, method, tf.fill([7], 4))
-
-    found = run()
-    expected = np.where(weights > -0.5, weights, 0.0)
-    np.testing.assert_allclose(found.values, expected, atol=1e-5)
-    np.testing.assert_allclose(found.scores - found.baseline_scores, expected.sum(1), atol=1e-5)

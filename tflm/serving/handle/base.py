@@ -33,6 +33,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "tokenize": ("tokenize",),
     "explain": ("attribute",),
     "attention": ("attention",),
+    "faithfulness": ("attribute", "classify"),
 }
 """Method to the signatures that it needs."""
 _TOKENS = ("tokens", "parts", "starts", "ends", "num_tokens")

@@ -1,7 +1,7 @@
 """The methods of a model handle that explain a prediction: attribution and attention."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from tflm.errors import UsageError, UserError
 from tflm.serving.about import config_section
@@ -16,6 +16,7 @@ from tflm.serving.handle.inputs import (
     truncated_column,
     without_surrogates,
 )
+from tflm.serving.handle.outputs import read_classifications
 from tflm.serving.handle.results import (
     AttentionToken,
     AttentionWeights,
@@ -23,6 +24,9 @@ from tflm.serving.handle.results import (
     ExplainedToken,
     Explanation,
 )
+
+if TYPE_CHECKING:
+    from tflm.evaluation.metrics.faithfulness import Faithfulness
 
 METHODS = ("integrated_gradients", "gradient_x_input", "occlusion")
 MOST_STEPS = 1000
@@ -154,6 +158,53 @@ class ExplainingMethods(HandleBase):
 
         return self._explain("attention", inputs, extra, read, batch_size)
 
+    def faithfulness(
+        self,
+        texts: Texts,
+        *,
+        method: str = METHODS[0],
+        num_steps: int = DEFAULT_STEPS,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        seed: int = 0,
+    ) -> "Faithfulness":
+        """How well a method ranks the tokens of texts: areas under deletion and insertion curves of the probability of
+        the predicted label, next to random orders. Of a classifier of single texts.
+
+        Args:
+            texts: those of one token are left out.
+            method, num_steps: see `explain`.
+            seed: of the random orders.
+        Raises:
+            UserError: the model is none, or no text has two tokens.
+        """
+        from tflm.evaluation.metrics.faithfulness import AttributedText, faithfulness
+
+        if self.explained_inputs() != ("text",) or "classify" not in self._open_model().signatures:
+            raise UsageError(
+                f"faithfulness: {self.path!r} is none of the classifiers of single texts with the signature 'classify'."
+            )
+        known = []
+        for text, each in zip(
+            texts,
+            self.explain(list(texts), method=method, num_steps=num_steps, batch_size=batch_size),
+            strict=True,
+        ):
+            tokens = [token for token in each.targets[0].tokens if token.start >= 0]
+            spans, values = [(t.start, t.end) for t in tokens], [t.attribution for t in tokens]
+            known.append(AttributedText(text, each.targets[0].text, spans, values))
+
+        def probabilities(asked: list[str], labels: list[str]) -> list[float]:
+            found = run_in_batches(asked, self._label_scores, batch_size, num_bytes)
+            return [scores[label] for scores, label in zip(found, labels, strict=True)]
+
+        return faithfulness(known, probabilities, seed)
+
+    def _label_scores(self, texts: list[str]) -> list[dict[str, float]]:
+        return [
+            each.scores
+            for each in read_classifications({}, self._open_model().predict("classify", {"text": texts}))
+        ]
+
     def _explaining(self, signature: str) -> Any:
         """The model, if it has the signature.
 
@@ -223,11 +274,12 @@ def _explanation(
             )
     tokens = _tokens(outputs, row)
     columns_of = ("targets", "target_starts", "target_ends", "scores", "baseline_scores", "attributions")
-    targets = []
-    for text, start, end, score, baseline, values in list(
-        zip(*(outputs[name][row] for name in columns_of), strict=True)
-    )[: int(outputs["num_targets"][row])]:
-        merged = tuple(_merged(texts, tokens, values.tolist()))
+    found = list(zip(*(outputs[name][row] for name in columns_of), strict=True))
+    is_generated, targets = "continuation" in outputs, []
+    for number in range(int(outputs["num_targets"][row])):
+        text, start, end, score, baseline, values = found[number]
+        # Of a continuation a token is predicted from those before it.
+        merged = tuple(_merged(texts, tokens, values.tolist(), number if is_generated else len(tokens)))
         name = text.decode("utf-8", "replace")
         targets.append(ExplainedTarget(name, int(start), int(end), float(score), float(baseline), merged))
     return Explanation(texts, method, tuple(targets), scores, truncated_column(outputs)[row])
@@ -266,11 +318,15 @@ def _tokens(outputs: Mapping[str, Any], row: int) -> _Tokens:
     return [(name.decode("utf-8", "replace"), *rest) for name, *rest in found]
 
 
-def _merged(texts: tuple[str, ...], tokens: _Tokens, values: list[float]) -> Iterator[ExplainedToken]:
-    """The tokens of the texts, those that share a character as one."""
+def _merged(
+    texts: tuple[str, ...], tokens: _Tokens, values: list[float], most: int
+) -> Iterator[ExplainedToken]:
+    """The tokens of the texts, those that share a character as one; of the second text the first `most`."""
     waiting: ExplainedToken | None = None
+    count = 0
     for (name, start, end, part), value in zip(tokens, values, strict=True):
-        if part < 0:
+        count += part == 1
+        if part < 0 or (part == 1 and count > most):
             continue
         if start < 0 and waiting is not None and waiting.part == part:
             start, end, value = waiting.start, max(end, waiting.end), value + waiting.attribution

@@ -167,7 +167,10 @@ def attribute_request(texts: dict[str, list[str]], with_target: bool = True) -> 
 
 
 def _special_names(tokenizer: Tokenizer) -> dict[int, str]:
-    names = {index: _marked(name) for name, index in tokenizer.special_tokens.items()}
+    named = tokenizer.special_tokens.items()
+    names = {
+        index: _marked(name) for name, index in named if index != tokenizer.unk_id
+    }  # a text may have unk
     if tokenizer.start_id is not None:
         names[tokenizer.start_id] = "<start>"
     return names | dict.fromkeys(tokenizer.end_ids, "<end>") | {tokenizer.pad_id: ""}

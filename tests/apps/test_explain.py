@@ -7,41 +7,18 @@ import types
 import pytest
 
 import tflm
-from tests.apps import small_models
 from tests.apps.conftest import load_once
 from tests.apps.refusals import check
 from tflm.errors import UsageError, UserError
 from tflm.serving import ModelHandle
 from tflm.serving.server import ModelConfig, ModelManager, Server
 
-ROWS = [("fine film", "good"), ("很好看", "good"), ("bad film", "bad"), ("不好看", "bad")] * 3
 TEXTS = ["fine film", "不好看😀", "", "好 or bad\t?"]
 
 
 @pytest.fixture(scope="module")
-def run(call, tmp_path_factory):
-    """The folder of a run of a Transformer over bytes, and its export with explanations."""
-    folder = tmp_path_factory.mktemp("explain")
-    (folder / "films.tsv").write_text("\n".join("\t".join(row) for row in ROWS), encoding="utf-8")
-    settings = ["training.num_steps=3", "data.source=tsv", "data.eval_fraction=0", "tokenizer.kind=byte"]
-    settings += [
-        "model.num_layers=1",
-        f"data.path={folder}/films.tsv",
-        "data.text_column=0",
-        "data.label_column=1",
-    ]
-    changes = [f"--set={setting}" for setting in settings]
-    done = call("train", "--preset=tiny_bert_classifier", f"--workdir={folder}/run", *changes)
-    assert done.code == 0, done.err
-    arguments = (f"--workdir={folder}/run", f"--output={folder}/films", "--deploy=false")
-    done = call("export", *arguments, "--explain", "--signatures=classify")
-    assert done.code == 0, done.err
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(run):
-    return str(run / "films")
+def model(films):
+    return films.model
 
 
 @pytest.fixture
@@ -52,7 +29,8 @@ def file(tmp_path):
 
 
 def test_it_is_exported_on_request(model):
-    assert set(load_once(model).signatures) == {"classify", "attribute", "attention", "about"}
+    names = {"serving_default", "classify", "tokenize", "attribute", "attention", "about"}
+    assert set(load_once(model).signatures) == names
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -147,8 +125,8 @@ def test_a_server_explains_as_the_folder(call, model):
     assert here["targets"][0]["target"] == there["targets"][0]["target"]
 
 
-def test_a_run_explains_without_an_export(run):
-    model, exported = tflm.load(str(run / "run")), ModelHandle(load_once(str(run / "films")))
+def test_a_run_explains_without_an_export(films):
+    model, exported = tflm.load(films.workdir), ModelHandle(load_once(films.model))
     own, other = (each.explain("bad film", method="gradient_x_input") for each in (model, exported))
     assert [token.text for token in own.targets[0].tokens] == list("bad film")
     assert own.targets[0].log_odds == pytest.approx(other.targets[0].log_odds, rel=1e-3)
@@ -193,16 +171,15 @@ def test_refused(call, model, arguments, code, words):
     assert done.out == ""
 
 
-def test_an_export_without_explanations(call, tmp_path):
-    model = small_models.save(tmp_path, "classification", "classify")
-    done = call("explain", f"--model={model}", "--text=a")
+def test_an_export_without_explanations(call, chat):
+    done = call("explain", f"--model={chat.model}", "--text=a")
     check(
         done,
         1,
         "has no signature 'attribute': explanations are exported on request. Export its run again with tflm",
     )
     with pytest.raises(UserError, match="has no signature 'attention': explanations are exported on request"):
-        ModelHandle(load_once(model)).attention("a")
+        ModelHandle(load_once(chat.model)).attention("a")
 
 
 def test_a_model_without_attention(model):
@@ -234,7 +211,7 @@ def test_wrong_arguments(model):
             handle.explain(*arguments, **options)
 
 
-def test_a_task_without_explanations(call, run, tmp_path, monkeypatch):
+def test_a_task_without_explanations(call, films, tmp_path, monkeypatch):
     monkeypatch.setattr("tflm.tasks.TextClassification.explanations", lambda *_: {})
-    done = call("export", f"--workdir={run}/run", f"--output={tmp_path}/m", "--explain")
+    done = call("export", f"--workdir={films.workdir}", f"--output={tmp_path}/m", "--explain")
     check(done, 1, "'classification', has no explanations. Leave out --explain.")

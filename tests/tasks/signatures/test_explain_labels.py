@@ -145,10 +145,11 @@ def test_a_text_alone_as_in_a_batch(transformer, method):
     )
 
 
-def test_offsets_slice_the_tokens_out_of_the_texts(wide_and_deep):
+def test_offsets_slice_the_tokens_out_of_the_texts(wide_and_deep, eagerly):
     task, _, made = wide_and_deep
     pairs = [("The quick fox", "你好，世界"), ("模型 learns", ""), ("", "the end of the text")]
-    found = explained(made["attribute"], pairs, "gradient_x_input")
+    with eagerly():
+        found = explained(made["attribute"], pairs, "gradient_x_input")
     for row, pair in enumerate(pairs):
         for part, text in enumerate(pair):
             own = found["parts"][row] == part
@@ -161,20 +162,22 @@ def test_offsets_slice_the_tokens_out_of_the_texts(wide_and_deep):
     assert special[:3] == [b"<start>", b"<separator>", b"<end>"] and set(special[3:]) <= {b""}
 
 
-def test_with_ngrams_attributions_are_complete_too(wide_and_deep):
+def test_with_ngrams_attributions_are_complete_too(wide_and_deep, eagerly):
     _, _, made = wide_and_deep
     assert list(made) == ["attribute"], "an LSTM has no attention"
     pairs = [("The quick  FOX the", "fox 你好"), ("模型学习语言", "the words"), ("fox", "")]
-    found = explained(made["attribute"], pairs, "integrated_gradients", num_steps=64)
+    with eagerly():
+        found = explained(made["attribute"], pairs, "integrated_gradients", num_steps=24)
     difference = (found["scores"] - found["baseline_scores"])[:, 0]
-    np.testing.assert_allclose(found["attributions"].sum(-1)[:, 0], difference, atol=2e-4)
+    np.testing.assert_allclose(found["attributions"].sum(-1)[:, 0], difference, atol=2e-3)
     assert np.abs(difference).min() > 0.01
 
 
-def test_occlusion_leaves_out_the_ngrams_of_a_token(wide_and_deep):
+def test_occlusion_leaves_out_the_ngrams_of_a_token(wide_and_deep, eagerly):
     """Of a text of one token nothing is left: its occlusion is the whole difference, n-grams included."""
     _, _, made = wide_and_deep
-    found = explained(made["attribute"], [("的", "")], "occlusion")
+    with eagerly():
+        found = explained(made["attribute"], [("的", "")], "occlusion")
     assert (found["parts"][0] == 0).sum() == 1
     difference = (found["scores"] - found["baseline_scores"])[0, 0]
     assert found["attributions"][0, 0].sum() == pytest.approx(difference, rel=1e-4)

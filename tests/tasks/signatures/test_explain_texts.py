@@ -96,23 +96,25 @@ def test_integrated_gradients_with_an_encoder_are_complete(encoder_decoder, eage
     """Over the source and the tokens before each target."""
     task, model = encoder_decoder
     with eagerly():
-        found = explained(task.explanations(model)["attribute"], TEXTS, TARGETS, "integrated_gradients", 32)
+        made = task.explanations(model)["attribute"]
+        found = explained(made, TEXTS[:2], TARGETS[:2], "integrated_gradients", 24)
     difference = found["scores"] - found["baseline_scores"]
-    np.testing.assert_allclose(found["attributions"].sum(-1), difference, atol=0.05)
+    np.testing.assert_allclose(found["attributions"].sum(-1), difference, atol=0.1)
     assert np.abs(difference).max() > 0.2
     first = found["attributions"][0, 0]
     assert np.all(first[found["parts"][0] == 1] == 0), "the first token has the source alone"
     assert np.any(found["attributions"][0, 1][found["parts"][0] == 1] != 0)
 
 
-def test_greedy_continuations_are_those_of_generate(decoder, request_settings):
+def test_greedy_continuations_are_those_of_generate(decoder, request_settings, eagerly):
     task, model = decoder
-    signatures, writer = task.export_signatures(model)
-    made = task.explanations(model, writer)
     inputs = [tf.constant(each) for each in (TEXTS, ["", "好", ""], [6, 6, 6])]
-    found = {name: value.numpy() for name, value in made["attention"](*inputs).items()}
     settings = request_settings(3, temperature=0.0, max_new_tokens=6)
-    generated = signatures["generate"](tf.constant(TEXTS), *settings.values())
+    with eagerly():
+        signatures, writer = task.export_signatures(model)
+        made = task.explanations(model, writer)
+        found = {name: value.numpy() for name, value in made["attention"](*inputs).items()}
+        generated = signatures["generate"](tf.constant(TEXTS), *settings.values())
     expected = [text.decode() for text in generated["text"].numpy()]
     assert [text.decode() for text in found["continuation"]] == [expected[0], "好", expected[2]]
     real = np.arange(found["weights"].shape[-1]) < found["num_tokens"][:, None]

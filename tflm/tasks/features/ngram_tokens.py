@@ -1,10 +1,11 @@
 """From the n-grams of a classifier to the tokens that they are made of. In graph."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from tflm.tasks.features.attribution import OccludedFn
+from tflm.tasks.features.ngram_part import NgramPart
 from tflm.tasks.features.token_places import TokenPlaces
 
 
@@ -23,18 +24,18 @@ class NgramTokens(NamedTuple):
 
     @classmethod
     def find(
-        cls, part: Any, text: tf.Tensor, text_pair: tf.Tensor | None, places: TokenPlaces
+        cls, hasher: NgramPart, text: tf.Tensor, text_pair: tf.Tensor | None, places: TokenPlaces
     ) -> "NgramTokens":
         """The n-grams of texts string [B], in the order of `NgramPart.features`.
 
         Args:
-            part: a `NgramPart`.
+            hasher: of the task.
             places: the tokens of both texts. Characters beyond the last token that is read go to the column behind it,
                 which is a special token's.
         """
         found, before = [], tf.zeros([tf.size(text)], tf.int32)
         for number, each in enumerate([text] if text_pair is None else [text, text_pair]):
-            ngrams = part.places(each, salt=number)
+            ngrams = hasher.places(each, salt=number)
             first, last = (
                 _column_of(places, number, ngrams.row, character) for character in (ngrams.first, ngrams.last)
             )

@@ -65,7 +65,7 @@ def faithfulness(
     """
     known = [each for each in texts if len(each.spans) > 1]
     if not known:
-        raise UserError(f"faithfulness needs texts of two tokens or more; of {len(texts)} none has so many.")
+        raise UserError(f"faithfulness needs texts of two tokens or more; of {len(texts)} none has two.")
     rng = np.random.default_rng(seed)
     areas: dict[str, list[float]] = {}
     curves: dict[str, list[np.ndarray]] = {}

@@ -175,13 +175,14 @@ class ExplainingMethods(HandleBase):
             method, num_steps: see `explain`.
             seed: of the random orders.
         Raises:
-            UserError: the model is none, or no text has two tokens.
+            UserError: the model is no classifier of single texts, or no text has two tokens.
         """
         from tflm.evaluation.metrics.faithfulness import AttributedText, faithfulness
 
         if self.explained_inputs() != ("text",) or "classify" not in self._open_model().signatures:
             raise UsageError(
-                f"faithfulness: {self.path!r} is none of the classifiers of single texts with the signature 'classify'."
+                f"faithfulness is for classifiers of single texts, with the signature 'classify'; {self.path!r} has "
+                f"{', '.join(self.signatures)}."
             )
         known = []
         for text, each in zip(

@@ -6,6 +6,7 @@
   tflm export --workdir=runs/tiny --output=saved_models/tiny --checkpoint=best
   tflm export --workdir=runs/tiny --output=saved_models/tiny --draft=runs/tinier --contrastive
   tflm export --workdir=runs/tiny --output=saved_models/tiny --xla --signatures=serving_default,generate
+  tflm export --workdir=runs/reviews --output=saved_models/reviews --explain
   tflm export --workdir=runs/qwen --output=saved_models/qwen --weights=bfloat16
   tflm export --workdir=runs/qwen --output=exports/qwen --format=huggingface
   tflm export --workdir=runs/mine --output=exports/mine --format=peft
@@ -79,6 +80,12 @@ flags.DEFINE_bool(
     "--xla_cpu_compilation_enabled.",
     flag_values=FLAGS,
 )
+flags.DEFINE_bool(
+    "explain",
+    False,
+    "Adds the signature attribute, and of a Transformer attention: for tflm explain.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_enum(
     "weights",
     "float32",
@@ -120,6 +127,7 @@ def main(flag_values: flags.FlagValues) -> None:
         flag_values.signatures,
         flag_values.deploy,
         flag_values.weights,
+        flag_values.explain,
     )
 
 
@@ -134,6 +142,7 @@ def export(
     only: Sequence[str] = (),
     deploy: bool = True,
     weights: str = "float32",
+    explain: bool = False,
 ) -> None:
     """Exports, verifies and says where."""
     from tflm.experiments import Experiment
@@ -144,7 +153,14 @@ def export(
     note(f"exporting {workdir}; verifying in a process of its own takes some seconds.")
     small = Experiment.open(draft) if draft else None
     path = experiment.export(
-        output, step, draft=small, contrastive=contrastive, xla=xla, only=only, weights=weights
+        output,
+        step,
+        draft=small,
+        contrastive=contrastive,
+        xla=xla,
+        only=only,
+        weights=weights,
+        explain=explain,
     )
     print(f"exported and verified: {path}")
     if deploy:

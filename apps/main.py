@@ -35,6 +35,7 @@ GROUPS = {
         "classify",
         "tag",
         "embed",
+        "explain",
     ),
     "Serve it": ("serve",),
     "Begin": ("demo", "completion"),

@@ -22,6 +22,7 @@ WORDS = {
     "a dropout mask": "[mM]ask",
     "which rows a replica trains on": "rows",
     "the page of `tflm report`": "report|Curve",
+    "explanations": "ttribut",
     "trackers (MLflow, wandb)": "[tT]racker|Observer",
     "a new task": "Task",
     "a new tokenizer": "Tokenizer",

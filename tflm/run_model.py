@@ -29,7 +29,8 @@ class RunModel:
     def __init__(self, run: Run, step: CheckpointChoice = None) -> None:
         model, found = run.trained_model(step)
         self.path = run.workdir
-        self._functions = _Traced(run.task.signatures(model))
+        signatures, writer = run.task.export_signatures(model)
+        self._functions = _Traced({**signatures, **run.task.explanations(model, writer)})
         self.signatures: Mapping[str, Signature] = _Described(self._functions)
         config = {**to_dict(run.config), "source": {"run": run.config.name, "step": found}}
         self.config: dict[str, Any] = json.loads(json.dumps(config))

@@ -71,6 +71,22 @@ def open_model(flag_values: flags.FlagValues, signature: str, other: str | None 
             that name gives, or the config next to it, is not what tflm exports.
         ServerError: a URL, and no server that answers.
     """
+    model = connect_model(flag_values)
+    found = [name for name in (signature, other) if name in model.signatures]
+    if not found:
+        apps = sorted({_APPS[name] for name in model.signatures if name in _APPS})
+        hint = f" Try {' or '.join(apps)}." if apps else ""
+        name = flag_values.model or flag_values.workdir
+        raise UserError(
+            f"{name!r} has no signature {signature!r}, which this app needs; it has "
+            f"{', '.join(model.signatures)}.{hint}"
+        )
+    check_outputs(model, str(found[0]))
+    return model
+
+
+def connect_model(flag_values: flags.FlagValues) -> "ModelHandle":
+    """The model that --model names, whatever it does; errors as of `open_model`."""
     if flag_values.workdir and flag_values.model:
         raise UsageError("--model and --workdir both name a model: give one of them.")
     if not flag_values.model and not flag_values.workdir:
@@ -89,15 +105,6 @@ def open_model(flag_values: flags.FlagValues, signature: str, other: str | None 
         _warn_of_plain_text(flag_values)
         with quiet_libraries():
             model = tflm.load(name, **credentials)
-    found = [name for name in (signature, other) if name in model.signatures]
-    if not found:
-        apps = sorted({_APPS[name] for name in model.signatures if name in _APPS})
-        hint = f" Try {' or '.join(apps)}." if apps else ""
-        raise UserError(
-            f"{name!r} has no signature {signature!r}, which this app needs; it has "
-            f"{', '.join(model.signatures)}.{hint}"
-        )
-    check_outputs(model, str(found[0]))
     for name in ("task", "model", "decoding"):
         config_section(model, name)
     return model

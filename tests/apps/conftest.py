@@ -199,6 +199,29 @@ def pairs(call, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def films(call, tmp_path_factory):
+    """Labels of texts, good or bad, in English and in Chinese, by bytes, after three steps of a Transformer: `workdir`
+    of its run, `model` of its export, with explanations."""
+
+    def build(folder: pathlib.Path) -> types.SimpleNamespace:
+        rows = [("fine film", "good"), ("很好看", "good"), ("bad film", "bad"), ("不好看", "bad")] * 3
+        (folder / "films.tsv").write_text("\n".join("\t".join(row) for row in rows), encoding="utf-8")
+        settings = ["training.num_steps=3", "data.source=tsv", "data.eval_fraction=0", "tokenizer.kind=byte"]
+        settings += ["model.num_layers=1", f"data.path={folder}/films.tsv"]
+        settings += ["data.text_column=0", "data.label_column=1"]
+        changes = [f"--set={setting}" for setting in settings]
+        for arguments in (
+            ("train", "--preset=tiny_bert_classifier", f"--workdir={folder}/run", *changes),
+            ("export", f"--workdir={folder}/run", f"--output={folder}/model", "--explain"),
+        ):
+            done = call(*arguments)
+            assert done.code == 0, done.err
+        return types.SimpleNamespace(workdir=f"{folder}/run", model=f"{folder}/model")
+
+    return built_once(tmp_path_factory, "films", build)
+
+
+@pytest.fixture(scope="session")
 def lstm(tmp_path_factory, verified):
     """Python code by bytes, an LSTM. Its versions 1 and 4 are taken, and others look as if they were."""
 

@@ -34,10 +34,9 @@ def export(call, folder, name, rows, *settings):
 
 
 @pytest.fixture(scope="module")
-def single(call, tmp_path_factory):
+def single(films):
     """One of two labels for a text."""
-    columns = ["data.text_column=0", "data.label_column=1"]
-    return export(call, tmp_path_factory.mktemp("single"), "films", ROWS, *columns)
+    return films.model
 
 
 @pytest.fixture(scope="module")

@@ -70,3 +70,28 @@ def test_the_end_of_a_very_long_text_has_no_ngrams():
     assert np.array_equal(hashed("characters", [long + "坏"]).ids[0], hashed("characters", [long]).ids[0])
     with pytest.raises(ValueError, match="n-grams are of characters or words; got 'bytes'"):
         NgramHasher("bytes", 8)
+
+
+@pytest.mark.parametrize("unit", ["characters", "words"])
+def test_where_ngrams_are(unit):
+    """The characters of an occurrence, by themselves, have the same n-gram; and each is counted."""
+    texts = [*TEXTS, "  İstanbul \u3000 ＡＢ  好 "]
+    hasher = NgramHasher(unit, BUCKETS)
+    ids = hasher(tf.constant(texts)).ids.to_list()
+    row, number, count, first, last = (each.numpy() for each in hasher.places(tf.constant(texts)))
+    parts = [texts[n][a : b + 1] for n, a, b in zip(row, first, last, strict=True)]
+    alone = hasher(tf.constant(parts)).ids.to_list()
+    for place, (text_number, part) in enumerate(zip(row, parts, strict=True)):
+        found = ids[text_number][number[place]]
+        assert 0 <= first[place] <= last[place] < len(texts[text_number])
+        if part != part.strip():
+            assert unit == "characters", "a text of its own would lose its spaces"
+        elif found <= BUCKETS // 2 or unit == "characters":
+            assert found in alone[place], (texts[text_number], part)
+        else:
+            assert " " not in part, "within a word"
+    for text_number, known in enumerate(ids):
+        own = row == text_number
+        assert sorted(set(number[own].tolist())) == list(range(len(known)))
+        counted = collections.Counter(number[own].tolist())
+        assert all(counted[n] == c for n, c in zip(number[own].tolist(), count[own].tolist(), strict=True))

@@ -170,7 +170,7 @@ class Experiment(Run):
             output: `saved_models/NAME` for the next free version, or `saved_models/NAME/VERSION`.
             step: which checkpoint: its step, best, average or ema; the newest when None.
             deploy: whether to write `saved_models/NAME/deploy/`, files for stock servers, too.
-            options: see `publish`: `draft`, `contrastive`, `xla`, `only`.
+            options: see `publish`: `draft`, `contrastive`, `xla`, `only`, `weights`, `explain`.
         Returns:
             The folder of the version.
         Raises:

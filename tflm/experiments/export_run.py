@@ -16,6 +16,7 @@ from tflm.export import write_export
 from tflm.export.verify import as_written
 from tflm.export.versions import check_free
 from tflm.tasks.signatures.contrastive import contrastive_requests, contrastive_signature
+from tflm.tasks.signatures.explanations import SIGNATURES
 from tflm.tasks.signatures.generate import compiled_signature
 from tflm.tasks.signatures.speculative import speculative_requests, speculative_signature
 from tflm.tasks.signatures.writer import Writer
@@ -33,6 +34,7 @@ def publish(
     xla: bool = False,
     only: Sequence[str] = (),
     weights: str = "float32",
+    explain: bool = False,
 ) -> str:
     """Exports a checkpoint of a run, checked and verified.
 
@@ -43,6 +45,8 @@ def publish(
         draft, contrastive, xla: see `search_signatures`.
         only: names of the signatures to export; all when empty. A smaller graph loads sooner.
         weights: float32 or bfloat16: how weights are stored.
+        explain: adds the signatures `attribute` and, of a Transformer, `attention`; those that `only` names are
+            also added.
     Returns:
         The folder of the version.
     Raises:
@@ -57,13 +61,22 @@ def publish(
     measures = {} if step in ("average", "ema") else _measures(experiment.workdir, found)
     signatures, writer = task.export_signatures(model, only)
     search = search_signatures(experiment, writer, draft, contrastive, xla)
-    if set(only) - set(signatures):
+    explanations: dict[str, Any] = {}
+    if explain or set(only) & set(SIGNATURES):
+        explanations = task.explanations(model, writer)
+        if not explanations:
+            raise UserError(
+                f"the task of {experiment.workdir!r}, {config.task.kind!r}, has no explanations. Leave out --explain."
+            )
+    if set(only) - {*signatures, *explanations}:
         signatures = task.signatures(model)  # for the message
-    all_signatures, signatures = signatures, _chosen(signatures, only)
+    names = [*only, *(explanations if only and explain else ())]
+    all_signatures, signatures = signatures, _chosen({**signatures, **explanations}, names)
     with as_written():
         requests = task.requests(signatures)
-        if set(signatures) - set(requests):  # they take what others give
+        if set(signatures) - {*requests, *explanations}:  # they take what others give
             requests = task.requests(all_signatures)
+        requests |= task.explanation_requests() if explanations else {}
     card = {
         "What it is": f"A model of the kind {config.model.kind} with {model.num_parameters():,} parameters, "
         f"for the task {config.task.kind}, from the recipe `{config.name}`, after {found} steps"

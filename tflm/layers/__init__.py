@@ -11,6 +11,7 @@ from tflm.layers.lstm_attention import AttentiveLSTM, BahdanauAttention, LuongAt
 from tflm.layers.masks import cache_mask, causal_mask, document_mask, padding_mask, window_mask
 from tflm.layers.norms import make_norm
 from tflm.layers.positions import rotate, sinusoidal_positions
+from tflm.layers.probe import Probe, probed, probing
 from tflm.layers.relative_positions import RelativePositionBias
 from tflm.layers.transformer_block import TransformerBlock
 
@@ -27,6 +28,7 @@ __all__ = [
     "LuongAttention",
     "Masks",
     "PooledHead",
+    "Probe",
     "RelativePositionBias",
     "SourceAttention",
     "SpanHead",
@@ -44,6 +46,8 @@ __all__ = [
     "make_norm",
     "padding_mask",
     "pool",
+    "probed",
+    "probing",
     "rotate",
     "run_layers",
     "sinusoidal_positions",

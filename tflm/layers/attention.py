@@ -13,6 +13,7 @@ from tflm.layers.fusion import fused
 from tflm.layers.linear import Linear, as_rows, static_sizes
 from tflm.layers.norms import make_norm
 from tflm.layers.positions import rotate
+from tflm.layers.probe import is_probed, record_attention
 
 # A sequence of one token attends only to itself, and Keras warns about a softmax over an axis of size 1.
 warnings.filterwarnings("ignore", message="You are using a softmax over axis -1 of a tensor of shape")
@@ -138,7 +139,7 @@ class Attention(keras.layers.Layer):
         num_queries = sizes[1]
         if isinstance(num_queries, int) and num_queries < 0:  # of a known number of rows
             num_queries = ops.shape(hidden_states)[1]
-        attended = self._attend(query, key, value, attention_mask, num_queries, training)
+        attended = self._attend(query, key, value, attention_mask, num_queries, training, memory is not None)
         return ops.reshape(self.output_projection(attended), (*sizes, hidden_states.shape[-1])), (key, value)
 
     def keys_and_values(self, hidden_states: Tensor, positions: Tensor = None) -> Cache:
@@ -178,7 +179,14 @@ class Attention(keras.layers.Layer):
         return ops.reshape(rows, (*sizes, num_heads, self.head_dim))
 
     def _attend(
-        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, num_queries: Any, training: bool
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: Tensor,
+        num_queries: Any,
+        training: bool,
+        is_cross: bool,
     ) -> Tensor:
         """Scaled dot-product attention with the softmax in float32: [B * K, H * D] of queries [B, K, H, D]. The query
         is scaled rather than the scores, since it is smaller.
@@ -199,6 +207,9 @@ class Attention(keras.layers.Layer):
         weights = (
             fused(function, scores, bias) if self.learned_bias else fused(function, scores, constants=(bias,))
         )
+        if is_probed():
+            by_head = (-1, self.num_heads, num_queries, ops.shape(key)[2])
+            record_attention(ops.reshape(weights, by_head), is_cross)
         if self.weights_dropout is not None:
             weights = self.weights_dropout(weights, training=training)
         attended = ops.matmul(weights, value)

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from tflm.layers.dropout import Dropout
+from tflm.layers.probe import probed
 
 Tensor = Any
 
@@ -196,7 +197,7 @@ class NgramLogits(keras.layers.Layer):
     def call(self, ngram_ids: Tensor, ngram_counts: Tensor) -> Tensor:
         """float32 [B, C] from int32 [B, N], padded with 0."""
         kernel = ops.cast(ops.take(self.kernel, ngram_ids, axis=0), "float32")
-        values = self.features(ngram_ids, ngram_counts)
+        values = probed("ngrams", self.features(ngram_ids, ngram_counts))
         return ops.einsum("bn,bnc->bc", values, kernel) + ops.cast(self.bias, "float32")
 
 

@@ -18,7 +18,7 @@ import keras
 from keras import ops
 
 from tflm.config import KindConfig, KindRegistry, option
-from tflm.layers import Dropout, soft_cap
+from tflm.layers import Dropout, probed, soft_cap
 from tflm.layers.linear import product
 from tflm.models.layer_groups import LayerGroup
 
@@ -104,7 +104,7 @@ class TextModel(keras.Model):
         In training, the embedding of a token is zeroed with probability `token_dropout` and scaled up otherwise (word
         dropout; Iyyer et al., 2015, section 2.2).
         """
-        embedded = self.token_dropout(self.embedding(token_ids), training=training)
+        embedded = self.token_dropout(probed("tokens", self.embedding(token_ids)), training=training)
         if getattr(self.config, "scale_embedding", False):
             embedded = embedded * self.config.hidden_dim**0.5
         return embedded

@@ -73,6 +73,7 @@ class Chat(GenerativeTask):
     loss_covers_text = True
 
     compact_loss = True
+    keeps_end = True
     score_inputs = (tf.TensorSpec([None], tf.string, "text"), tf.TensorSpec([None], tf.string, "target"))
     request_inputs = (
         tf.TensorSpec([None, None], tf.string, "roles"),

@@ -26,6 +26,7 @@ from tflm.tasks.columns import Columns
 from tflm.tasks.features.ngram_part import NgramPart
 from tflm.tasks.features.rows import Cut, is_longer, join, keep_first
 from tflm.tasks.registry import register_task
+from tflm.tasks.signatures.explain_labels import label_explanation_requests, label_explanations
 from tflm.tasks.task import TEXT, Batch, Features, Task, TaskConfig, TaskReport, mean
 from tflm.tasks.task_recipes import task_recipe
 from tflm.text import Tokenizer
@@ -243,6 +244,15 @@ class TextClassification(Task):
             "tokenize": self.tokenize_signature(),
         }
 
+    def explanations(self, model: Any, writer: Any = None) -> dict[str, Callable[..., Any]]:
+        """See `label_explanations`."""
+        del writer
+        return label_explanations(self, model, [TEXT, _PAIR] if self.config.text_pair else [TEXT])
+
+    def explanation_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
+        """The texts of `example_requests`, with one method a row."""
+        return label_explanation_requests(self.example_requests()["classify"])
+
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """One row and several of unequal length, in English and in Chinese."""
         batches = [["A fine film."], ["很好，下次还会买", "", "not good, not bad", "质量 very good 😀"]]
@@ -252,17 +262,22 @@ class TextClassification(Task):
         return {"serving_default": requests, "classify": requests, "tokenize": plain}
 
     def _classify(self, model: Any, text: tf.Tensor, text_pair: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        rows, prefix_length = self._rows(text, text_pair)
-        batch = {"token_ids": rows.rows.to_tensor(self.tokenizer.pad_id), "prefix_length": prefix_length}
-        if self.ngrams:
-            batch |= {name: each.to_tensor(0) for name, each in self.ngrams.features(text, text_pair).items()}
+        batch, truncated = self.batch_of(text, text_pair)
         logits = self.logits(model, batch, training=False)
         return {
             "label": self._label_text(logits),
             "scores": tf.sigmoid(logits) if self.config.label_separator else tf.nn.softmax(logits),
             "labels": tf.tile(tf.constant(self.labels)[None], [tf.shape(logits)[0], 1]),
-            "truncated": rows.truncated,
+            "truncated": truncated,
         }
+
+    def batch_of(self, text: tf.Tensor, text_pair: tf.Tensor | None) -> tuple[Batch, tf.Tensor]:
+        """What `logits` takes of texts string [B], and which of them were cut, bool [B]."""
+        rows, prefix_length = self._rows(text, text_pair)
+        batch = {"token_ids": rows.rows.to_tensor(self.tokenizer.pad_id), "prefix_length": prefix_length}
+        if self.ngrams:
+            batch |= {name: each.to_tensor(0) for name, each in self.ngrams.features(text, text_pair).items()}
+        return batch, rows.truncated
 
     def _rows(self, text: tf.Tensor, text_pair: tf.Tensor | None) -> tuple[Cut, tf.Tensor]:
         """Rows int32 [B, (T)], and how many of each row's tokens belong to the first text, int32 [B]."""

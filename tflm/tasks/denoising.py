@@ -65,6 +65,7 @@ class Denoising(GenerativeTask):
     architectures = ("encoder-decoder",)
 
     compact_loss = True
+    explains = False
     score_inputs = (TEXT, tf.TensorSpec([None], tf.string, "target"))
 
     def __init__(

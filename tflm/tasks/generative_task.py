@@ -10,6 +10,7 @@ import tensorflow as tf
 from tflm.generation import DecodingConfig, settings_lists
 from tflm.models import LanguageModel
 from tflm.tasks.signatures.beam import beam_requests, beam_signature
+from tflm.tasks.signatures.explain_texts import text_explanation_requests, text_explanations
 from tflm.tasks.signatures.generate import (
     STREAMING,
     alternatives_signature,
@@ -85,6 +86,14 @@ class GenerativeTask(TextTask):
         space = text.rfind(" ", 1, length + 1)
         cut = length if is_cjk or space < length // 2 else space
         return text[:cut], text[cut : 3 * cut]
+
+    def explanations(self, model: LanguageModel, writer: Any = None) -> dict[str, Callable[..., Any]]:
+        """See `text_explanations`."""
+        return text_explanations(writer or Writer(self, model)) if self.explains else {}
+
+    def explanation_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
+        """Greedy continuations and given ones."""
+        return text_explanation_requests() if self.explains else {}
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """Requests for each signature, to check an export with and to warm a server up: one row and several of

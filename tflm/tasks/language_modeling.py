@@ -50,6 +50,7 @@ class LanguageModeling(GenerativeTask):
     architectures = ("decoder",)
     columns = Columns(("text",))
     loss_covers_text = True
+    keeps_end = True
 
     def __init__(
         self, config: LanguageModelingConfig, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig

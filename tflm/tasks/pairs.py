@@ -69,6 +69,7 @@ class Pairs(GenerativeTask):
     ) -> None:
         super().__init__(tokenizer, max_length, decoding)
         self.config, self.label_smoothing, self.z_loss = config, config.label_smoothing, config.z_loss
+        self.keeps_end = config.keep_source == "end"
         needed = config.max_source_length + config.max_target_length + 2
         if needed > max_length:
             raise UserError(

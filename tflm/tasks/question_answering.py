@@ -21,6 +21,8 @@ from tflm.tasks.features.context_tokens import ContextTokens, context_tokens, of
 from tflm.tasks.features.rows import is_longer, keep_first
 from tflm.tasks.features.windows import Windows, cut_windows, segment_ids
 from tflm.tasks.registry import register_task
+from tflm.tasks.signatures.explain_spans import answer_explanations
+from tflm.tasks.signatures.explanations import attribute_request
 from tflm.tasks.task import Batch, Features, Task, TaskConfig, TaskReport, mean
 from tflm.tasks.task_recipes import num_steps, small_encoder, task_recipe
 from tflm.text import Tokenizer, TokenizerConfig
@@ -223,6 +225,16 @@ class QuestionAnswering(Task):
             "answer": tf.function(answer, input_signature=[*inputs, _THRESHOLD], autograph=False),
             "tokenize": self.tokenize_signature(),
         }
+
+    def explanations(self, model: Any, writer: Any = None) -> dict[str, Callable[..., Any]]:
+        """See `answer_explanations`."""
+        del writer
+        return answer_explanations(self, model, [_QUESTION, _CONTEXT])
+
+    def explanation_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
+        """The texts of `example_requests`, with one method a row."""
+        plain = self.example_requests()["serving_default"]
+        return {"attribute": [attribute_request(each, False) for each in plain], "attention": plain}
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """One row and several of unequal length, in English and in Chinese; a context of several windows."""

@@ -19,6 +19,8 @@ from tflm.tasks.columns import JSON_LINES, Columns
 from tflm.tasks.features.rows import join, keep_first
 from tflm.tasks.features.windows import by_blocks, places_in_windows, text_windows
 from tflm.tasks.registry import register_task
+from tflm.tasks.signatures.explain_spans import tag_explanations
+from tflm.tasks.signatures.explanations import attribute_request
 from tflm.tasks.task import TEXT, Batch, Features, Task, TaskConfig, TaskReport, mean
 from tflm.tasks.task_recipes import small_encoder, task_recipe
 from tflm.text import Tokenizer, TokenizerConfig
@@ -154,6 +156,16 @@ class Tagging(Task):
             for name in ("serving_default", "tag")
         }
         return {**functions, "tokenize": self.tokenize_signature()}
+
+    def explanations(self, model: Any, writer: Any = None) -> dict[str, Callable[..., Any]]:
+        """See `tag_explanations`."""
+        del writer
+        return tag_explanations(self, model)
+
+    def explanation_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
+        """The texts of `example_requests`, with one method a row."""
+        plain = self.example_requests()["tag"]
+        return {"attribute": [attribute_request(each, False) for each in plain[:2]], "attention": plain[:2]}
 
     def example_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
         """One row and several of unequal length, in English and in Chinese; a text of several windows."""

@@ -175,6 +175,20 @@ class Task(abc.ABC):
         del signatures
         return self.example_requests()
 
+    def explanations(self, model: Any, writer: Any = None) -> dict[str, Callable[..., Any]]:
+        """The signatures `attribute` and `attention`, which an export has on request; none where a task has no such
+        explanations.
+
+        Args:
+            writer: the `Writer` of the other signatures, of a task that generates text; a new one when None.
+        """
+        del model, writer
+        return {}
+
+    def explanation_requests(self) -> dict[str, list[dict[str, list[Any]]]]:
+        """Requests for each of `explanations`, as `example_requests`."""
+        return {}
+
     def export_signatures(
         self, model: Any, only: Collection[str] = ()
     ) -> tuple[dict[str, Callable[..., Any]], Any]:

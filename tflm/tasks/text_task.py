@@ -2,7 +2,7 @@
 
 import abc
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -32,6 +32,11 @@ class TextTask(Task):
     def __init__(self, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig) -> None:
         super().__init__(tokenizer, max_length)
         self.decoding = decoding
+
+    keeps_end: bool = False
+    """Whether of a text that is too long the end is kept."""
+    explains: ClassVar[bool] = True
+    """Whether what is generated is the text that the task gives, so that its tokens can be explained."""
 
     @classmethod
     def create(cls, config: Any, inputs: TaskInputs) -> Task:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tflm.text.clean_text import clean_text
+from tflm.text.clean_text import clean_text, replace_invalid_utf8
 
 UNITS = ("characters", "words")
 BLOCKS = {
@@ -35,6 +35,21 @@ class Ngrams(NamedTuple):
     """int32 [B, (N)]: how often each occurs in the text."""
 
 
+class NgramPlaces(NamedTuple):
+    """Each occurrence of an n-gram in B texts: int32 [M] each."""
+
+    row: tf.Tensor
+    """The text."""
+    number: tf.Tensor
+    """The place of its bucket among those of `Ngrams.ids` in this row."""
+    count: tf.Tensor
+    """How often that bucket occurs in the row."""
+    first: tf.Tensor
+    """Its first character in the text as it is given."""
+    last: tf.Tensor
+    """Its last character."""
+
+
 class NgramHasher:
     """The n-grams of texts by the numbers of their buckets.
 
@@ -55,16 +70,104 @@ class NgramHasher:
 
     def __call__(self, text: tf.Tensor, salt: int = 0) -> Ngrams:
         """The n-grams of string [B]; with another salt the same n-gram has another id."""
-        text = tf.strings.strip(
-            tf.strings.regex_replace(_half_width(clean_text(text, None, True)), r"\s+", " ")
+        rows, ids = self._hashed(_normal(text), salt)
+        return _count(rows, ids, self.num_buckets, tf.size(text, tf.int64))
+
+    def places(self, text: tf.Tensor, salt: int = 0) -> NgramPlaces:
+        """Where the n-grams of string [B] are."""
+        normal = _normal(text)
+        rows, ids = self._hashed(normal, salt)
+        keys = rows * self.num_buckets + ids
+        distinct, _, counts = tf.unique_with_counts(tf.sort(keys))
+        flat = tf.searchsorted(distinct, keys)
+        row_first = tf.searchsorted(distinct, rows * self.num_buckets)
+        characters = tf.strings.unicode_decode(normal, "UTF-8")
+        spans = _character_spans(characters) if self.unit == "characters" else _word_spans(normal, characters)
+        first, last = (tf.cast(tf.concat(each, 0), tf.int64) for each in zip(*spans, strict=True))
+        origins = _origins(text)
+        # A letter whose lower case depends on its neighbours may be longer by itself.
+        offset, most = tf.gather(origins.row_starts(), rows), tf.size(origins.flat_values, tf.int64) - 1
+        first, last = (
+            tf.gather(origins.flat_values, tf.minimum(offset + place, most)) for place in (first, last)
         )
-        text = tf.strings.substr(text, 0, MOST_CHARACTERS, unit="UTF8_CHAR")
+        return NgramPlaces(tf.cast(rows, tf.int32), flat - row_first, tf.gather(counts, flat), first, last)
+
+    def _hashed(self, text: tf.Tensor, salt: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Rows and buckets of all n-grams, int64 [M] each."""
         blocks = _of_characters(text, salt) if self.unit == "characters" else _of_words(text, salt)
         half, rows, ids = self.num_buckets // 2, [], []
         for block, (row, hashes) in enumerate(blocks):
             rows.append(row)
             ids.append(hashes * _MIX % _PRIME % half + half * block)
-        return _count(tf.concat(rows, 0), tf.concat(ids, 0), self.num_buckets, tf.size(text, tf.int64))
+        return tf.concat(rows, 0), tf.concat(ids, 0)
+
+
+def _normal(text: tf.Tensor) -> tf.Tensor:
+    """What n-grams are taken of, string [B]."""
+    text = tf.strings.strip(tf.strings.regex_replace(_half_width(clean_text(text, None, True)), r"\s+", " "))
+    return tf.strings.substr(text, 0, MOST_CHARACTERS, unit="UTF8_CHAR")
+
+
+def _origins(text: tf.Tensor) -> tf.RaggedTensor:
+    """For each character of `_normal` that of the text: int32 [B, (N)]. There may be one more at the end."""
+    characters = tf.strings.unicode_split(replace_invalid_utf8(text), "UTF-8")
+    rows, normal = characters.value_rowids(), _half_width(clean_text(characters.flat_values, None, True))
+    is_blank = tf.strings.regex_full_match(normal, r"\s")
+    begins = tf.not_equal(rows, tf.concat([rows[:1] - 1, rows[:-1]], 0))
+    follows = begins | tf.concat([is_blank[:1], is_blank[:-1]], 0)  # another blank, or the beginning
+    lengths = tf.where(is_blank & follows, 0, tf.strings.length(normal, unit="UTF8_CHAR"))
+    places = tf.range(tf.size(rows, tf.int64)) - tf.gather(characters.row_starts(), rows)
+    return tf.RaggedTensor.from_value_rowids(
+        tf.cast(tf.repeat(places, lengths), tf.int32),
+        tf.repeat(rows, lengths),
+        tf.size(text, tf.int64),
+        validate=False,
+    )
+
+
+_Span = tuple[tf.Tensor, tf.Tensor]  # first and last character of n-grams, in their row
+
+
+def _character_spans(characters: tf.RaggedTensor) -> list[_Span]:
+    """Of the n-grams of `_of_characters`, in their order."""
+    starts = tf.gather(characters.row_starts(), characters.value_rowids())
+    return [
+        (begin, begin + n - 1)
+        for begin, n in ((p - tf.gather(starts, p), n) for p, n in _begins(characters, 1, 3))
+    ]
+
+
+def _word_spans(text: tf.Tensor, characters: tf.RaggedTensor) -> list[_Span]:
+    """Of the n-grams of `_of_words`, in their order."""
+    words = _words(text)
+    length = tf.strings.length(words.flat_values, unit="UTF8_CHAR")
+    end = tf.cumsum(tf.cast(length, tf.int64))
+    # Words have all characters but spaces, in their order.
+    solid = tf.where(tf.not_equal(characters.flat_values, ord(" ")))[:, 0]
+    in_row = tf.range(tf.size(characters.flat_values, tf.int64)) - tf.gather(
+        characters.row_starts(), characters.value_rowids()
+    )
+    place_of = tf.gather(in_row, solid)
+    first, last = end - tf.cast(length, tf.int64), end - 1
+    spans = [
+        (tf.gather(place_of, tf.gather(first, word)), tf.gather(place_of, tf.gather(last, word + n - 1)))
+        for word, n in _begins(words, 1, 2)
+    ]
+    spaced = tf.strings.unicode_decode(tf.strings.join([" ", words.flat_values, " "]), "UTF-8")
+    for place, n in _begins(spaced, 2, 5):
+        word = tf.gather(spaced.value_rowids(), place)
+        local = place - tf.gather(spaced.row_starts(), word)  # 0 is the space before the word
+        most = tf.cast(tf.gather(length, word), tf.int64) - 1
+        begin, stop = tf.maximum(local - 1, 0), tf.minimum(local + n - 2, most)
+        spans.append(tuple(tf.gather(place_of, tf.gather(first, word) + each) for each in (begin, stop)))
+    return spans
+
+
+def _begins(units: tf.RaggedTensor, least: int, most: int) -> list[tuple[tf.Tensor, int]]:
+    """The first unit of each n-gram that `_hashes` gives, int64 [M], and n."""
+    ends = tf.gather(units.row_splits[1:], units.value_rowids())
+    places = tf.range(tf.size(units.flat_values, tf.int64))
+    return [(tf.boolean_mask(places, places + n <= ends), n) for n in range(least, most + 1)]
 
 
 def _of_characters(text: tf.Tensor, salt: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
@@ -74,7 +177,7 @@ def _of_characters(text: tf.Tensor, salt: int) -> list[tuple[tf.Tensor, tf.Tenso
 
 
 def _of_words(text: tf.Tensor, salt: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    words = tf.strings.split(tf.strings.regex_replace(text, _SINGLE, r" \1 "))
+    words = _words(text)
     known = words.with_flat_values(tf.strings.to_hash_bucket_fast(words.flat_values, _PRIME))
     spaced = tf.strings.join([" ", words.flat_values, " "])
     characters = tf.cast(tf.strings.unicode_decode(spaced, "UTF-8"), tf.int64)
@@ -82,6 +185,10 @@ def _of_words(text: tf.Tensor, salt: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
         (tf.gather(words.value_rowids(), word), hashes) for word, hashes in _hashes(characters, 2, 5, salt)
     ]
     return [_join(*_hashes(known, 1, 2, salt)), _join(*within)]
+
+
+def _words(text: tf.Tensor) -> tf.RaggedTensor:
+    return tf.strings.split(tf.strings.regex_replace(text, _SINGLE, r" \1 "))
 
 
 def _half_width(text: tf.Tensor) -> tf.Tensor:

@@ -31,8 +31,12 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "similarity": ("similarity",),
     "nearest": ("nearest",),
     "tokenize": ("tokenize",),
+    "explain": ("attribute",),
+    "attention": ("attention",),
+    "faithfulness": ("attribute", "classify"),
 }
 """Method to the signatures that it needs."""
+_TOKENS = ("tokens", "parts", "starts", "ends", "num_tokens")
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "generate": ("text", "num_tokens", "log_probability"),
     "beam": ("text", "num_tokens", "log_probability", "score"),
@@ -55,6 +59,17 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "similarity": ("similarity",),
     "nearest": ("words", "scores"),
     "tokenize": ("token_ids", "lengths"),
+    "attribute": (
+        *_TOKENS,
+        "targets",
+        "target_starts",
+        "target_ends",
+        "num_targets",
+        "scores",
+        "baseline_scores",
+        "attributions",
+    ),
+    "attention": (*_TOKENS, "weights"),
 }
 """Signature to the outputs of it that are read."""
 

@@ -1,10 +1,11 @@
 """`tflm.load`: a model, in a folder or behind a server, with a method for each thing that it does."""
 
+from tflm.serving.handle.explaining_methods import ExplainingMethods
 from tflm.serving.handle.generative_methods import GenerativeMethods
 from tflm.serving.handle.reading_methods import ReadingMethods
 
 
-class ModelHandle(GenerativeMethods, ReadingMethods):
+class ModelHandle(GenerativeMethods, ReadingMethods, ExplainingMethods):
     """A loaded model. Any number of threads may use it at a time.
 
         with tflm.load("saved_models/chat") as model:

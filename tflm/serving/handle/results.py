@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+import numpy as np
+
 
 @dataclasses.dataclass(frozen=True)
 class Generated:
@@ -160,4 +162,91 @@ class Alternatives:
     """A generated text, token by token."""
 
     tokens: tuple[TokenAlternatives, ...]
+    truncated: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ExplainedToken:
+    """A token and its part in a prediction. Tokens that share a character are one."""
+
+    text: str
+    start: int
+    """In characters of its text, from 0; -1 where no character is its own."""
+    end: int
+    """The character after the last one."""
+    part: int
+    """The text that it is of: 0 for the first of `Explanation.texts`, 1 for the second."""
+    attribution: float
+    """In log odds of the target; above 0 it made the target more likely."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExplainedTarget:
+    """What is explained: a label, a tagged span, an answer, a generated token."""
+
+    text: str
+    """The label, the answer or the token."""
+    start: int
+    """Of a span, an answer or a token: its first character, in the last of `Explanation.texts`; -1 of a label."""
+    end: int
+    log_odds: float
+    """ln p / (1 - p) of its probability p. Of a span the mean over its tokens' tags, of an answer the sum over its
+    start and its end."""
+    baseline_log_odds: float
+    """The same where the embeddings of all tokens are zero."""
+    tokens: tuple[ExplainedToken, ...]
+
+    @property
+    def probability(self) -> float:
+        """Of a label or a token its probability; else that of its mean or summed log odds."""
+        return 1.0 / (1.0 + math.exp(-max(-700.0, min(self.log_odds, 700.0))))
+
+    @property
+    def remainder(self) -> float:
+        """`log_odds - baseline_log_odds` less the sum of the attributions; of integrated gradients the error of the
+        steps."""
+        return self.log_odds - self.baseline_log_odds - sum(token.attribution for token in self.tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Which tokens made a prediction likely."""
+
+    texts: tuple[str, ...]
+    """The given text or texts, and of a generative model the continuation."""
+    method: str
+    targets: tuple[ExplainedTarget, ...]
+    """One for a label or an answer; one for each span and each generated token."""
+    scores: dict[str, float]
+    """Of a classifier: label to probability."""
+    truncated: bool | None = None
+    """Whether part of the text was not read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionToken:
+    """A row or a column of attention weights."""
+
+    text: str
+    """Of a special token its name, such as "<start>"."""
+    start: int
+    """-1 of a special token."""
+    end: int
+    part: int
+    """-1 of a special token."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AttentionWeights:
+    """The attention weights of a Transformer for a text."""
+
+    texts: tuple[str, ...]
+    tokens: tuple[AttentionToken, ...]
+    """What is attended to, T."""
+    queries: tuple[AttentionToken, ...]
+    """What attends, K: the same tokens, or with an encoder the generated ones."""
+    weights: np.ndarray
+    """float32 [L, H, K, T] by layer and head; each row sums to 1."""
+    rollout: np.ndarray | None
+    """float32 [T, T]: attention rollout (Abnar and Zuidema, 2020); None with an encoder and a decoder."""
     truncated: bool | None = None

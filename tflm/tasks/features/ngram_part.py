@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tflm.data import TokenStore
 from tflm.tasks.features import ngram_fit
-from tflm.text.ngrams import BLOCKS, NgramHasher
+from tflm.text.ngrams import BLOCKS, NgramHasher, NgramPlaces
 
 NetworkFn = Callable[[dict[str, tf.Tensor]], tf.Tensor]
 """From a batch without n-grams to logits float32 [B, C]."""
@@ -42,6 +42,10 @@ class NgramPart:
             parts.append(self._hasher(text_pair, salt=1))
         ids, counts = (tf.concat(each, axis=1) for each in zip(*parts, strict=True))
         return {"ngram_ids": ids, "ngram_counts": counts}
+
+    def places(self, text: tf.Tensor, salt: int) -> NgramPlaces:
+        """Where the n-grams of string [B] are; `salt` is 1 for `text_pair`."""
+        return self._hasher.places(text, salt)
 
     def fold(self, text: tf.Tensor, text_pair: tf.Tensor | None) -> tf.Tensor:
         """int32 [B], a hash of the text."""

@@ -22,6 +22,7 @@ RANKS = {
     "models": 5,
     "tasks": 6,
     "training": 7,
+    "compression": 7,
     "evaluation": 7,
     "export": 7,
     "experiments": 8,

@@ -24,6 +24,7 @@ from tflm.experiments.run import Run
 from tflm.experiments.run_folder import has_checkpoint
 from tflm.experiments.run_record import record_start
 from tflm.experiments.samples import samples_of
+from tflm.experiments.teacher_outputs import write_outputs
 from tflm.export.deploy import write_deployment
 from tflm.files.writing import writing
 from tflm.training import Trainer, make_strategy, read_log, training_lock
@@ -238,6 +239,9 @@ def train_run(
         observers: in addition to those of the config.
     """
     begin = time.monotonic()
+    if run.config.distillation.outputs:
+        first = lambda: write_outputs(run, note_fn)  # noqa: E731
+        chief_first(strategy, first) if num_workers(strategy) > 1 else first()
     if num_workers(strategy) > 1:
         chief_first(strategy, lambda: _prepare(run))
     if run.config.training.minutes and not has_checkpoint(run.workdir):
@@ -305,7 +309,7 @@ def _fit_into_minutes(
         warmup_steps=min(training.warmup_steps, _TRIAL_STEPS),
     )
     with tempfile.TemporaryDirectory(prefix="tflm-step-time-") as folder:
-        trainer = Trainer(run.make_model, run.task, trial, folder, strategy, run.config.fine_tuning)
+        trainer = run.new_trainer(trial, folder, strategy)
         trainer.train(run.batches("train", training=True), None)
         times = [record["seconds"] for record in read_log(folder) if "seconds" in record]
     seconds = (times[-1] - times[0]) / (_TRIAL_STEPS - _TRIAL_STEPS // 4)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tflm.layers.capturing import capture
 from tflm.layers.dropout import Dropout
 from tflm.layers.fusion import fused
 from tflm.layers.linear import Linear, as_rows, static_sizes
@@ -199,6 +200,8 @@ class Attention(keras.layers.Layer):
         weights = (
             fused(function, scores, bias) if self.learned_bias else fused(function, scores, constants=(bias,))
         )
+        capture(self, "weights", weights)
+        capture(self, "value", value)
         if self.weights_dropout is not None:
             weights = self.weights_dropout(weights, training=training)
         attended = ops.matmul(weights, value)

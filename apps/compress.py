@@ -32,8 +32,10 @@ from absl import flags
 from tflm.errors import UsageError, UserError
 
 from .common.checkpoint_flag import chosen_checkpoint, define_checkpoint
-from .common.command_line import describe, load_tensorflow, note, run_app
+from .common.command_line import describe, load_tensorflow, note, quiet_libraries, run_app
 from .common.plugins import define_plugins, use_plugins
+from .common.report_files import check_folder
+from .common.tables import show_table
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
@@ -95,6 +97,12 @@ flags.DEFINE_integer(
     0,
     "With --report: maximum number of examples; 0 for all.",
     lower_bound=0,
+    flag_values=FLAGS,
+)
+flags.DEFINE_boolean(
+    "memory",
+    True,
+    "With --report: measures memory, in a process of its own for each model, some seconds each.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
@@ -210,7 +218,30 @@ def _ask_teacher(made: Any) -> None:
 
 
 def _report(flag_values: flags.FlagValues) -> None:
-    raise UsageError("--report is not there yet.")
+    from tflm.experiments import EvaluationOptions, Experiment
+    from tflm.experiments.compression_report import Entry, compare, table, write_compression_report
+    from tflm.experiments.measured import measured_export, measured_run
+    from tflm.experiments.run_folder import is_run
+    from tflm.resident_memory import memory_of
+    from tflm.serving import connect
+
+    entries, options = [], EvaluationOptions(data=flag_values.data or "", limit=flag_values.limit, baseline=False)
+    if flag_values.output:
+        check_folder(flag_values.output, "cannot write into --output={folder}: {reason}.")
+    for path in flag_values.models:
+        if is_run(path):
+            measured = measured_run(Experiment.open(path), None)
+        else:
+            with quiet_libraries():
+                model = connect(path)
+            measured = measured_export(model, path)
+        entries.append(Entry(path, measured))
+    rows = compare(entries, options, memory_of if flag_values.memory else None, note)
+    show_table(*table(rows))
+    print("* no other model is smaller and at least as good. 95% intervals in brackets.")
+    if flag_values.output:
+        data = options.data or f"the held-out side of {flag_values.models[0]}"
+        print(f"report: {', '.join(write_compression_report(rows, flag_values.output, data))}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ RANKS = {
     "recipes": 9,
     "retrieval": 9,
     "run_model": 9,
+    "resident_memory": 9,
     "apps": 10,
     "__main__": 11,
 }

@@ -49,6 +49,8 @@ def distilled(
     else:  # an export or a server gives its outputs alone
         distillation = DistillationConfig(path, alpha=0.0, outputs=True)
     base = config or _fresh(run.config, "distilled")
+    if config is not None:
+        settings = [each for each in settings if each.strip().startswith("distillation.")]
     made = override(dataclasses.replace(base, distillation=distillation), settings)
     names_sizes = any(setting.strip().startswith("model.") for setting in settings)
     if config is None and not names_sizes and made.model == run.config.model:

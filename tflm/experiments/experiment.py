@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
 
+from tflm.compression import DistillationConfig
 from tflm.config import override, save_json
 from tflm.errors import UserError
 from tflm.evaluation import evaluate, plot_losses
@@ -254,6 +255,8 @@ def train_run(
     if is_chief(strategy):
         record_start(run, strategy, done, trainer.model.num_parameters())
     note_fn(_heading(run, trainer, batches.batches_per_epoch))
+    if config.distillation.is_on:
+        note_fn(_teacher_note(config.distillation))
     if epochs := batches.epochs(config.training.num_steps):
         note_fn(_mixture_note(config.data.weights, epochs))
     if warning := precision_note(config.training.precision):
@@ -347,6 +350,18 @@ def _mixture_note(weights: dict[str, float], epochs: dict[str, float]) -> str:
         f"{name} {100 * weights[name] / total:.1f}% ({count:.1f} epochs)" for name, count in epochs.items()
     ]
     return f"mixture: {', '.join(parts)}"
+
+
+def _teacher_note(settings: DistillationConfig) -> str:
+    """
+    >>> _teacher_note(DistillationConfig("runs/big", "500"))
+    'teacher: runs/big, step 500, alpha 0.5, temperature 2'
+    """
+    name = "step " * settings.checkpoint.isdecimal() + settings.checkpoint
+    parts = [settings.teacher, name] if settings.reads_teacher else [settings.teacher]
+    parts += [f"alpha {settings.alpha:g}, temperature {settings.temperature:g}"] if settings.alpha else []
+    parts += [f"{each} {getattr(settings, each):g}" for each in ("hidden", "attention") if getattr(settings, each)]
+    return f"teacher: {', '.join(parts)}" + (", its outputs as targets" if settings.outputs else "")
 
 
 def _heading(run: Run, trainer: Trainer, batches_per_epoch: float) -> str:

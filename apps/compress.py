@@ -1,4 +1,4 @@
-"""Makes a smaller model of a trained one: a student, a pruned model; or compares sizes, speed and quality.
+"""Makes a smaller model of a trained one by distillation or pruning, and compares them.
 
   tflm compress --workdir=runs/big --output_workdir=runs/small --distill --set model.num_layers=2
   tflm compress --workdir=runs/big --output_workdir=runs/lstm --distill --set model.kind=lstm_encoder \\
@@ -23,6 +23,7 @@ intervals; and draws quality over size.
 """
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -114,8 +115,9 @@ flags.DEFINE_string(
 define_plugins(FLAGS)
 
 _OF_REPORT = ("models", "data", "limit", "output")
-_OF_TRAINING = ("workdir", "output_workdir", "distill", "teacher", "prune", "structure", "set", "overwrite")
-_OF_TRAINING += ("step", "checkpoint")
+_OF_TRAINING = (
+    "workdir", "output_workdir", "distill", "teacher", "prune", "structure", "set", "overwrite", "step", "checkpoint",
+)  # fmt: skip
 
 
 def main(flag_values: flags.FlagValues) -> None:
@@ -141,11 +143,15 @@ def _check_flags(flag_values: flags.FlagValues) -> None:
         raise UsageError(f"--{given[0]} {without}.")
     if flag_values.report:
         if len(flag_values.models) < 2:
-            raise UsageError("--models is needed: two runs or exports at least, such as --models=runs/big,runs/small.")
+            raise UsageError(
+                "--models is needed: two runs or exports at least, such as --models=runs/big,runs/small."
+            )
         return
     if not flag_values.workdir or not flag_values.output_workdir:
         name = "output_workdir" if flag_values.workdir else "workdir"
-        about = "the new run, such as runs/small" if flag_values.workdir else "the trained run, such as runs/big"
+        about = (
+            "the new run, such as runs/small" if flag_values.workdir else "the trained run, such as runs/big"
+        )
         raise UsageError(f"--{name} is needed: the folder of {about}.")
     if not flag_values.distill and flag_values.prune is None:
         raise UsageError("--distill or --prune=SHARE is needed: what is done; or --report.")
@@ -153,10 +159,14 @@ def _check_flags(flag_values: flags.FlagValues) -> None:
         raise UsageError("--teacher needs --distill.")
     if flag_values.structure and flag_values.prune is None:
         raise UsageError("--structure needs --prune=SHARE.")
+    for name in flag_values.structure or []:
+        if not re.fullmatch(r"weights|heads|units|layers|\d+:\d+", name):
+            raise UsageError(
+                f"--structure is weights, N:M such as 2:4, or some of heads, units and layers; got {name!r}."
+            )
     if flag_values.prune is not None and not 0.0 < flag_values.prune < 1.0:
         raise UsageError(f"--prune is above 0 and below 1, such as 0.5; got {flag_values.prune:g}.")
-    source, target = (os.path.realpath(flag_values[name].value) for name in ("workdir", "output_workdir"))
-    if source == target:
+    if os.path.realpath(flag_values.workdir) == os.path.realpath(flag_values.output_workdir):
         raise UsageError("--output_workdir is the folder of the trained run itself: give another one.")
     chosen_checkpoint(flag_values)
 
@@ -207,10 +217,12 @@ def _ask_teacher(made: Any) -> None:
 
     settings = made.config.distillation
 
-    def output_fn():  # type: ignore[no-untyped-def]
+    def output_fn() -> Any:
         model = connect(settings.teacher)
         if "data" not in model.config:
-            raise UserError(f"--teacher={settings.teacher} has no config of tflm: it was not made by tflm export.")
+            raise UserError(
+                f"--teacher={settings.teacher} has no config of tflm: it was not made by tflm export."
+            )
         return measured_fn(answering(model, {}), settings.beam_size)
 
     if settings.outputs and not is_run(settings.teacher):
@@ -225,7 +237,10 @@ def _report(flag_values: flags.FlagValues) -> None:
     from tflm.resident_memory import memory_of
     from tflm.serving import connect
 
-    entries, options = [], EvaluationOptions(data=flag_values.data or "", limit=flag_values.limit, baseline=False)
+    entries, options = (
+        [],
+        EvaluationOptions(data=flag_values.data or "", limit=flag_values.limit, baseline=False),
+    )
     if flag_values.output:
         check_folder(flag_values.output, "cannot write into --output={folder}: {reason}.")
     for path in flag_values.models:

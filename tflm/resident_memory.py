@@ -1,5 +1,6 @@
 """The memory that a model takes, in a process of its own: by `python -m tflm.resident_memory`."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -11,7 +12,9 @@ import tflm
 from tflm.errors import UserError
 
 
-def memory_of(path: str, signature: str, columns: Mapping[str, Any], checkpoint: str = "newest") -> int | None:
+def memory_of(
+    path: str, signature: str, columns: Mapping[str, Any], checkpoint: str = "newest"
+) -> int | None:
     """Bytes by which the resident memory of a fresh process grows when it loads a model and answers one batch;
     TensorFlow is imported before. None where the system does not tell.
 
@@ -51,10 +54,9 @@ def growth(request: Mapping[str, Any]) -> int:
     from tflm.export import load_text_ops
     from tflm.run_model import RunModel
     from tflm.serving import connect
-    from tflm.serving.runtime.local import LocalModel
 
-    assert LocalModel  # libraries are no part of a model: all are loaded before
-    load_text_ops()
+    importlib.import_module("tflm.serving.runtime.local")
+    load_text_ops()  # libraries are no part of a model: all are loaded before
     tf.linalg.matmul(tf.ones((64, 64)), tf.ones((64, 64)))
     before, path = _resident(), request["path"]
     model: Any = RunModel(Run.open(path), request["checkpoint"]) if is_run(path) else connect(path)

@@ -106,7 +106,9 @@ class PruningConfig:
             )
         if self.pattern and abs(1.0 - self.pattern[0] / self.pattern[1] - self.share) > 1e-6:
             wanted = 1.0 - self.pattern[0] / self.pattern[1]
-            raise ValueError(f"structure={names[0]!r} removes a share of {wanted:g}; got share={self.share:g}.")
+            raise ValueError(
+                f"structure={names[0]!r} removes a share of {wanted:g}; got share={self.share:g}."
+            )
 
     @property
     def is_on(self) -> bool:

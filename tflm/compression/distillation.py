@@ -1,7 +1,7 @@
 """The loss of a student: labels, a teacher's predictions, its hidden states, its attention.
 
-    distillation = Distillation(task, teacher, DistillationConfig(teacher="runs/big", temperature=2.0, alpha=0.5))
-    loss, weight = distillation.loss(student, batch)
+distillation = Distillation(task, teacher, DistillationConfig(teacher="runs/big", temperature=2.0, alpha=0.5))
+loss, weight = distillation.loss(student, batch)
 """
 
 from typing import Any

@@ -41,6 +41,4 @@ def row_importance(task: Task, model: Any, batches: Batches, num_batches: int) -
 
     found = [products(batch) for batch in itertools.islice(batches.dataset(), num_batches)]
     columns = zip(*found, strict=True)
-    return {
-        kernel.path: np.asarray(each, np.float64) for kernel, each in zip(kernels, columns, strict=True)
-    }
+    return {kernel.path: np.asarray(each, np.float64) for kernel, each in zip(kernels, columns, strict=True)}

@@ -1,6 +1,7 @@
 """Magnitude pruning during training, gradual (Zhu and Gupta, 2017) or in the pattern N:M (Mishra et al., 2021)."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,6 @@ import tensorflow as tf
 
 from tflm.compression.config import PruningConfig
 from tflm.errors import UserError
-from tflm.models.layer_groups import variable_depths
 
 PREFIX = "pruning/"
 """Of the masks' names in a checkpoint."""
@@ -43,7 +43,8 @@ class MagnitudePruning:
         if config.pattern:
             self._check_pattern(config.pattern[1])
         self._masks = [
-            tf.Variable(tf.ones(kernel.shape, tf.bool), trainable=False, name="mask") for kernel in self._kernels
+            tf.Variable(tf.ones(kernel.shape, tf.bool), trainable=False, name="mask")
+            for kernel in self._kernels
         ]
         self._by_path = {kernel.path: mask for kernel, mask in zip(self._kernels, self._masks, strict=True)}
 
@@ -113,13 +114,12 @@ class MagnitudePruning:
 def prunable(model: Any) -> list[Any]:
     """The trainable matrices inside the layers of a model: Keras variables named kernel or recurrent_kernel."""
     body = getattr(model, "body", model)
-    paths = [variable.path for variable in model.weights]
-    depths = variable_depths(paths, body.layer_groups, body.name)
-    top = max(depths.values())
+    stacks = "|".join(re.escape(group.layers) for group in body.layer_groups)
+    inside = re.compile(rf"{re.escape(body.name)}/(?:{stacks})_\d+/.*kernel")
     return [
         variable
         for variable in model.trainable_variables
-        if variable.path.endswith("kernel") and len(variable.shape) == 2 and 0 < depths[variable.path] < top
+        if body.layer_groups and len(variable.shape) == 2 and inside.fullmatch(variable.path)
     ]
 
 

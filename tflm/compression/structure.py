@@ -66,7 +66,9 @@ def smaller_config(model: ModelConfig, pruning: PruningConfig) -> ModelConfig:
 def _left(count: int, share: float, noun: str) -> int:
     left = max(1, math.floor(count * (1.0 - share) + 0.5))
     if left == count:
-        raise UserError(f"a share of {share:g} of {count} {noun} is none. Give a larger one, or another structure.")
+        raise UserError(
+            f"a share of {share:g} of {count} {noun} is none. Give a larger one, or another structure."
+        )
     return left
 
 
@@ -88,7 +90,9 @@ def choose_parts(
         return importance.get(f"{stack}_{layer}/{part}/kernel")
 
     def layer_score(layer: int) -> float:
-        parts = (rows(layer, part) for part in ("attention/output", "cross_attention/output", "feed_forward/outer"))
+        parts = (
+            rows(layer, part) for part in ("attention/output", "cross_attention/output", "feed_forward/outer")
+        )
         return float(np.abs(sum(each.sum(axis=1) for each in parts if each is not None)).mean())
 
     num_layers = small.num_layers
@@ -105,7 +109,9 @@ def choose_parts(
             scores = [np.sum(scores, axis=0)] * len(scores)
         return [_best(each, small_heads) for each in scores]
 
-    units = [np.abs(own).mean(axis=0) for layer in kept if (own := rows(layer, "feed_forward/outer")) is not None]
+    units = [
+        np.abs(own).mean(axis=0) for layer in kept if (own := rows(layer, "feed_forward/outer")) is not None
+    ]
     return Kept(
         kept,
         heads("attention/output"),
@@ -140,19 +146,21 @@ def smaller_weights(
             index, _, rest = path.removeprefix(f"{stack}_").partition("/")
             if int(index) in kept[stack].layers:
                 number = kept[stack].layers.index(int(index))
-                found[f"{stack}_{number}/{rest}"] = _part_of(rest, np.asarray(value), kept[stack], number, large)
+                found[f"{stack}_{number}/{rest}"] = _part_of(
+                    rest, np.asarray(value), kept[stack], number, large
+                )
             continue
         found[path] = np.asarray(value)
-        side = next((name for name in kept if path.startswith(f"{name.rpartition('/')[0]}/position_bias/")), None)
+        side = next(
+            (name for name in kept if path.startswith(f"{name.rpartition('/')[0]}/position_bias/")), None
+        )
         if side is not None:
             heads = _query_heads(kept[side].heads[0], large)
             found[path] = np.take(found[path], heads, axis=-1)
     return found
 
 
-def _part_of(
-    rest: str, value: np.ndarray, kept: Kept, number: int, large: TransformerConfig
-) -> np.ndarray:
+def _part_of(rest: str, value: np.ndarray, kept: Kept, number: int, large: TransformerConfig) -> np.ndarray:
     """What stays of a weight of layer `number`; `rest` is its path within the layer."""
     match = _PART.fullmatch(rest)
     if match is None:

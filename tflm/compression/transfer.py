@@ -109,13 +109,14 @@ def attention_loss(captured: Captured, ours: Stack, theirs: Stack, mask: tf.Tens
     """
     student, teacher = ours.attentions[-1], theirs.attentions[-1]
     num_heads = ours.num_heads
-    attended = [
-        _by_head(tf.cast(captured.of(layer, "weights"), tf.float32), num_heads) for layer in (student, teacher)
-    ]
-    loss = _divergence(*attended, mask)
-    values = [tf.cast(captured.of(layer, "value"), tf.float32) for layer in (student, teacher)]
-    if values[0].shape[1] == values[1].shape[1]:  # as many heads of keys and values
-        loss += _divergence(*(_relations(value, mask) for value in values), mask)
+    attended, targets = (
+        _by_head(tf.cast(captured.of(layer, "weights"), tf.float32), num_heads)
+        for layer in (student, teacher)
+    )
+    loss = _divergence(attended, targets, mask)
+    value, target = (tf.cast(captured.of(layer, "value"), tf.float32) for layer in (student, teacher))
+    if value.shape[1] == target.shape[1]:  # as many heads of keys and values
+        loss += _divergence(_relations(value, mask), _relations(target, mask), mask)
     return loss
 
 

@@ -1,12 +1,13 @@
 """Configs of runs that are smaller than the run they come from: a student of it, or what pruning leaves.
 
-    config = distilled(Run.open("runs/big"), settings=["model.num_layers=2"])
-    Experiment.create(config, "runs/small").train()
+config = distilled(Run.open("runs/big"), settings=["model.num_layers=2"])
+Experiment.create(config, "runs/small").train()
 
-    config = pruned(Run.open("runs/big"), share=0.5, structure=("heads",))
+config = pruned(Run.open("runs/big"), share=0.5, structure=("heads",))
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
 from tflm.compression import DistillationConfig, PruningConfig
@@ -44,6 +45,10 @@ def distilled(
         UserError: the teacher has no checkpoint; or nothing is smaller.
     """
     path = teacher or run.workdir
+    if "://" not in path and not os.path.isdir(path):
+        raise UserError(
+            f"there is no teacher in {path!r}. Give the folder of a run or of an export, or the URL of a served model."
+        )
     if is_run(path) or not teacher:
         distillation = DistillationConfig(path, _step_of(path, checkpoint))
     else:  # an export or a server gives its outputs alone
@@ -106,7 +111,9 @@ def pruned(
             "and N:M."
         )
     if made.fine_tuning.lora_rank:
-        raise UserError("fine_tuning.lora_rank trains adapters next to the weights; pruning changes the weights.")
+        raise UserError(
+            "fine_tuning.lora_rank trains adapters next to the weights; pruning changes the weights."
+        )
     return made
 
 

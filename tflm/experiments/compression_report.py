@@ -24,6 +24,7 @@ _ROUNDS, _LEAST_SECONDS = 9, 0.2
 """Turns in which speed is measured, and how long each model answers in a turn at least."""
 _MEASURES = ("accuracy", "micro_f1", "f1", "bleu", "rougeL", "reciprocal_rank", "exact_match", "perplexity")
 """The first of these that a task's report has is its quality; without one, the report's first measure."""
+_SHARES = ("accuracy", "micro_f1")
 _LOWER = re.compile("loss|perplexity|error|bits")
 MemoryFn = Callable[[str, str, Mapping[str, Any]], int | None]
 """Path, signature and inputs to the bytes that a model takes; see `tflm.resident_memory.memory_of`."""
@@ -67,6 +68,17 @@ class Row:
         """Of the measure."""
         return bool(_LOWER.search(self.measure))
 
+    @property
+    def title(self) -> str:
+        """Of the measure, for the eye."""
+        return self.measure.replace("_", " ") + (", %" if self.measure in _SHARES else "")
+
+    @property
+    def shown_quality(self) -> Interval:
+        """In percent where it is a share."""
+        factor = 100.0 if self.measure in _SHARES else 1.0
+        return Interval(*(factor * value for value in self.quality))
+
 
 def compare(
     entries: Sequence[Entry],
@@ -86,13 +98,19 @@ def compare(
     """
     kinds = {entry.measured.config.task.kind for entry in entries}
     if len(kinds) > 1:
-        raise UserError(f"--models are of different tasks: {', '.join(sorted(kinds))}. Compare models of one task.")
+        raise UserError(
+            f"--models are of different tasks: {', '.join(sorted(kinds))}. Compare models of one task."
+        )
     first, evaluated = entries[0].measured, []
     for entry in entries:
         note_fn(f"measuring {entry.path}")
         recorder = _Recorder(entry.measured)
-        same = dataclasses.replace(first.config, model=entry.measured.config.model, task=entry.measured.config.task)
-        same = dataclasses.replace(same, decoding=entry.measured.config.decoding, name=entry.measured.config.name)
+        same = dataclasses.replace(
+            first.config, model=entry.measured.config.model, task=entry.measured.config.task
+        )
+        same = dataclasses.replace(
+            same, decoding=entry.measured.config.decoding, name=entry.measured.config.name
+        )
         measured = dataclasses.replace(entry.measured, config=same, find_fn=recorder.find)
         evaluated.append((entry, recorder, _Answers(measured, options).report()))
     speeds = _in_turns([recorder for _, recorder, _ in evaluated])
@@ -136,7 +154,8 @@ class _Recorder:
 
     def __init__(self, measured: Measured) -> None:
         self._measured = measured
-        self.signature, self.columns, self.answer = "", {}, None  # type: ignore[var-annotated]
+        self.signature, self.columns = "", dict[str, Any]()
+        self.answer: Callable[[Any], Any] = lambda columns: None
 
     def find(self, name: str) -> Any:
         """As `Measured.find_fn`."""
@@ -192,16 +211,23 @@ def _weights_of(measured: Measured) -> tuple[int, float, int]:
 
 
 def _points(rows: Sequence[Row]) -> list[Point]:
-    return [Point(row.size_bytes / 1e6, row.quality) for row in rows]
+    return [Point(row.size_bytes / 1e6, row.shown_quality) for row in rows]
 
 
 def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """The header and the lines for the eye; a star marks models that no other one beats in size and quality."""
-    scale = 100.0 if rows[0].measure in ("accuracy", "micro_f1") else 1.0
-    header = ["model", "parameters", "zeros", "MB", "memory MB", "examples/s", rows[0].measure.replace("_", " ")]
+    header = [
+        "model",
+        "parameters",
+        "zeros",
+        "MB",
+        "memory MB",
+        "examples/s",
+        rows[0].title,
+    ]
     lines = []
     for number, row in enumerate(rows, start=1):
-        mean, low, high = (scale * value for value in row.quality)
+        mean, low, high = row.shown_quality
         memory = "–" if row.memory_bytes is None else f"{row.memory_bytes / 1e6:,.0f}"
         lines.append(
             [
@@ -229,7 +255,6 @@ def write_compression_report(rows: Sequence[Row], folder: str, data: str) -> lis
     Raises:
         UserError: they cannot be written.
     """
-    title = rows[0].measure.replace("_", " ")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(os.path.dirname(os.path.abspath(__file__))),
         autoescape=True,
@@ -238,15 +263,15 @@ def write_compression_report(rows: Sequence[Row], folder: str, data: str) -> lis
         undefined=jinja2.StrictUndefined,
     )
     lower = rows[0].lower_is_better
-    speeds = [Point(1000.0 / row.examples_per_second, row.quality) for row in rows]
+    speeds = [Point(1000.0 / row.examples_per_second, row.shown_quality) for row in rows]
     page = environment.get_template("compression_report.html").render(
         table=table(rows),
         rows=rows,
         colours=COLOURS,
         data=data,
         pictures=[
-            ("Quality over size", pareto_svg(_points(rows), "size in MB", title, lower)),
-            ("Quality over time", pareto_svg(speeds, "milliseconds per example", title, lower)),
+            ("Quality over size", pareto_svg(_points(rows), "size in MB", rows[0].title, lower)),
+            ("Quality over time", pareto_svg(speeds, "milliseconds per example", rows[0].title, lower)),
         ],
         now=datetime.datetime.now(datetime.UTC),
     )

@@ -360,7 +360,9 @@ def _teacher_note(settings: DistillationConfig) -> str:
     name = "step " * settings.checkpoint.isdecimal() + settings.checkpoint
     parts = [settings.teacher, name] if settings.reads_teacher else [settings.teacher]
     parts += [f"alpha {settings.alpha:g}, temperature {settings.temperature:g}"] if settings.alpha else []
-    parts += [f"{each} {getattr(settings, each):g}" for each in ("hidden", "attention") if getattr(settings, each)]
+    parts += [
+        f"{each} {getattr(settings, each):g}" for each in ("hidden", "attention") if getattr(settings, each)
+    ]
     return f"teacher: {', '.join(parts)}" + (", its outputs as targets" if settings.outputs else "")
 
 

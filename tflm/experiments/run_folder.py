@@ -89,7 +89,9 @@ def has_checkpoint(workdir: str) -> bool:
 
 def is_run(path: str) -> bool:
     """Whether a folder is that of a run, rather than of an export or a URL."""
-    has_config, is_export = (os.path.exists(os.path.join(path, name)) for name in ("config.json", "saved_model.pb"))
+    has_config, is_export = (
+        os.path.exists(os.path.join(path, name)) for name in ("config.json", "saved_model.pb")
+    )
     return has_config and not is_export
 
 

@@ -3,7 +3,6 @@
 WORKDIR/teacher_outputs.jsonl     a line for each training example: its inputs, and the teacher's target or label
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""A teacher's outputs for the training side: the texts that it generates (Kim and Rush, 2016, section 3.2), its labels."""
+"""A teacher's outputs for the training side: its labels, or the texts that it generates (Kim and Rush, 2016)."""
 
 import itertools
 import json
@@ -38,7 +38,10 @@ def write_outputs(
     kept = list(itertools.takewhile(lambda pair: is_output_of(*pair), zip(found, examples, strict=False)))
     if len(kept) == len(examples) == len(found):
         return
-    teach, key = (make_output_fn or (lambda: _teacher_fn(run)))(), "target" if "source" in examples[0] else "label"
+    teach, key = (
+        (make_output_fn or (lambda: _teacher_fn(run)))(),
+        "target" if "source" in examples[0] else "label",
+    )
     note_fn(f"the teacher answers {len(examples) - len(kept):,} training examples: {path}")
     with writing(f"the teacher's outputs {path!r}"):
         with whole_file(path) as aside, open(aside, "w", encoding="utf-8") as file:
@@ -76,7 +79,9 @@ def measured_fn(measured: Measured, beam_size: int) -> OutputFn:
 
     def outputs(asked: Sequence[Example]) -> list[str]:
         keys = ("text", "text_pair") if is_labels else ("source",)
-        columns = {key.replace("source", "text"): [own[key] for own in asked] for key in keys if key in asked[0]}
+        columns = {
+            key.replace("source", "text"): [own[key] for own in asked] for key in keys if key in asked[0]
+        }
         found = answer(columns)["label" if is_labels else "text"]
         return [each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in found]
 
@@ -87,7 +92,7 @@ def _teacher_fn(run: Run) -> OutputFn:
     settings = run.config.distillation
     if not is_run(settings.teacher):
         raise UserError(
-            f"the teacher {settings.teacher!r} is no run, and its outputs are not all in {outputs_path(run.workdir)!r}. "
+            f"the teacher {settings.teacher!r} is no run, and {outputs_path(run.workdir)!r} lacks some of its outputs. "
             "Give the command of `tflm compress` again: it asks exports and servers, too."
         )
     return measured_fn(measured_run(Run.open(settings.teacher), settings.checkpoint), settings.beam_size)

@@ -1,5 +1,6 @@
 """The teacher of a run that is distilled: its model, and whether the student can learn from it."""
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -26,18 +27,17 @@ def training_hooks(
     Raises:
         UserError: the teacher is not there, or the student cannot learn from it.
     """
-    config, hooks = run.config, {}
+    config, hooks = run.config, dict[str, Any]()
     if config.distillation.reads_teacher:
         hooks["loss_fn"] = _distillation(run, open_fn, strategy or tf.distribute.get_strategy()).loss
     if config.pruning.is_on and not config.pruning.removes:
-        num_steps = config.training.num_steps
-        hooks["masks_fn"] = lambda model: MagnitudePruning(model, config.pruning, num_steps)
+        hooks["masks_fn"] = functools.partial(
+            MagnitudePruning, config=config.pruning, num_steps=config.training.num_steps
+        )
     return hooks
 
 
-def _distillation(
-    run: Any, open_fn: Callable[[str], Any], strategy: tf.distribute.Strategy
-) -> Distillation:
+def _distillation(run: Any, open_fn: Callable[[str], Any], strategy: tf.distribute.Strategy) -> Distillation:
     settings = run.config.distillation
     teacher = open_fn(settings.teacher)
     check_teacher(run, teacher)
@@ -52,7 +52,9 @@ def check_teacher(run: Any, teacher: Any) -> None:
         UserError: the teacher has another task, other rows of tokens, labels or a vocabulary than the student.
     """
     path, ours, theirs = run.config.distillation.teacher, run.config, teacher.config
-    texts = "with distillation.outputs=true and distillation.alpha=0 they may differ" if _generates(run) else ""
+    texts = (
+        "with distillation.outputs=true and distillation.alpha=0 they may differ" if _generates(run) else ""
+    )
     if not run.task.has_soft_targets:
         raise UserError(
             f"the task {ours.task.kind!r} predicts no distribution that a student could learn from. Distil "

@@ -52,7 +52,7 @@ def token_cross_entropy(
     states, targets = tf.reshape(hidden_states, [-1, width]), tf.reshape(targets, [-1])
     weights = tf.reshape(loss_weights, [-1])
     rest = [targets, weights]
-    if soft is not None:
+    if soft is not None and teacher_states is not None:
         rest.append(tf.stop_gradient(tf.reshape(teacher_states, [-1, teacher_states.shape[-1]])))
     if compact:
         counted = tf.where(weights > 0)[:, 0]
@@ -62,9 +62,7 @@ def token_cross_entropy(
         losses = losses_in_slices(model, states, targets)
         return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
 
-    def loss_sum(
-        states: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, *others: tf.Tensor
-    ) -> tf.Tensor:
+    def loss_sum(states: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
         logits = model.logits(states)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
         if label_smoothing:

@@ -372,7 +372,8 @@ class Trainer:
 
     def _steps_until_pause(self, step: int, last: int) -> int:
         config = self.config
-        pauses = [every - step % every for every in (config.log_every, config.eval_every, config.checkpoint_every)]
+        regular = (config.log_every, config.eval_every, config.checkpoint_every)
+        pauses = [every - step % every for every in regular]
         if self._weight_masks is not None and (pause := self._weight_masks.steps_until_update(step)):
             pauses.append(pause)
         return min([last - step, *pauses])
@@ -395,5 +396,4 @@ class Trainer:
 
 
 def _pad_id(model: Any) -> int:
-    """That of the model's config."""
     return getattr(getattr(getattr(model, "body", model), "config", None), "pad_id", 0)

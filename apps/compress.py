@@ -231,7 +231,7 @@ def _ask_teacher(made: Any) -> None:
 
 def _report(flag_values: flags.FlagValues) -> None:
     from tflm.experiments import EvaluationOptions, Experiment
-    from tflm.experiments.compression_report import Entry, compare, table, write_compression_report
+    from tflm.experiments.compression_report import ComparedModel, compare, table, write_compression_report
     from tflm.experiments.measured import measured_export, measured_run
     from tflm.experiments.run_folder import is_run
     from tflm.resident_memory import memory_of
@@ -250,7 +250,7 @@ def _report(flag_values: flags.FlagValues) -> None:
             with quiet_libraries():
                 model = connect(path)
             measured = measured_export(model, path)
-        entries.append(Entry(path, measured))
+        entries.append(ComparedModel(path, measured))
     rows = compare(entries, options, memory_of if flag_values.memory else None, note)
     show_table(*table(rows))
     print("* no other model is smaller and at least as good. 95% intervals in brackets.")

@@ -49,18 +49,20 @@ def growth(request: Mapping[str, Any]) -> int:
     """Of this process, in bytes, while the model is loaded and answers."""
     import tensorflow as tf
 
+    from tflm.experiments.measured import measured_run
     from tflm.experiments.run import Run
     from tflm.experiments.run_folder import is_run
     from tflm.export import load_text_ops
-    from tflm.run_model import RunModel
     from tflm.serving import connect
 
     importlib.import_module("tflm.serving.runtime.local")
     load_text_ops()  # libraries are no part of a model: all are loaded before
     tf.linalg.matmul(tf.ones((64, 64)), tf.ones((64, 64)))
-    before, path = _resident(), request["path"]
-    model: Any = RunModel(Run.open(path), request["checkpoint"]) if is_run(path) else connect(path)
-    model.predict(request["signature"], request["columns"])
+    before, path, name = _resident(), request["path"], request["signature"]
+    if is_run(path):
+        measured_run(Run.open(path), request["checkpoint"]).find_fn(name)(request["columns"])
+    else:
+        connect(path).predict(name, request["columns"])
     return _resident() - before
 
 

@@ -31,7 +31,7 @@ MemoryFn = Callable[[str, str, Mapping[str, Any]], int | None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class ComparedModel:
     """What is measured."""
 
     path: str
@@ -40,7 +40,7 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class ModelRow:
     """A model in the report."""
 
     path: str
@@ -81,11 +81,11 @@ class Row:
 
 
 def compare(
-    entries: Sequence[Entry],
+    entries: Sequence[ComparedModel],
     options: EvaluationOptions,
     memory_fn: MemoryFn | None = None,
     note_fn: Callable[[str], None] = lambda text: None,
-) -> list[Row]:
+) -> list[ModelRow]:
     """Measures models of one task on the same examples.
 
     Args:
@@ -120,7 +120,7 @@ def compare(
         memory = memory_fn(entry.path, recorder.signature, recorder.columns) if memory_fn else None
         quartiles = np.percentile(turns, (25, 75))
         rows.append(
-            Row(
+            ModelRow(
                 entry.path,
                 f"{'export' if entry.measured.run is None else 'run'}, {entry.measured.config.model.kind}",
                 *_weights_of(entry.measured),
@@ -210,11 +210,11 @@ def _weights_of(measured: Measured) -> tuple[int, float, int]:
     return count, zeros / max(1, count), size
 
 
-def _points(rows: Sequence[Row]) -> list[Point]:
+def _points(rows: Sequence[ModelRow]) -> list[Point]:
     return [Point(row.size_bytes / 1e6, row.shown_quality) for row in rows]
 
 
-def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def table(rows: Sequence[ModelRow]) -> tuple[list[str], list[list[str]]]:
     """The header and the lines for the eye; a star marks models that no other one beats in size and quality."""
     header = [
         "model",
@@ -243,7 +243,7 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     return header, lines
 
 
-def write_compression_report(rows: Sequence[Row], folder: str, data: str) -> list[str]:
+def write_compression_report(rows: Sequence[ModelRow], folder: str, data: str) -> list[str]:
     """Writes compression.html, a page without scripts, and compression.json.
 
     Args:

@@ -18,6 +18,8 @@ SECTIONS = (
     ("model", "tflm/models", "`model.kind` selects the model family: [models.md](models.md)."),
     ("training", "tflm/training/config.py", "The training loop: [training.md](training.md)."),
     ("fine_tuning", "tflm/training/fine_tuning.py", "Used together with `--init_from`: [models.md](models.md)."),
+    ("distillation", "tflm/compression/config.py:DistillationConfig", "Set by `tflm compress`: [compression.md](compression.md)."),
+    ("pruning", "tflm/compression/config.py:PruningConfig", "Set by `tflm compress`: [compression.md](compression.md)."),
     ("decoding", "tflm/generation/config.py:DecodingConfig", "Defaults of the export: [generation.md](generation.md)."),
     ("beam search", "tflm/generation/config.py:BeamConfig", "Inputs of the signature `beam`, not of a run."),
 )  # fmt: skip

@@ -105,12 +105,7 @@ def compare(
     for entry in entries:
         note_fn(f"measuring {entry.path}")
         recorder = _Recorder(entry.measured)
-        same = dataclasses.replace(
-            first.config, model=entry.measured.config.model, task=entry.measured.config.task
-        )
-        same = dataclasses.replace(
-            same, decoding=entry.measured.config.decoding, name=entry.measured.config.name
-        )
+        same = dataclasses.replace(entry.measured.config, data=first.config.data)
         measured = dataclasses.replace(entry.measured, config=same, find_fn=recorder.find)
         evaluated.append((entry, recorder, _Answers(measured, options).report()))
     speeds = _in_turns([recorder for _, recorder, _ in evaluated])

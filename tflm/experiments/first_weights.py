@@ -9,8 +9,9 @@ from typing import Any
 
 from tflm.compression.importance import row_importance
 from tflm.compression.structure import Kept, choose_parts, smaller_weights
+from tflm.config import to_dict
 from tflm.errors import UserError
-from tflm.experiments.warm_start import load_body, load_word_vectors, open_source
+from tflm.experiments.warm_start import Source, load_body, load_word_vectors, open_source
 from tflm.export.weights import read_weights
 from tflm.files.writing import whole_file, writing
 from tflm.text import Tokenizer
@@ -49,10 +50,21 @@ def give_first_weights(run: Any, model: Any, open_fn: OpenFn) -> str:
     return report
 
 
-def vocabulary_source(config: Any) -> str:
-    """The folder of the run or export whose vocabulary a new run takes; "" where it trains its own."""
-    teacher = config.distillation.teacher if config.distillation.reads_teacher else ""
-    return config.init_from or config.pruning.source or teacher
+def vocabulary_source(config: Any) -> Source | None:
+    """The run or export whose vocabulary a new run takes; None where it trains its own.
+
+    Raises:
+        UserError: it is not there.
+    """
+    settings = config.distillation
+    if config.init_from or config.pruning.is_on:
+        field = "init_from" if config.init_from else "pruning.source"
+        return open_source(config.init_from or config.pruning.source, field)
+    if not settings.is_on or "://" in settings.teacher:
+        return None
+    teacher = open_source(settings.teacher, "distillation.teacher")
+    is_same = teacher.config.get("tokenizer") == to_dict(config.tokenizer)
+    return teacher if settings.reads_teacher or is_same else None
 
 
 def _give_pruned_weights(run: Any, model: Any, source: Any) -> str:

@@ -51,7 +51,7 @@ from tflm.experiments.run_folder import (
 from tflm.experiments.store_cache import build_options, file_sha256, store_key
 from tflm.experiments.taught_examples import TaughtExamples, outputs_path
 from tflm.experiments.teaching import training_hooks
-from tflm.experiments.warm_start import check_beginning, open_source
+from tflm.experiments.warm_start import check_beginning
 from tflm.files.writing import whole_file, writing
 from tflm.models import build_model, model_class
 from tflm.tasks import Task, TaskInputs, build_task, task_class
@@ -143,7 +143,7 @@ class Run:
         folder = os.path.join(self.workdir, "tokenizer")
         if not os.path.isdir(folder):
             if source := vocabulary_source(self.config):
-                tokenizer = load_tokenizer(open_source(source).tokenizer_folder)
+                tokenizer = load_tokenizer(source.tokenizer_folder)
             else:
                 tokenizer = train_tokenizer(self.config.tokenizer, self._texts())
             shutil.rmtree(f"{folder}.tmp", ignore_errors=True)

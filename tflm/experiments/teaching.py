@@ -75,12 +75,11 @@ def check_teacher(run: Any, teacher: Any) -> None:
             f"a {theirs.model.kind} reads pairs in other rows than a {ours.model.kind}, and they cannot be compared "
             f"token by token. Give both the same architecture{'; ' + texts if texts else ''}."
         )
-    if _vocabulary(run) != _vocabulary(teacher):
+    if ours.tokenizer != theirs.tokenizer or _vocabulary(run) != _vocabulary(teacher):
         raise UserError(
-            f"the teacher {path!r} has another vocabulary ({teacher.tokenizer.config.kind}, "
-            f"{teacher.tokenizer.vocab_size:,} tokens) than the student ({run.tokenizer.config.kind}, "
-            f"{run.tokenizer.vocab_size:,}), and reads the same tokens. Leave the section tokenizer as it is in the "
-            f"teacher{'; ' + texts if texts else ''}."
+            f"the teacher {path!r} has another vocabulary ({theirs.tokenizer.kind}, {teacher.tokenizer.vocab_size:,} "
+            f"tokens) than the student ({ours.tokenizer.kind}, {ours.tokenizer.vocab_size:,}), and reads the same "
+            f"tokens. Leave the section tokenizer as it is in the teacher{'; ' + texts if texts else ''}."
         )
     if ours.model.max_length > theirs.model.max_length:
         raise UserError(

@@ -125,7 +125,7 @@ def test_a_layer_that_writes_nothing_is_removed_and_the_rest_renumbered():
     ("config", "structure", "words"),
     [
         (LSTMConfig(), ("heads",), "is for Transformers; model.kind is 'lstm'"),
-        (MODELS["grouped"], ("heads",), "a share of 0.1 of 3 heads is none"),
+        (MODELS["grouped"], ("heads",), "a share of 0.1 of 3 heads removes nothing"),
         (TransformerDecoderConfig(sliding_window=4), ("layers",), "model.sliding_window cannot be removed"),
         (TransformerEncoderConfig(shared_layers=True), ("layers",), "model.shared_layers cannot be removed"),
     ],

@@ -67,7 +67,7 @@ def _left(count: int, share: float, noun: str) -> int:
     left = max(1, math.floor(count * (1.0 - share) + 0.5))
     if left == count:
         raise UserError(
-            f"a share of {share:g} of {count} {noun} is none. Give a larger one, or another structure."
+            f"a share of {share:g} of {count} {noun} removes nothing. Give a larger one, or another structure."
         )
     return left
 

@@ -41,4 +41,4 @@ class ExperimentConfig:
     distillation: DistillationConfig = option(DistillationConfig())
     """The teacher of a run that `tflm compress --distill` makes."""
     pruning: PruningConfig = option(PruningConfig())
-    """What is pruned in a run that `tflm compress --prune` makes."""
+    """What is pruned in a run that `tflm compress --prune=0.5` makes."""

@@ -21,6 +21,7 @@ GROUPS = {
         "launch",
         "average",
         "tune",
+        "compress",
         "evaluate",
         "compare",
         "report",

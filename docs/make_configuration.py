@@ -10,6 +10,7 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/configuration.md"
 
+_OF_COMPRESS = "Set by `tflm compress`: [compression.md](compression.md)."
 SECTIONS = (
     ("experiment", "tflm/experiments/config.py", "What a run consists of: the form of `config.json` in its folder."),
     ("data", "tflm/data", "The source, its columns, the split and the limits: [data.md](data.md)."),
@@ -18,6 +19,8 @@ SECTIONS = (
     ("model", "tflm/models", "`model.kind` selects the model family: [models.md](models.md)."),
     ("training", "tflm/training/config.py", "The training loop: [training.md](training.md)."),
     ("fine_tuning", "tflm/training/fine_tuning.py", "Used together with `--init_from`: [models.md](models.md)."),
+    ("distillation", "tflm/compression/config.py:DistillationConfig", _OF_COMPRESS),
+    ("pruning", "tflm/compression/config.py:PruningConfig", _OF_COMPRESS),
     ("decoding", "tflm/generation/config.py:DecodingConfig", "Defaults of the export: [generation.md](generation.md)."),
     ("beam search", "tflm/generation/config.py:BeamConfig", "Inputs of the signature `beam`, not of a run."),
 )  # fmt: skip

@@ -26,6 +26,7 @@ from tflm.serving.runtime.local import LocalModel
 ROOT = pathlib.Path(__file__).parents[1]
 READMES = [path for path in (ROOT / "README.md", ROOT / "README.zh-CN.md") if path.exists()]
 PAGES = [*READMES, *sorted(ROOT.glob("docs/**/*.md"))]
+SLOW = ("compression.md", "training.md", "tuning.md")
 OWN_TEST = "extending.md"  # tests/test_extending.py runs it
 RUNNING = [
     page for page in PAGES if "```python" in page.read_text(encoding="utf-8") and page.name != OWN_TEST
@@ -78,7 +79,7 @@ def test_the_tour_runs(models, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=pytest.mark.slow if page.name in ("training.md", "tuning.md") else ())
+        pytest.param(page, marks=pytest.mark.slow if page.name in SLOW else ())
         for page in RUNNING
         if page.name != "export.md"
     ],

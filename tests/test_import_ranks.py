@@ -22,6 +22,7 @@ RANKS = {
     "models": 5,
     "tasks": 6,
     "training": 7,
+    "compression": 7,
     "evaluation": 7,
     "export": 7,
     "experiments": 8,
@@ -29,6 +30,7 @@ RANKS = {
     "recipes": 9,
     "retrieval": 9,
     "run_model": 9,
+    "resident_memory": 9,
     "apps": 10,
     "__main__": 11,
 }

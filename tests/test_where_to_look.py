@@ -21,6 +21,8 @@ WORDS = {
     "the cache of tokenised data": "cache",
     "a dropout mask": "[mM]ask",
     "which rows a replica trains on": "rows",
+    "distillation": "[tT]eacher",
+    "pruning": "[pP]run",
     "the page of `tflm report`": "report|Curve",
     "explanations": "ttribut",
     "trackers (MLflow, wandb)": "[tT]racker|Observer",

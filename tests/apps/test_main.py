@@ -112,6 +112,8 @@ LIGHT = [  # command lines that are answered without TensorFlow, and their exit 
     ("train --task=classification", 2),
     ("tune --preset=tiny_lstm", 2),
     ("tune --preset=nope --workdir=x", 2),
+    ("compress", 2),
+    ("compress --workdir=a --output_workdir=b --prune=0.5 --structure=x", 2),
     ("evaluate", 2),
     ("export --output=saved_models/a", 2),
     ("compare", 2),

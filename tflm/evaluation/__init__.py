@@ -36,6 +36,7 @@ from tflm.evaluation.reports.curves import COLOURS, Curve, Panel, curves_svg
 from tflm.evaluation.reports.files import ReportFiles, read_report, write_report
 from tflm.evaluation.reports.held_out_text import HeldOutText, held_out_text
 from tflm.evaluation.reports.label_report import regression_baseline, report_labels
+from tflm.evaluation.reports.pareto import Point, pareto_front, pareto_svg
 from tflm.evaluation.reports.plots import (
     Coordinate,
     check_axis,
@@ -62,6 +63,7 @@ __all__ = [
     "Interval",
     "NgramModel",
     "Panel",
+    "Point",
     "ReportFiles",
     "Signatures",
     "TextScores",
@@ -86,6 +88,8 @@ __all__ = [
     "logged_measures",
     "loss_difference",
     "paired_bootstrap",
+    "pareto_front",
+    "pareto_svg",
     "plot_comparison",
     "plot_coordinates",
     "plot_losses",

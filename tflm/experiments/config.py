@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from tflm.compression import DistillationConfig, PruningConfig
+from tflm.config import option
 from tflm.data import DataConfig
 from tflm.generation import DecodingConfig
 from tflm.models import ModelConfig, TransformerDecoderConfig
@@ -36,3 +38,7 @@ class ExperimentConfig:
     word_vectors: str = ""
     """File of word vectors, in word2vec's text or binary format or GloVe's, that initialize the embeddings of the
     tokens that are words in it; "" for none."""
+    distillation: DistillationConfig = option(DistillationConfig())
+    """The teacher of a run that `tflm compress --distill` makes."""
+    pruning: PruningConfig = option(PruningConfig())
+    """What is pruned in a run that `tflm compress --prune=0.5` makes."""

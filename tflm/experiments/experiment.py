@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
 
+from tflm.compression import DistillationConfig
 from tflm.config import override, save_json
 from tflm.errors import UserError
 from tflm.evaluation import evaluate, plot_losses
@@ -24,6 +25,7 @@ from tflm.experiments.run import Run
 from tflm.experiments.run_folder import has_checkpoint
 from tflm.experiments.run_record import record_start
 from tflm.experiments.samples import samples_of
+from tflm.experiments.teacher_outputs import write_outputs
 from tflm.export.deploy import write_deployment
 from tflm.files.writing import writing
 from tflm.training import Trainer, make_strategy, read_log, training_lock
@@ -238,6 +240,9 @@ def train_run(
         observers: in addition to those of the config.
     """
     begin = time.monotonic()
+    if run.config.distillation.outputs:
+        first = lambda: write_outputs(run, note_fn)  # noqa: E731
+        chief_first(strategy, first) if num_workers(strategy) > 1 else first()
     if num_workers(strategy) > 1:
         chief_first(strategy, lambda: _prepare(run))
     if run.config.training.minutes and not has_checkpoint(run.workdir):
@@ -250,6 +255,8 @@ def train_run(
     if is_chief(strategy):
         record_start(run, strategy, done, trainer.model.num_parameters())
     note_fn(_heading(run, trainer, batches.batches_per_epoch))
+    if config.distillation.is_on:
+        note_fn(_teacher_note(config.distillation))
     if epochs := batches.epochs(config.training.num_steps):
         note_fn(_mixture_note(config.data.weights, epochs))
     if warning := precision_note(config.training.precision):
@@ -305,7 +312,7 @@ def _fit_into_minutes(
         warmup_steps=min(training.warmup_steps, _TRIAL_STEPS),
     )
     with tempfile.TemporaryDirectory(prefix="tflm-step-time-") as folder:
-        trainer = Trainer(run.make_model, run.task, trial, folder, strategy, run.config.fine_tuning)
+        trainer = run.new_trainer(trial, folder, strategy)
         trainer.train(run.batches("train", training=True), None)
         times = [record["seconds"] for record in read_log(folder) if "seconds" in record]
     seconds = (times[-1] - times[0]) / (_TRIAL_STEPS - _TRIAL_STEPS // 4)
@@ -343,6 +350,20 @@ def _mixture_note(weights: dict[str, float], epochs: dict[str, float]) -> str:
         f"{name} {100 * weights[name] / total:.1f}% ({count:.1f} epochs)" for name, count in epochs.items()
     ]
     return f"mixture: {', '.join(parts)}"
+
+
+def _teacher_note(settings: DistillationConfig) -> str:
+    """
+    >>> _teacher_note(DistillationConfig("runs/big", "500"))
+    'teacher: runs/big, step 500, alpha 0.5, temperature 2'
+    """
+    name = "step " * settings.checkpoint.isdecimal() + settings.checkpoint
+    parts = [settings.teacher, name] if settings.reads_teacher else [settings.teacher]
+    parts += [f"alpha {settings.alpha:g}, temperature {settings.temperature:g}"] if settings.alpha else []
+    parts += [
+        f"{each} {getattr(settings, each):g}" for each in ("hidden", "attention") if getattr(settings, each)
+    ]
+    return f"teacher: {', '.join(parts)}" + (", its outputs as targets" if settings.outputs else "")
 
 
 def _heading(run: Run, trainer: Trainer, batches_per_epoch: float) -> str:

@@ -76,17 +76,27 @@ def measured_export(model: Any, path: str) -> Measured:
             f"{path!r} has no config.json that says what it was trained for: tflm evaluate measures exports of "
             "tflm export, by their folder."
         )
-    written = {name: value for name, value in model.config.items() if name != "source"}
     files = (os.path.join(root, name) for root, _, names in os.walk(model.path) for name in names)
     facts = {
         "model": model.path,
         "num_parameters": sum(value.size for value in read_weights(model.path).values()),
         "size_bytes": sum(map(os.path.getsize, files)),
     }
-    step = model.config.get("source", {}).get("step", 0)
-    return Measured(
-        from_dict(ExperimentConfig, written), step, lambda name: functools.partial(model.predict, name), facts
+    return answering(model, facts)
+
+
+def answering(model: Any, facts: dict[str, Any]) -> Measured:
+    """An export, or a served model, of which tflm wrote the config.
+
+    Args:
+        model: what `tflm.serving.connect` gave.
+        facts: see `Measured`.
+    """
+    config = from_dict(
+        ExperimentConfig, {name: value for name, value in model.config.items() if name != "source"}
     )
+    step = model.config.get("source", {}).get("step", 0)
+    return Measured(config, step, lambda name: functools.partial(model.predict, name), facts)
 
 
 def find_data(

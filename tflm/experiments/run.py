@@ -8,14 +8,13 @@ WORKDIR/log.jsonl, tensorboard/, loss.png, report.json, report.html
 WORKDIR/starts.jsonl, samples.jsonl, energy.jsonl, bad_steps.jsonl
 """
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import keras
@@ -37,6 +36,7 @@ from tflm.data.store_views import JoinedStore
 from tflm.data.token_store import finished_store
 from tflm.errors import UserError
 from tflm.experiments.config import ExperimentConfig
+from tflm.experiments.first_weights import give_first_weights, vocabulary_source
 from tflm.experiments.run_folder import (
     BEGINNINGS,
     as_begun_there,
@@ -49,15 +49,15 @@ from tflm.experiments.run_folder import (
     vocabulary_files,
 )
 from tflm.experiments.store_cache import build_options, file_sha256, store_key
-from tflm.experiments.warm_start import check_beginning, load_body, load_word_vectors, open_source
-from tflm.export.weights import read_weights
+from tflm.experiments.taught_examples import TaughtExamples, outputs_path
+from tflm.experiments.teaching import training_hooks
+from tflm.experiments.warm_start import check_beginning
 from tflm.files.writing import whole_file, writing
 from tflm.models import build_model, model_class
 from tflm.tasks import Task, TaskInputs, build_task, task_class
 from tflm.text import Tokenizer, load_tokenizer, train_tokenizer
-from tflm.training import TRAINING_LOCK, Checkpoints, Trainer, training_lock
-from tflm.training.checkpoint_files import stored_weights
-from tflm.training.low_rank import add_adapters, give_merged_weights, merged_weights
+from tflm.training import TRAINING_LOCK, Checkpoints, Trainer, TrainingConfig, training_lock
+from tflm.training.low_rank import add_adapters, give_merged_weights
 from tflm.training.stored_model import CheckpointChoice, check_choice, load_weights
 
 _NO_TEXT = ("label", "spans", "answers")  # parts of an example that no vocabulary is learned from
@@ -142,8 +142,8 @@ class Run:
         """Trained on the training side, or that of the weights to begin with; kept in the run's folder."""
         folder = os.path.join(self.workdir, "tokenizer")
         if not os.path.isdir(folder):
-            if self.config.init_from:
-                tokenizer = load_tokenizer(open_source(self.config.init_from).tokenizer_folder)
+            if source := vocabulary_source(self.config):
+                tokenizer = load_tokenizer(source.tokenizer_folder)
             else:
                 tokenizer = train_tokenizer(self.config.tokenizer, self._texts())
             shutil.rmtree(f"{folder}.tmp", ignore_errors=True)
@@ -239,8 +239,10 @@ class Run:
             functools.partial(_encode_fn_of, to_dict(self.config), self.workdir),
         )
         changed: Iterable[dict[str, str]] = examples
+        if split == "train" and self.config.distillation.outputs:
+            changed = TaughtExamples(examples, self.workdir)
         if split == "train" and data.augment.is_on:
-            changed = AugmentedExamples(examples, data.augment, self.task_class.augmented)
+            changed = AugmentedExamples(changed, data.augment, self.task_class.augmented)
         try:
             return build_store(changed, encode_fn, folder, fingerprint, pad_id, options)
         except UnknownLabelError:
@@ -266,17 +268,29 @@ class Run:
             strategy: where to run; the default strategy when None.
             note_fn: called with what is to be said of those weights.
         """
-        config = self.config
-        trainer = Trainer(
-            self.make_model, self.task, config.training, self.workdir, strategy, config.fine_tuning
-        )
+        trainer = self.new_trainer(self.config.training, self.workdir, strategy)
         if not trainer.checkpoints.steps():
-            report = self._give_first_weights(trainer.model)
+            report = give_first_weights(self, trainer.model, type(self).open)
             for line in (report, self.task.start(trainer.model, self.store("train"))):
                 if line and note_fn is not None:
                     note_fn(line)
         trainer.before_evaluation = lambda: self.task.calibrate(trainer.model, self.store("train"))
         return trainer
+
+    def new_trainer(
+        self, training: TrainingConfig, folder: str, strategy: tf.distribute.Strategy | None
+    ) -> Trainer:
+        """A trainer for a new model, with a teacher or masks where the run has such.
+
+        Args:
+            training: in place of that of the config, for a trial.
+            folder: of checkpoints and logs.
+            strategy: where to run; the default strategy when None.
+        """
+        hooks = training_hooks(self, type(self).open, strategy)
+        return Trainer(
+            self.make_model, self.task, training, folder, strategy, self.config.fine_tuning, **hooks
+        )
 
     def trained_model(self, step: CheckpointChoice = None, dtype: str = "float32") -> tuple[Any, int]:
         """The model with the weights of a checkpoint, the newest by default, and its step; low-rank
@@ -320,28 +334,6 @@ class Run:
         finally:
             keras.config.set_dtype_policy(policy)
 
-    def _give_first_weights(self, model: Any) -> str:
-        config = self.config
-        if config.word_vectors:
-            return load_word_vectors(model, config.word_vectors, self.tokenizer, config.training.seed)
-        if not config.init_from:
-            return ""
-        report = load_body(model, config.init_from, self._initial_weights())
-        if self.tokenizer.config != config.tokenizer:
-            report += f"\nthe vocabulary is theirs ({_describe(self.tokenizer)}), not that of the recipe."
-        return report
-
-    def _initial_weights(self) -> Mapping[str, Any]:
-        source = open_source(self.config.init_from)
-        if not source.is_run:
-            return read_weights(source.folder)
-        run = Run.open(source.folder)
-        checkpoints = Checkpoints(f"{source.folder}/checkpoints", {})
-        if not run.config.fine_tuning.lora_rank and checkpoints.steps():
-            with contextlib.suppress(UserError):  # damaged: an earlier one may not be
-                return stored_weights(checkpoints.path(checkpoints.steps()[-1]))
-        return merged_weights(run.trained_model()[0])
-
     def _whole_side(self) -> Iterable[dict[str, str]]:
         """The training side, whatever part of it trains: of it are the vocabulary and the labels."""
         return read_examples(dataclasses.replace(self.config.data, train_fraction=1.0), "train")
@@ -378,14 +370,11 @@ class Run:
         paths = [os.path.join(folder, name) for name in vocabulary_files(folder)]
         if split == "train" and data.augment.is_on and data.augment.synonyms:
             paths.append(data.augment.synonyms)
+        if split == "train" and self.config.distillation.outputs:
+            paths.append(outputs_path(self.workdir))
         return [*paths, *self.task_class.files(self.config.task)]
 
 
 def _encode_fn_of(config: dict[str, Any], workdir: str) -> Callable[..., Any]:
     """The `encode` of a run's task, in a process that encodes."""
     return Run(from_dict(ExperimentConfig, config), workdir).task.encode
-
-
-def _describe(tokenizer: Tokenizer) -> str:
-    names = ", ".join(tokenizer.special_tokens) or "none"
-    return f"{tokenizer.config.kind}, {tokenizer.vocab_size:,} tokens, special ones: {names}"

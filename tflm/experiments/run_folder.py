@@ -39,6 +39,8 @@ BEGINNINGS = (
     "tokenizer.tmp",
     "labels.json",
     "data",
+    "kept.json",
+    "teacher_outputs.jsonl",
     "checkpoints",
     "log.jsonl",
     "samples.jsonl",
@@ -83,6 +85,14 @@ def as_begun_there(path: str, config: ExperimentConfig) -> ExperimentConfig:
 def has_checkpoint(workdir: str) -> bool:
     """Whether a run has trained as far as to its first checkpoint."""
     return bool(Checkpoints(os.path.join(workdir, "checkpoints"), {}).steps())
+
+
+def is_run(path: str) -> bool:
+    """Whether a folder is that of a run, rather than of an export or a URL."""
+    has_config, is_export = (
+        os.path.exists(os.path.join(path, name)) for name in ("config.json", "saved_model.pb")
+    )
+    return has_config and not is_export
 
 
 def sources_changed(path: str, config: ExperimentConfig) -> bool:

@@ -76,9 +76,12 @@ def check_beginning(
         check_fits(open_source(init_from), model)
 
 
-def open_source(path: str) -> Source:
+def open_source(path: str, field: str = "init_from") -> Source:
     """The run in `path`; or the export, its newest version where `path` names none.
 
+    Args:
+        path: a folder.
+        field: of the config that names it, for messages.
     Raises:
         UserError: neither is there, or it lacks something.
     """
@@ -91,14 +94,14 @@ def open_source(path: str) -> Source:
             dict(config["model"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"init_from={path!r} holds no weights to begin with: no readable config.json in {folder!r}. Give the "
+            f"{field}={path!r} holds no weights to begin with: no readable config.json in {folder!r}. Give the "
             "folder of a run (of `tflm train`), or of an export (saved_models/NAME or saved_models/NAME/VERSION)."
         ) from error
     source = Source(path, folder, is_run, config)
     if not os.path.isdir(source.tokenizer_folder):
         remedy = "Train it first." if is_run else "It was exported by an older tflm: export its run again."
         raise UserError(
-            f"init_from={path!r} has no vocabulary: no folder {source.tokenizer_folder!r}. {remedy}"
+            f"{field}={path!r} has no vocabulary: no folder {source.tokenizer_folder!r}. {remedy}"
         )
     return source
 

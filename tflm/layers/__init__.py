@@ -2,6 +2,7 @@
 
 from tflm.layers.attention import Attention, soft_cap
 from tflm.layers.bidirectional_lstm import BidirectionalLSTM
+from tflm.layers.capturing import Captured, capture, capturing
 from tflm.layers.dropout import Dropout, Masks, drawing_masks, drawing_masks_again, drawing_part
 from tflm.layers.feed_forward import FeedForward
 from tflm.layers.fusion import Fusion, compiled, fused, fusing
@@ -21,6 +22,7 @@ __all__ = [
     "AttentiveLSTM",
     "BahdanauAttention",
     "BidirectionalLSTM",
+    "Captured",
     "Dropout",
     "EmbeddingHead",
     "FeedForward",
@@ -35,6 +37,8 @@ __all__ = [
     "TokenHead",
     "TransformerBlock",
     "cache_mask",
+    "capture",
+    "capturing",
     "causal_mask",
     "compiled",
     "document_mask",

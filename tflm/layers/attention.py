@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tflm.layers.capturing import capture
 from tflm.layers.dropout import Dropout
 from tflm.layers.fusion import fused
 from tflm.layers.linear import Linear, as_rows, static_sizes
@@ -210,6 +211,8 @@ class Attention(keras.layers.Layer):
         if is_probed():
             by_head = (-1, self.num_heads, num_queries, ops.shape(key)[2])
             record_attention(ops.reshape(weights, by_head), is_cross)
+        capture(self, "weights", weights)
+        capture(self, "value", value)
         if self.weights_dropout is not None:
             weights = self.weights_dropout(weights, training=training)
         attended = ops.matmul(weights, value)

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tflm.layers.capturing import capture
 from tflm.layers.fusion import compiled
 
 Tensor = Any
@@ -280,6 +281,7 @@ def run_layers(
     for index, layer in enumerate(layers):
         initial = state[0][:, index], state[1][:, index]
         x, last_hidden, last_cell = layer(x, *initial, mask, training=training)
+        capture(layer, "output", x)
         x = dropout(x, training=training)
         hidden.append(last_hidden)
         cell.append(last_cell)

@@ -12,6 +12,7 @@ from tflm.layers import (
     FeedForward,
     RelativePositionBias,
     TransformerBlock,
+    capture,
     drawing_masks_again,
     drawing_part,
     make_norm,
@@ -122,6 +123,7 @@ class TransformerStack(keras.layers.Layer):
             `recompute`.
         """
         x = self._enter(embedded, positions, training)
+        capture(self, "embedded", x)
         whole, local = self._attention_inputs(attention_mask, positions, cache_index, x)
         if memory_mask is not None:
             memory_mask = score_bias(memory_mask, self._group)
@@ -148,6 +150,7 @@ class TransformerStack(keras.layers.Layer):
                     memory_mask=memory_mask,
                     training=training,
                 )
+            capture(block, "output", x)
             new_caches.append(cache)
         return x if self.final_norm is None else self.final_norm(x), new_caches
 

@@ -27,6 +27,7 @@ from tflm.tasks.features.ngram_part import NgramPart
 from tflm.tasks.features.rows import Cut, is_longer, join, keep_first
 from tflm.tasks.registry import register_task
 from tflm.tasks.signatures.explain_labels import label_explanation_requests, label_explanations
+from tflm.tasks.soft_targets import SoftTargets
 from tflm.tasks.task import TEXT, Batch, Features, Task, TaskConfig, TaskReport, mean
 from tflm.tasks.task_recipes import task_recipe
 from tflm.text import Tokenizer
@@ -91,6 +92,7 @@ class TextClassification(Task):
     columns = Columns(("text", "label"), optional=("text_pair",))
     augmented = ("text", "text_pair")
     has_labels = True
+    has_soft_targets = True
 
     def __init__(
         self, config: ClassificationConfig, tokenizer: Tokenizer, max_length: int, labels: Sequence[str]
@@ -181,6 +183,15 @@ class TextClassification(Task):
 
     def loss(self, model: Any, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Summed cross entropy of the rows (of all labels of a row where it may have several), and their number."""
+        return self._loss(model, batch, training, None)
+
+    def distilled_loss(self, model: Any, batch: Batch, soft: SoftTargets) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Task`. With `ngrams`, the network learns from the teacher's network alone."""
+        return self._loss(model, batch, True, soft)
+
+    def _loss(
+        self, model: Any, batch: Batch, training: bool, soft: SoftTargets | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         if training and isinstance(model, NgramClassifier):  # it has no weights that steps change
             return tf.constant(0.0), tf.reduce_sum(batch["row_weights"])
         logits, weights = self.logits(model, batch, training), batch["row_weights"]
@@ -191,6 +202,9 @@ class TextClassification(Task):
             other = self.logits(model, batch, training)
             losses = 0.5 * (losses + self._losses(other, batch, training))
             losses += self.config.r_drop * self._divergence(logits, other)
+        if soft is not None:
+            targets = self.logits(soft.teacher, batch, training=False)
+            losses = soft.mixed(losses, logits, targets, several=bool(self.config.label_separator))
         return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
 
     def sums(self, model: Any, batch: Batch) -> dict[str, tf.Tensor]:

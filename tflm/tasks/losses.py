@@ -1,11 +1,12 @@
 """Cross entropy of tokens, as a sum with a weight."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tflm.models import TextModel
+from tflm.tasks.soft_targets import SoftTargets
 
 LARGE_VOCABULARY = 1 << 16
 """From this size on, logits that need no gradient are computed for some tokens at a time."""
@@ -24,6 +25,8 @@ def token_cross_entropy(
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     training: bool = False,
+    soft: SoftTargets | None = None,
+    teacher_states: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Weighted sum of -ln p(target), and the sum of the weights. Over replicas and micro-batches both add up.
 
@@ -40,20 +43,26 @@ def token_cross_entropy(
             keeps logits small (Chowdhery et al., 2022, section 5).
         training: compute loss and gradient together, for some tokens at a time: the logits of a batch never exist as a
             whole. Without, those of a large vocabulary are computed in slices, too, and have no gradient.
+        soft: a teacher, whose predictions are targets, too; in training.
+        teacher_states: float [B, T, D'], its hidden states.
     Returns:
         Two float32 scalars.
     """
     width = hidden_states.shape[-1]
     states, targets = tf.reshape(hidden_states, [-1, width]), tf.reshape(targets, [-1])
     weights = tf.reshape(loss_weights, [-1])
+    rest = [targets, weights]
+    if soft is not None and teacher_states is not None:
+        rest.append(tf.stop_gradient(tf.reshape(teacher_states, [-1, teacher_states.shape[-1]])))
     if compact:
         counted = tf.where(weights > 0)[:, 0]
-        states, targets, weights = (tf.gather(part, counted) for part in (states, targets, weights))
+        states, *rest = (tf.gather(part, counted) for part in (states, *rest))
+        targets, weights = rest[:2]
     if not training and model.config.vocab_size >= LARGE_VOCABULARY:
         losses = losses_in_slices(model, states, targets)
         return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
 
-    def loss_sum(states: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    def loss_sum(states: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
         logits = model.logits(states)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
         if label_smoothing:
@@ -61,39 +70,40 @@ def token_cross_entropy(
             losses = (1.0 - label_smoothing) * losses + label_smoothing * even
         if z_loss:
             losses += z_loss * tf.square(tf.reduce_logsumexp(logits, axis=-1))
+        if soft is not None:
+            losses = soft.mixed(losses, logits, soft.teacher.logits(others[0]))
         return tf.reduce_sum(losses * weights)
 
     if training:
         size = max(1, _TRAINING_SLICE // model.config.vocab_size)
         trained = [variable.value for variable in model.trainable_variables]
-        return _with_gradient(loss_sum, trained, states, targets, weights, size), tf.reduce_sum(weights)
-    return loss_sum(states, targets, weights), tf.reduce_sum(weights)
+        return _with_gradient(loss_sum, trained, states, rest, size), tf.reduce_sum(weights)
+    return loss_sum(states, *rest), tf.reduce_sum(weights)
 
 
 def _with_gradient(
-    loss_sum: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor],
+    loss_sum: Callable[..., tf.Tensor],
     trained: list[Any],
     states: tf.Tensor,
-    targets: tf.Tensor,
-    weights: tf.Tensor,
+    rest: Sequence[tf.Tensor],
     size: int,
 ) -> tf.Tensor:
     """A sum of losses over tokens. Its gradient is computed with it, slice by slice, so that nothing between hidden
     states and loss is kept for the backward pass.
 
     Args:
-        loss_sum: maps hidden states [n, D], targets [n] and weights [n] to a scalar.
+        loss_sum: maps hidden states [n, D] and n rows of each of `rest` to a scalar.
         trained: variables that may have a gradient.
         states: float [N, D].
-        targets: int32 [N].
-        weights: float32 [N].
+        rest: tensors [N, ...] without a gradient: targets, weights, hidden states of a teacher. A row of zeros adds
+            nothing to the sum.
         size: int, the greatest number of tokens in a slice.
     Returns:
         float32 scalar.
     """
     num_tokens = states.shape[0]
     if num_tokens is not None and num_tokens <= size:
-        return loss_sum(states, targets, weights)
+        return loss_sum(states, *rest)
     # Slices of one size, filled up with tokens of weight 0: XLA knows no others.
     num_tokens = tf.shape(states)[0]
     num_slices = tf.maximum(1, -(-num_tokens // size))
@@ -105,12 +115,12 @@ def _with_gradient(
         filled = tf.pad(tensor, [[0, padding]] + [[0, 0]] * (len(tensor.shape) - 1))
         return tf.reshape(filled, tf.concat([[num_slices, length], tf.shape(tensor)[1:]], 0))
 
-    target_slices, weight_slices = in_slices(targets), in_slices(weights)
+    rest_slices = [in_slices(each) for each in rest]
 
     @tf.custom_gradient
     def summed(states: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:  # of one token, to see what the loss reads
-            loss_sum(states[:1], targets[:1], weights[:1])
+            loss_sum(states[:1], *(each[:1] for each in rest))
         read = {variable.ref() for variable in tape.watched_variables()}
         own = [variable for variable in trained if variable.ref() in read]
         state_slices = in_slices(states)
@@ -121,7 +131,7 @@ def _with_gradient(
             part = state_slices[index]
             with tf.GradientTape() as tape:
                 tape.watch(part)
-                more = loss_sum(part, target_slices[index], weight_slices[index])
+                more = loss_sum(part, *(each[index] for each in rest_slices))
             d_part, *found = tape.gradient(
                 more, [part, *own], unconnected_gradients=tf.UnconnectedGradients.ZERO
             )

@@ -27,6 +27,7 @@ from tflm.tasks.features.sentence_pairs import OBJECTIVES, SentencePairs, cut_se
 from tflm.tasks.features.windows import embed_in_windows
 from tflm.tasks.losses import token_cross_entropy
 from tflm.tasks.registry import register_task
+from tflm.tasks.soft_targets import SoftTargets
 from tflm.tasks.task import TEXT, Batch, Features, Task, TaskConfig, mean
 from tflm.text import Tokenizer
 from tflm.text.token_texts import special_ids
@@ -68,6 +69,7 @@ class MaskedLanguageModeling(Task):
     """
 
     config_class = MaskedLanguageModelingConfig
+    has_soft_targets = True
     architectures = ("encoder",)
     augmented = ("text",)
 
@@ -165,10 +167,28 @@ class MaskedLanguageModeling(Task):
     def loss(self, model: Any, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Summed cross entropy of the hidden tokens, and their number. With a sentence objective its mean is added
         to the mean of the tokens (Devlin et al., 2019, appendix A.2), so to the sum as often as there are tokens."""
-        states = self._states(model, batch, training)
-        body = model.body if self._has_pairs else model
+        return self._loss(model, batch, training, None)
+
+    def distilled_loss(self, model: Any, batch: Batch, soft: SoftTargets) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Task`; of the hidden tokens. A sentence objective is learned from the labels alone."""
+        return self._loss(model, batch, True, soft)
+
+    def _loss(
+        self, model: Any, batch: Batch, training: bool, soft: SoftTargets | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        states, teacher_states = self._states(model, batch, training), None
+        if soft is not None:
+            teacher_states = self._states(soft.teacher, batch, training=False)
+            soft = dataclasses.replace(soft, teacher=self._body(soft.teacher))
         loss, weight = token_cross_entropy(
-            body, states, batch["targets"], batch["loss_weights"], compact=True, training=training
+            self._body(model),
+            states,
+            batch["targets"],
+            batch["loss_weights"],
+            compact=True,
+            training=training,
+            soft=soft,
+            teacher_states=teacher_states,
         )
         if self._has_pairs:
             sums = self._sentence_sums(model, states, batch, training)
@@ -180,8 +200,7 @@ class MaskedLanguageModeling(Task):
         states = self._states(model, batch, training=False)
         counted = tf.where(batch["loss_weights"] > 0)
         targets = tf.gather_nd(batch["targets"], counted)
-        body = model.body if self._has_pairs else model
-        logits = body.logits(tf.gather_nd(states, counted))
+        logits = self._body(model).logits(tf.gather_nd(states, counted))
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
         sums = {
             "loss": tf.reduce_sum(losses),
@@ -205,7 +224,7 @@ class MaskedLanguageModeling(Task):
         `fill` reads as much of a text as a row holds and says `truncated` bool [B] where that is not all; `embed` reads
         a longer text in windows.
         """
-        body, head = model.body if self._has_pairs else model, EmbeddingHead()
+        body, head = self._body(model), EmbeddingHead()
         candidates = tf.constant(fill_candidates(self.tokenizer))
 
         def fill_(text: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -273,8 +292,11 @@ class MaskedLanguageModeling(Task):
         rows = keep_first(rows, self.max_length - 2)
         return join(self.tokenizer.first_id, rows, self.tokenizer.end_id).to_tensor(self.tokenizer.pad_id)
 
+    def _body(self, model: Any) -> Any:
+        return model.body if self._has_pairs else model
+
     def _states(self, model: Any, batch: Batch, training: bool) -> tf.Tensor:
-        body = model.body if self._has_pairs else model
+        body = self._body(model)
         features = {}
         if self._has_pairs and getattr(body.config, "num_segments", 0) > 1:
             features["segment_ids"] = batch["segment_ids"]

@@ -23,6 +23,7 @@ from tflm.tasks.features.windows import Windows, cut_windows, segment_ids
 from tflm.tasks.registry import register_task
 from tflm.tasks.signatures.explain_spans import answer_explanations
 from tflm.tasks.signatures.explanations import attribute_request
+from tflm.tasks.soft_targets import SoftTargets
 from tflm.tasks.task import Batch, Features, Task, TaskConfig, TaskReport, mean
 from tflm.tasks.task_recipes import num_steps, small_encoder, task_recipe
 from tflm.text import Tokenizer, TokenizerConfig
@@ -75,6 +76,7 @@ class QuestionAnswering(Task):
     """
 
     config_class = QuestionAnsweringConfig
+    has_soft_targets = True
     architectures = ("encoder",)
     columns = Columns(
         ("question", "context", "answer"),
@@ -176,6 +178,12 @@ class QuestionAnswering(Task):
         """Summed cross entropy of the windows, the mean of start's and end's, and their number."""
         logits = self._logits(model, batch["token_ids"], batch["prefix_lengths"], training)
         return self._loss(logits, batch)
+
+    def distilled_loss(self, model: Any, batch: Batch, soft: SoftTargets) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Task`; the divergences of starts and of ends are averaged, too."""
+        inputs = batch["token_ids"], batch["prefix_lengths"]
+        logits = self._logits(model, *inputs, training=True)
+        return self._loss(logits, batch, soft, self._logits(soft.teacher, *inputs, training=False))
 
     def sums(self, model: Any, batch: Batch) -> dict[str, tf.Tensor]:
         """Also `correct`: windows whose exact span, or whose lack of an answer, was predicted."""
@@ -283,12 +291,20 @@ class QuestionAnswering(Task):
             features["segment_ids"] = segment_ids(token_ids, prefix_lengths)
         return model(token_ids, training=training, **features)
 
-    def _loss(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = tf.where(batch["places"][..., None] > 0, logits, LOWEST)
+    def _loss(
+        self, logits: tf.Tensor, batch: Batch, soft: SoftTargets | None = None, targets: tf.Tensor = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        is_place = batch["places"][..., None] > 0
+        logits = tf.where(is_place, logits, LOWEST)
         losses = [
             tf.nn.sparse_softmax_cross_entropy_with_logits(batch[name], logits[..., side])
             for side, name in enumerate(("starts", "ends"))
         ]
+        if soft is not None:
+            targets = tf.where(is_place, targets, LOWEST)
+            losses = [
+                soft.mixed(own, logits[..., side], targets[..., side]) for side, own in enumerate(losses)
+            ]
         weights = batch["row_weights"]
         return tf.reduce_sum((losses[0] + losses[1]) / 2 * weights), tf.reduce_sum(weights)
 

@@ -21,6 +21,7 @@ from tflm.tasks.features.windows import by_blocks, places_in_windows, text_windo
 from tflm.tasks.registry import register_task
 from tflm.tasks.signatures.explain_spans import tag_explanations
 from tflm.tasks.signatures.explanations import attribute_request
+from tflm.tasks.soft_targets import SoftTargets
 from tflm.tasks.task import TEXT, Batch, Features, Task, TaskConfig, TaskReport, mean
 from tflm.tasks.task_recipes import small_encoder, task_recipe
 from tflm.text import Tokenizer, TokenizerConfig
@@ -52,6 +53,7 @@ class Tagging(Task):
     architectures = ("encoder",)
     columns = Columns(("text", "spans"), sources={**JSON_LINES, **_TAGGED})
     has_labels = True
+    has_soft_targets = True
 
     def __init__(
         self, config: TaggingConfig, tokenizer: Tokenizer, max_length: int, labels: Sequence[str]
@@ -126,6 +128,12 @@ class Tagging(Task):
         """Summed cross entropy of the tokens that have a tag, and their number."""
         logits = model(batch["token_ids"], training=training)
         return self._loss(logits, batch["tag_ids"])
+
+    def distilled_loss(self, model: Any, batch: Batch, soft: SoftTargets) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Task`."""
+        logits = model(batch["token_ids"], training=True)
+        targets = soft.teacher(batch["token_ids"], training=False)
+        return self._loss(logits, batch["tag_ids"], soft, targets)
 
     def sums(self, model: Any, batch: Batch) -> dict[str, tf.Tensor]:
         """Also `correct`: tokens whose tag was found."""
@@ -207,8 +215,12 @@ class Tagging(Task):
         all_tags[asked] = tags + 1
         return all_tags, widened, lost
 
-    def _loss(self, logits: tf.Tensor, tags: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _loss(
+        self, logits: tf.Tensor, tags: tf.Tensor, soft: SoftTargets | None = None, targets: tf.Tensor = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(tags - 1, 0), logits)
+        if soft is not None:
+            losses = soft.mixed(losses, logits, targets)
         weights = tf.cast(tags > 0, tf.float32)
         return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
 

@@ -29,6 +29,7 @@ from tflm.generation import DecodingConfig
 from tflm.models import ModelConfig, TextModel, model_class
 from tflm.tasks.columns import Columns
 from tflm.tasks.registry import TASKS
+from tflm.tasks.soft_targets import SoftTargets
 from tflm.text import Tokenizer
 
 Batch = dict[str, tf.Tensor]
@@ -94,6 +95,8 @@ class Task(abc.ABC):
     augmented: ClassVar[tuple[str, ...]] = ()
     """The parts of an example that `data.augment` may change, since labels and targets stay right; empty where they do
     not."""
+    has_soft_targets: ClassVar[bool] = False
+    """Whether a teacher's predictions may be targets: `distilled_loss`."""
     config: Any
 
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
@@ -160,6 +163,10 @@ class Task(abc.ABC):
 
         Traced without AutoGraph: control flow on tensors is `tf.cond` and `tf.while_loop`.
         """
+
+    def distilled_loss(self, model: Any, batch: Batch, soft: SoftTargets) -> tuple[tf.Tensor, tf.Tensor]:
+        """`loss` in training against labels and a teacher's predictions, of a task with `has_soft_targets`."""
+        raise NotImplementedError(f"{type(self).__name__} has no soft targets.")
 
     @abc.abstractmethod
     def signatures(self, model: Any) -> dict[str, Callable[..., Any]]:

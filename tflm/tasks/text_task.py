@@ -10,6 +10,7 @@ from tflm.generation import DecodingConfig, cut_at_stop
 from tflm.models import LanguageModel
 from tflm.tasks.features.rows import Cut, join
 from tflm.tasks.losses import token_cross_entropy
+from tflm.tasks.soft_targets import SoftTargets
 from tflm.tasks.task import TEXT, Batch, Task, TaskInputs, mean
 from tflm.text import Tokenizer
 
@@ -24,6 +25,7 @@ class TextTask(Task):
         decoding: the settings of `serving_default`.
     """
 
+    has_soft_targets = True
     compact_loss = False
     """See `token_cross_entropy`."""
     label_smoothing, z_loss = 0.0, 0.0
@@ -112,8 +114,23 @@ class TextTask(Task):
 
     def loss(self, model: LanguageModel, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Summed cross entropy of the targets that count, and their number: float32 scalars."""
+        return self._loss(model, batch, training, None)
+
+    def distilled_loss(
+        self, model: LanguageModel, batch: Batch, soft: SoftTargets
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Task`."""
+        return self._loss(model, batch, True, soft)
+
+    def _loss(
+        self, model: LanguageModel, batch: Batch, training: bool, soft: SoftTargets | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         batch = self.predicted(batch)
         states = model.hidden_states(batch["token_ids"], training=training, **self.features(batch))
+        teacher_states = None
+        if soft is not None:
+            features = self.features(batch)
+            teacher_states = soft.teacher.hidden_states(batch["token_ids"], training=False, **features)
         return token_cross_entropy(
             model,
             states,
@@ -123,6 +140,8 @@ class TextTask(Task):
             label_smoothing=self.label_smoothing if training else 0.0,
             z_loss=self.z_loss if training else 0.0,
             training=training,
+            soft=soft,
+            teacher_states=teacher_states,
         )
 
     def metrics(self, sums: dict[str, float]) -> dict[str, float]:

@@ -102,3 +102,13 @@ def _leave() -> None:
             os.write(2, _SHOW_CURSOR.encode())
         os.write(2, b"\ninterrupted again: left without a new checkpoint.\n")
     os._exit(EXIT_AT_ONCE)
+
+
+def stop_message(signal: str, step: int, num_steps: int) -> str:
+    """Says what a stop by `signal`, "" for another worker's, left behind."""
+    begin = f"{signal}: " if signal else ""
+    if not step:
+        return f"{begin}stopped before the first step. The same command begins again."
+    return (
+        f"{begin}saved a checkpoint at step {step:,} of {num_steps:,}. The same command continues from there."
+    )

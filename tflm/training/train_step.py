@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tflm.layers import drawing_masks, fusing
 from tflm.training.dropout_masks import RowMasks, step_key
+from tflm.training.weight_masks import WeightMasks
 
 Batch = dict[str, tf.Tensor]
 LossFn = Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]
@@ -120,6 +121,7 @@ def make_train_steps(
     mask_seed: int | None = None,
     loss_scale: LossScale | None = None,
     fuses: bool = True,
+    weight_masks: WeightMasks | None = None,
 ) -> Callable[[Any, tf.Tensor], dict[str, tf.Tensor]]:
     """Builds the compiled training loop: a function of a (distributed) iterator and an int32 scalar n that trains for n
     steps.
@@ -142,6 +144,7 @@ def make_train_steps(
             None for masks from each layer's own generator, which counts on each device.
         loss_scale: for float16; None for no scaling.
         fuses: bool, compile chains of elementwise operations by XLA, see `XlaFusion`.
+        weight_masks: of weights that stay 0; None without such.
     """
 
     is_compiled = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)
@@ -191,6 +194,8 @@ def make_train_steps(
         sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tokens, loss_sum, weight, *counted, *parts])
         tokens, loss_sum, weight = sums[:3]
         counted, parts = sums[3 : 3 + len(counted)], sums[3 + len(counted) :]
+        if weight_masks is not None:
+            parts = weight_masks.mask_gradients(parts, variables)
         scale = tf.math.reciprocal_no_nan(weight)
         norm = tf.linalg.global_norm(parts) * scale
         if clip_norm:
@@ -224,6 +229,8 @@ def make_train_steps(
             lambda: _done(strategy.run(apply, args=(parts,))),
             lambda: _done(strategy.run(skip)),
         )
+        if weight_masks is not None:
+            weight_masks.apply()
         return values
 
     @tf.function(reduce_retracing=True)

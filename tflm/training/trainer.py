@@ -34,9 +34,10 @@ from tflm.training.logs import (
 )
 from tflm.training.observers import TrainingObserver
 from tflm.training.optimizers import make_optimizer
-from tflm.training.preemption import StopRequested, StopSignals
+from tflm.training.preemption import StopRequested, StopSignals, stop_message
 from tflm.training.replica_rows import distribute
-from tflm.training.train_step import LossScale, make_eval_step, make_train_steps
+from tflm.training.train_step import Batch, LossScale, make_eval_step, make_train_steps
+from tflm.training.weight_masks import WeightMasks
 from tflm.training.workers import (
     any_worker,
     check_same_step,
@@ -51,6 +52,9 @@ TRAINING_LOCK = "train.lock"
 
 StopFn = Callable[[int, Mapping[str, float]], bool]
 """Takes the step and the metrics of an evaluation, and returns whether the training ends there."""
+
+ModelLossFn = Callable[[Any, Batch], tuple[tf.Tensor, tf.Tensor]]
+"""Takes the model and a batch, and returns the loss in training as a sum, and its weight; as `Task.loss`."""
 
 # Keras numbers optimizers and random generators per process. The number depends on objects outside this run, so it is
 # removed from checkpoint names.
@@ -80,6 +84,8 @@ class Trainer:
         workdir: folder of the checkpoints and logs.
         strategy: distribution strategy; the current one if None.
         fine_tuning: frozen variables and layer-wise learning rates; None to train everything at one rate.
+        loss_fn: what is minimized; the task's loss if None.
+        masks_fn: makes masks of weights that stay 0, for the model; None for none.
     Raises:
         UserError: the batch size is not divisible by replicas and micro-batches, or `fine_tuning` does not fit the
             model.
@@ -93,6 +99,8 @@ class Trainer:
         workdir: str,
         strategy: tf.distribute.Strategy | None = None,
         fine_tuning: FineTuningConfig | None = None,
+        loss_fn: ModelLossFn | None = None,
+        masks_fn: Callable[[Any], WeightMasks] | None = None,
     ) -> None:
         self.task, self.config, self.workdir = task, config, workdir
         self.strategy = strategy or tf.distribute.get_strategy()
@@ -117,11 +125,13 @@ class Trainer:
                 self.optimizer = make_optimizer(config, self.model.trainable_variables, factors)
                 self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
                 self._loss_scale = LossScale() if config.precision == "mixed_float16" else None
+                self._weight_masks = None if masks_fn is None else masks_fn(self.model)
         finally:
             keras.config.set_dtype_policy(policy)
+        loss_of = loss_fn or (lambda model, batch: task.loss(model, batch, training=True))
         self._train_steps = make_train_steps(
             self.strategy,
-            lambda batch: task.loss(self.model, batch, training=True),
+            lambda batch: loss_of(self.model, batch),
             self.model.trainable_variables,
             self.optimizer,
             num_micro_batches=config.num_micro_batches,
@@ -131,6 +141,7 @@ class Trainer:
             mask_seed=config.seed if config.dropout_masks == "per_example" else None,
             loss_scale=self._loss_scale,
             fuses=config.fusion,
+            weight_masks=self._weight_masks,
         )
         self.before_evaluation: Callable[[], str] = lambda: ""
         """Called before each evaluation during training and at the last step; gives a line for the user, or ""."""
@@ -228,6 +239,8 @@ class Trainer:
                     self._save(step, is_best)
             is_stopped = any_worker(self.strategy, bool(signals.received))
             is_ended = bool(metrics) and step < last and any_worker(self.strategy, stop_fn(step, metrics))
+            if not step:
+                self._update_masks(step, note_fn)
             while step < last and not best.should_stop and not is_stopped and not is_ended:
                 count = self._steps_until_pause(step, last)
                 pauses = (observer.steps_until_pause(step) for observer in observers)
@@ -239,6 +252,7 @@ class Trainer:
                 guard.check(step, values, self.checkpoints.kept_note)
                 step += count
                 self.step.assign(step)
+                self._update_masks(step, note_fn)
                 tokens = float(np.sum(values["tokens"]))
                 speed = meter.measure(tokens, time.perf_counter() - begin)
                 record = {**guard.summary(values), **noise.measure(step, values)}
@@ -263,7 +277,7 @@ class Trainer:
             wait_for_all(self.strategy)  # nobody leaves before the last checkpoint is written
             if is_stopped:
                 raise Interrupted(
-                    _stop_message(signals.received, step, config.num_steps), signals.received, step
+                    stop_message(signals.received, step, config.num_steps), signals.received, step
                 )
             if best.should_stop:
                 note_fn(best.stop_note(step))
@@ -358,12 +372,20 @@ class Trainer:
 
     def _steps_until_pause(self, step: int, last: int) -> int:
         config = self.config
-        pauses = (config.log_every, config.eval_every, config.checkpoint_every)
-        return min([last - step, *(every - step % every for every in pauses)])
+        regular = (config.log_every, config.eval_every, config.checkpoint_every)
+        pauses = [every - step % every for every in regular]
+        if self._weight_masks is not None and (pause := self._weight_masks.steps_until_update(step)):
+            pauses.append(pause)
+        return min([last - step, *pauses])
+
+    def _update_masks(self, step: int, note_fn: Callable[[str], None]) -> None:
+        if self._weight_masks is not None:
+            self._note(self._weight_masks.update(step), note_fn)
 
     def _state(self) -> dict[str, tf.Variable]:
         """The complete training state by checkpoint name. The position in the data is the step."""
         state = {"step": self.step, **({} if self._loss_scale is None else self._loss_scale.variables)}
+        state |= {} if self._weight_masks is None else self._weight_masks.variables
         for prefix, variables in (("model", self.model.variables), ("optimizer", self.optimizer.variables)):
             for variable in variables:
                 name = f"{prefix}/{_NUMBERED.sub('', variable.path)}"
@@ -373,15 +395,5 @@ class Trainer:
         return state
 
 
-def _stop_message(signal: str, step: int, num_steps: int) -> str:
-    begin = f"{signal}: " if signal else ""
-    if not step:
-        return f"{begin}stopped before the first step. The same command begins again."
-    return (
-        f"{begin}saved a checkpoint at step {step:,} of {num_steps:,}. The same command continues from there."
-    )
-
-
 def _pad_id(model: Any) -> int:
-    """That of the model's config."""
     return getattr(getattr(getattr(model, "body", model), "config", None), "pad_id", 0)

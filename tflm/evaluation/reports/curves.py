@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-_INK = "#0a0b0c"  # replaced by the colour of the text around
+INK = "#0a0b0c"
+"""Is replaced by the colour of the text around the picture."""
 _MOST_POINTS = 1200
 _LEAST_RATIO = 20.0  # of the ends of a logarithmic axis, so that two powers of ten are on it or near
 COLOURS = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444", "#0ea5e9", "#eab308", "#ec4899")
@@ -46,15 +47,7 @@ def curves_svg(panel: Panel) -> str:
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
-    settings: dict[Any, Any] = {
-        "svg.fonttype": "none",  # text remains text, in a font of the reader's
-        "svg.hashsalt": panel.title,  # ids of one page differ
-        "font.size": 9,
-        **dict.fromkeys(
-            ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
-        ),
-    }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(svg_settings(panel.title)):
         figure = Figure(figsize=(5.4, 2.7), layout="constrained")
         figure.patch.set_alpha(0.0)
         axes = figure.subplots()
@@ -65,7 +58,7 @@ def curves_svg(panel: Panel) -> str:
             )
             axes.plot(*zip(*_thinned(curve.points), strict=True), color=curve.colour, **style)
         for mark in panel.marks:
-            axes.axvline(mark, color=_INK, linestyle=":", linewidth=1.0, alpha=0.6)
+            axes.axvline(mark, color=INK, linestyle=":", linewidth=1.0, alpha=0.6)
         values = [value for curve in panel.curves for _, value in curve.points]
         if panel.log_scale and 0.0 < _LEAST_RATIO * min(values) < max(values):
             axes.set_yscale("log")
@@ -77,14 +70,31 @@ def curves_svg(panel: Panel) -> str:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-        axes.grid(alpha=0.15, color=_INK)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        axes.grid(alpha=0.15, color=INK)
+        return svg_of(figure)
+
+
+def svg_settings(salt: str) -> dict[Any, Any]:
+    """Settings of matplotlib for an SVG within a page; `salt` differs from that of the page's other pictures."""
+    return {
+        "svg.fonttype": "none",  # text remains text, in a font of the reader's
+        "svg.hashsalt": salt,  # ids of one page differ
+        "font.size": 9,
+        **dict.fromkeys(
+            ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+        ),
+    }
+
+
+def svg_of(figure: Any) -> str:
+    """A matplotlib figure as an `<svg>` element with the colour of the text around for ink."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     svg = file.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     for name in ("width", "height"):  # those of the page; the viewBox has the proportions
         svg = re.sub(rf'(<svg[^>]*?) {name}="[^"]*"', r"\1", svg)
-    return svg.replace("<svg", '<svg role="img"', 1).replace(_INK, "currentColor").strip()
+    return svg.replace("<svg", '<svg role="img"', 1).replace(INK, "currentColor").strip()
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -13,7 +13,15 @@ from tflm.experiments.run import Run
 from tflm.experiments.run_folder import vocabulary_files
 from tflm.experiments.warm_start import EXPORTED_TOKENIZER
 from tflm.export import write_export
-from tflm.export.verify import as_written
+from tflm.export.quantize import (
+    SCHEMES,
+    QuantizedWeight,
+    assign_rounded,
+    describe_weights,
+    quantized_weights,
+    replace_weights,
+)
+from tflm.export.verify import answers_in_memory, arrays_of_requests, as_written
 from tflm.export.versions import check_free
 from tflm.tasks.signatures.contrastive import contrastive_requests, contrastive_signature
 from tflm.tasks.signatures.generate import compiled_signature
@@ -22,6 +30,9 @@ from tflm.tasks.signatures.writer import Writer
 from tflm.tasks.task import TEXT
 from tflm.training import Checkpoints, read_log
 from tflm.training.stored_model import CheckpointChoice, describe_choice
+
+WEIGHTS = ("float32", "bfloat16", *SCHEMES)
+"""Formats in which an export stores its weights."""
 
 
 def publish(
@@ -33,6 +44,7 @@ def publish(
     xla: bool = False,
     only: Sequence[str] = (),
     weights: str = "float32",
+    quantize_embedding: bool = True,
 ) -> str:
     """Exports a checkpoint of a run, checked and verified.
 
@@ -42,45 +54,85 @@ def publish(
         step: which checkpoint: its step, best, average or ema; the newest when None.
         draft, contrastive, xla: see `search_signatures`.
         only: names of the signatures to export; all when empty. A smaller graph loads sooner.
-        weights: float32 or bfloat16: how weights are stored.
+        weights: one of `WEIGHTS`: how weights are stored. With int8 and int4 the large matrices are quantized (see
+            `quantized_weights`), and the export must give the outputs of a model in float32 that has the values of
+            the quantized ones.
+        quantize_embedding: with int8 and int4, whether the embedding and the output layer are quantized too.
     Returns:
         The folder of the version.
     Raises:
         UserError: no checkpoint, or the version is there already, or the draft does not fit, or `only` names a
-            signature that there is not.
+            signature that there is not, or `weights` an unknown format.
         ExportError: the export does not answer as the model does.
     """
     check_free(output)
-    model, found = experiment.trained_model(step, dtype=weights)
-    task, config = experiment.task, experiment.config
+    _check_weights(weights)
+    model, found = experiment.trained_model(step, dtype="bfloat16" if weights == "bfloat16" else "float32")
+    task, config, num_parameters = experiment.task, experiment.config, model.num_parameters()
     about = describe_choice(f"{experiment.workdir}/checkpoints", step)
     measures = {} if step in ("average", "ema") else _measures(experiment.workdir, found)
-    signatures, writer = task.export_signatures(model)
-    search = search_signatures(experiment, writer, draft, contrastive, xla)
-    signatures = _chosen(signatures, only)
+    quantized: list[QuantizedWeight] = []
+    if weights in SCHEMES:
+        quantized = quantized_weights(model, weights, quantize_embedding)
+        assign_rounded(quantized)
+    made = _signatures(experiment, model, draft, contrastive, xla, only)
     with as_written():
-        requests = task.requests(signatures)
-    card = {
-        "What it is": f"A model of the kind {config.model.kind} with {model.num_parameters():,} parameters, "
+        requests = task.requests(made.own) | made.search.requests
+    expected = None
+    if quantized:
+        expected = answers_in_memory(made.all, arrays_of_requests(made.all, requests))
+        replace_weights(quantized)
+        made = _signatures(experiment, model, draft, contrastive, xla, only)
+    card: dict[str, Any] = {
+        "What it is": f"A model of the kind {config.model.kind} with {num_parameters:,} parameters, "
         f"for the task {config.task.kind}, from the recipe `{config.name}`, after {found} steps"
         f"{f': {about}' if about else ''}.",
         "Held-out measures": measures or "None were taken.",
         "Data": {key: value for key, value in to_dict(config.data).items() if value not in ("", None)},
         "Model": to_dict(config.model),
     }
-    if writer is not None:
+    if made.writer is not None:
         card["Defaults of `serving_default`"] = to_dict(config.decoding)
+    if quantized:
+        card["Weights"] = describe_weights(quantized, weights, num_parameters)
+    about_run = _config_file(experiment, found, about, weights if quantized else "")
     return write_export(
-        {**signatures, **search.signatures},
-        [model, task.tokenizer, *search.variables],
+        made.all,
+        [model, task.tokenizer, *made.search.variables],
         output,
-        requests={name: requests[name] for name in signatures} | search.requests,
-        card={**card, **search.card},
+        requests={name: requests[name] for name in made.all},
+        card={**card, **made.search.card},
         files={
-            "config.json": json.dumps(_config_file(experiment, found, about), indent=2, ensure_ascii=False),
+            "config.json": json.dumps(about_run, indent=2, ensure_ascii=False),
             **_tokenizer_files(experiment),
         },
+        expected=expected,
     )
+
+
+class _Signatures(NamedTuple):
+    own: dict[str, Any]
+    """Of the task."""
+    search: "SearchSignatures"
+    writer: Writer | None
+
+    @property
+    def all(self) -> dict[str, Any]:
+        return {**self.own, **self.search.signatures}
+
+
+def _signatures(
+    experiment: Run, model: Any, draft: Run | None, contrastive: bool, xla: bool, only: Sequence[str]
+) -> _Signatures:
+    """What is exported of a model."""
+    signatures, writer = experiment.task.export_signatures(model)
+    search = search_signatures(experiment, writer, draft, contrastive, xla)
+    return _Signatures(_chosen(signatures, only), search, writer)
+
+
+def _check_weights(weights: str) -> None:
+    if weights not in WEIGHTS:
+        raise UserError(f"weights are stored as {', '.join(WEIGHTS)}; got {weights!r}.")
 
 
 def _chosen(signatures: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -117,9 +169,11 @@ def is_published(experiment: Run, path: str) -> bool:
     return True
 
 
-def _config_file(experiment: Run, step: int, about: str = "") -> dict[str, Any]:
-    """The resolved config, and where the weights come from."""
+def _config_file(experiment: Run, step: int, about: str = "", weights: str = "") -> dict[str, Any]:
+    """The resolved config, where the weights come from, and how they are stored if they are quantized."""
     source = {"run": experiment.config.name, "step": step, **({"checkpoint": about} if about else {})}
+    if weights:
+        source["weights"] = weights
     return {**to_dict(experiment.config), "source": source}
 
 

@@ -78,6 +78,7 @@ def publish(
     made = _signatures(experiment, model, draft, contrastive, xla, only)
     with as_written():
         requests = task.requests(made.own) | made.search.requests
+    requests = {name: requests[name] for name in made.all}
     expected = None
     if quantized:
         expected = answers_in_memory(made.all, arrays_of_requests(made.all, requests))
@@ -100,7 +101,7 @@ def publish(
         made.all,
         [model, task.tokenizer, *made.search.variables],
         output,
-        requests={name: requests[name] for name in made.all},
+        requests=requests,
         card={**card, **made.search.card},
         files={
             "config.json": json.dumps(about_run, indent=2, ensure_ascii=False),

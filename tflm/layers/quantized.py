@@ -44,7 +44,7 @@ class QuantizedMatrix(keras.layers.Layer):
 
     def product(self, states: Tensor) -> Tensor:
         """float32 [N, E] of float [N, D]."""
-        states = ops.reshape(ops.cast(states, "float32"), (-1, self.width))
+        states = ops.cast(states, "float32")
         if not _is_compiled():
             is_small = self.width * self.num_columns <= _LARGEST_WHOLE
             products = self._multiply(states, *self.stored()) if is_small else self._in_parts(states)
@@ -76,6 +76,8 @@ class QuantizedMatrix(keras.layers.Layer):
         stored = self.stored()
         num_units = stored[0].shape[0]
         size = _part_size(num_units, self.width * self.num_columns // num_units)
+        if size == num_units:
+            return self._multiply(states, _changing(stored[0], states), *stored[1:])
         parts = [ops.reshape(array, (num_units // size, size, *array.shape[1:])) for array in stored]
         found = ops.map(
             lambda index: self._multiply(states, *(part[index] for part in parts)),
@@ -148,22 +150,23 @@ class Int4Matrix(QuantizedMatrix):
         return [self.codes, self.scales, self.centers]
 
     def tensor(self) -> Tensor:
-        blocks = self._converted(*self.stored())
-        columns = ops.reshape(ops.transpose(blocks, (1, 0, 2)), (self.width, -1))
+        scales, centers = ops.cast(self.scales, "float32"), ops.cast(self.centers, "float32")
+        halves = [self._grouped(ops.cast(half, "float32")) for half in _unpacked(self.codes)]
+        groups = ops.concatenate(halves, axis=1) * scales[:, :, None] + (centers - 8.0 * scales)[:, :, None]
+        columns = ops.reshape(ops.transpose(groups, (1, 2, 0, 3)), (self.width, -1))
         return columns[:, : self.num_columns]
 
     def _multiply(self, states: Tensor, *stored: Tensor) -> Tensor:
-        products = ops.matmul(states[None], self._converted(*stored))
-        num_blocks, _, block = products.shape
+        codes, scales, centers = stored[0], *(ops.cast(array, "float32") for array in stored[1:])
+        sums = ops.sum(ops.reshape(states, (-1, self.width // self.group, self.group)), axis=2)
+        products = ops.matmul(sums[None], centers - 8.0 * scales)
+        num_blocks, _, block = codes.shape
+        for half, scale, inputs in zip(
+            _unpacked(codes), ops.split(scales, 2, axis=1), ops.split(states, 2, axis=1), strict=True
+        ):
+            weights = self._grouped(ops.cast(half, "float32")) * scale[:, :, None]
+            products += ops.matmul(inputs[None], ops.reshape(weights, (num_blocks, -1, block)))
         return ops.reshape(ops.transpose(products, (1, 0, 2)), (-1, num_blocks * block))
-
-    def _converted(self, codes: Tensor, scales: Tensor, centers: Tensor) -> Tensor:
-        """float32 [blocks, D, columns]."""
-        scales, centers = ops.cast(scales, "float32"), ops.cast(centers, "float32")
-        lowest = centers - 8.0 * scales
-        halves = [self._grouped(ops.cast(half, "float32")) for half in _unpacked(codes)]
-        groups = ops.concatenate(halves, axis=1) * scales[:, :, None] + lowest[:, :, None]
-        return ops.reshape(groups, (codes.shape[0], self.width, codes.shape[2]))
 
     def _one_row(self, states: Tensor) -> Tensor:
         scales, centers = ops.cast(self.scales, "float32"), ops.cast(self.centers, "float32")
@@ -198,7 +201,7 @@ def _part_size(num_units: int, weights_of_unit: int) -> int:
 
 def _unpacked(codes: Tensor) -> tuple[Tensor, Tensor]:
     """uint8 [blocks, D / 2, columns] each, from 0 to 15: the codes of the first and of the second half of the inputs."""
-    return ops.bitwise_and(codes, 15), ops.right_shift(codes, 4)
+    return ops.bitwise_and(codes, ops.convert_to_tensor(15, "uint8")), ops.right_shift(codes, 4)
 
 
 _compiling = threading.local()
@@ -221,7 +224,9 @@ def _is_compiled() -> bool:
 
 
 def _changing(codes: Tensor, states: Tensor) -> Tensor:
-    """`codes`, which depend on `states` as far as XLA can see: on a zero that is computed from them."""
+    """`codes`, which depend on `states` as far as XLA can see: on a zero that is computed from them. Elsewhere `codes`."""
+    if not _is_compiled():
+        return codes
     first = states[0, 0]
     zero = ops.cast(ops.logical_and(ops.isnan(first), ops.equal(first, first)), codes.dtype)
     return ops.bitwise_xor(codes, zero)

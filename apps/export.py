@@ -117,7 +117,8 @@ def main(flag_values: flags.FlagValues) -> None:
     if flag_values.format != "saved_model":
         if flag_values.weights in ("int8", "int4"):
             raise UsageError(
-                f"--format={flag_values.format} has weights in float32 or bfloat16; got --weights={flag_values.weights}."
+                f"--format={flag_values.format} has weights in float32 or bfloat16; got "
+                f"--weights={flag_values.weights}."
             )
         _write_public(flag_values)
         return

@@ -3,10 +3,10 @@
     python benchmarks/weight_formats.py
     python benchmarks/weight_formats.py --quick         tiny sizes, to see that all formats run
 
-The model has the architecture of GPT-2 124M and random weights. 32 tokens are given, 64 generated, greedily, in batches of
-1 and 8, by `generate` and by `generate_xla`. Each variant runs in a process of its own, in turn, --rounds times over;
-compare within one run only. Tokens per second are medians over rounds and repeats, in parentheses divided by those of
-float32 by the same signature. The table is printed as Markdown, and everything that was measured is written as JSON.
+The model has the architecture of GPT-2 124M and random weights. The prompt has 32 tokens; 64 are generated, greedily, in
+batches of 1 and 8, by `generate` and by `generate_xla`. Each variant runs in a process of its own, in turn, --rounds
+times over; compare within one run only. Tokens per second are medians over rounds and repeats, in parentheses their ratio
+to those of float32 by the same signature. The table is printed as Markdown; all measurements are written as JSON.
 """
 
 import json
@@ -50,7 +50,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("repeats", 2, "Times each batch is run in a round.", lower_bound=1)
     flags.DEFINE_boolean("quick", False, "Tiny sizes.")
     flags.DEFINE_string(
-        "output", os.path.join(HERE, "reports", "weight_formats.json"), "File for everything measured, as JSON."
+        "output",
+        os.path.join(HERE, "reports", "weight_formats.json"),
+        "File for everything measured, as JSON.",
     )
 
 
@@ -62,7 +64,9 @@ def folder_bytes(folder: str) -> int:
 
 
 def table(
-    setting: Setting, sizes: Mapping[str, int], results: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
+    setting: Setting,
+    sizes: Mapping[str, int],
+    results: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
 ) -> str:
     """Markdown: a line for each format and signature.
 
@@ -71,7 +75,12 @@ def table(
         sizes: bytes of the export by format.
         results: by signature and format what `measure` printed in each round.
     """
-    head = ["weights", "signature", "export, MB", *(f"batch {size}, tokens/s" for size in setting.batch_sizes)]
+    head = [
+        "weights",
+        "signature",
+        "export, MB",
+        *(f"batch {size}, tokens/s" for size in setting.batch_sizes),
+    ]
     lines = ["| " + " | ".join([*head, "memory, GiB"]) + " |", "|" + "---|" * (len(head) + 1)]
     for signature, formats in results.items():
         for weights, rounds in formats.items():

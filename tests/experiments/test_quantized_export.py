@@ -68,7 +68,5 @@ def test_an_export_that_differs_from_the_rounded_model_is_refused(trained, tmp_p
 
 
 def test_an_unknown_format(trained, tmp_path):
-    with pytest.raises(
-        UserError, match=r"weights are stored as float32, bfloat16, int8, int4; got 'int2'\."
-    ):
+    with pytest.raises(UserError, match=r"weights are stored as float32, bfloat16, int8, int4; got 'int2'\."):
         publish(trained, str(tmp_path / "poet"), weights="int2")

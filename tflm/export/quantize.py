@@ -4,9 +4,9 @@
     assign_rounded(quantized)             the model in float32 with the values of the quantized weights
     replace_weights(quantized)            the model with `Int8Matrix` and `Int4Matrix` in place of float32 variables
 
-int8: a scale for each output channel, symmetric. int4: a scale and a center for each group of up to 64 inputs of an output
-channel; the embedding and the output layer, whose channels are single tokens, stay in int8. Norms, biases, positions and a
-task's own head stay in float32.
+int8: a scale for each output channel, symmetric. int4: a scale and a center for each group of up to 64 inputs of an
+output channel; the embedding and the output layer, whose channels are single tokens, stay in int8. Norms, biases,
+positions and a task's own head stay in float32.
 """
 
 import contextlib
@@ -58,8 +58,8 @@ def quantize_int8(rows: np.ndarray) -> StoredMatrix:
 
 
 def quantize_int4(rows: np.ndarray, group: int) -> StoredMatrix:
-    """An `Int4Matrix` of the transpose. Sixteen levels, each with half a step around it, cover the values of a group from the
-    least to the largest, so that no value changes by more than half its scale.
+    """An `Int4Matrix` of the transpose. Sixteen levels, each with half a step around it, cover the values of a group from
+    the least to the largest, so that no value changes by more than half its scale.
 
     Args:
         rows: float32 [E, D].
@@ -148,8 +148,8 @@ class QuantizedWeight(NamedTuple):
 
 
 def quantized_weights(model: Any, scheme: str, embedding: bool = True) -> list[QuantizedWeight]:
-    """The matrices of a model, quantized: of attention, feed-forward networks and LSTM layers, and, with `embedding`, the
-    token embedding and the output layer. The model keeps its own weights.
+    """The matrices of a model, quantized: of attention, feed-forward networks and LSTM layers, and, with `embedding`,
+    the token embedding and the output layer. The model keeps its own weights.
 
     Args:
         model: in float32, built, without adapters.
@@ -161,7 +161,9 @@ def quantized_weights(model: Any, scheme: str, embedding: bool = True) -> list[Q
     for layer, attribute, is_table in _matrices(model):
         is_embedding = is_table or layer is output_layer
         variable = getattr(layer, attribute)
-        if is_embedding and not embedding or not variable.trainable:  # of an output layer that the task does not use
+        if (
+            (is_embedding and not embedding) or not variable.trainable
+        ):  # of an output layer that the task does not use
             continue
         values = np.asarray(variable, np.float32)
         rows = np.ascontiguousarray(values if is_table else values.T)

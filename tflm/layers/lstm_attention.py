@@ -106,9 +106,7 @@ class AttentiveLSTM(LSTM):
         """See `LSTM.call`. `memory` is the keys, values and mask of `SourceAttention.call`."""
         del training
         gates, kernel, hidden, cell, keep = self.prepare(inputs, hidden, cell, mask)
-        kernels = ops.concatenate(
-            [as_tensor(x, hidden.dtype) for x in (kernel, self.context_kernel)], axis=0
-        )
+        kernels = ops.concatenate([as_tensor(x, hidden.dtype) for x in (kernel, self.context_kernel)], axis=0)
 
         def step(carry: Tensors, gates: Tensor, *keep: Tensor) -> Tensors:
             context = self.attention(carry[0][:, None], *memory)[:, 0]

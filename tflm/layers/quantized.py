@@ -200,7 +200,7 @@ def _part_size(num_units: int, weights_of_unit: int) -> int:
 
 
 def _unpacked(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """uint8 [blocks, D / 2, columns] each, from 0 to 15: the codes of the first and of the second half of the inputs."""
+    """The codes of the first and of the second half of the inputs, uint8 [blocks, D / 2, columns] from 0 to 15."""
     return ops.bitwise_and(codes, ops.convert_to_tensor(15, "uint8")), ops.right_shift(codes, 4)
 
 
@@ -209,8 +209,8 @@ _compiling = threading.local()
 
 @contextlib.contextmanager
 def inside_compiled_loop() -> Iterator[None]:
-    """A block whose products XLA compiles, in a loop. It moves what does not change in a loop to the front of it: weights
-    would be converted once, and read as float32 in each step."""
+    """A context for products in a loop that XLA compiles. XLA moves what does not change in a loop to the front of it:
+    weights would be converted once, and read as float32 in each step."""
     before = _is_compiled()
     _compiling.value = True
     try:
@@ -224,7 +224,7 @@ def _is_compiled() -> bool:
 
 
 def _changing(codes: Tensor, states: Tensor) -> Tensor:
-    """`codes`, which depend on `states` as far as XLA can see: on a zero that is computed from them. Elsewhere `codes`."""
+    """`codes`; in functions that XLA compiles made to depend on `states`, by a zero that is computed from them."""
     if not _is_compiled():
         return codes
     first = states[0, 0]

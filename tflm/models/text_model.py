@@ -83,9 +83,7 @@ class TextModel(keras.Model):
         if not getattr(config, "tied_output", True):
             # A new instance, hence a new seed: a Keras initializer always draws the same values.
             initializer = keras.initializers.RandomNormal(stddev=config.initializer_range)
-            self.head = Linear(
-                config.vocab_size, use_bias=False, kernel_initializer=initializer, name="head"
-            )
+            self.head = Linear(config.vocab_size, use_bias=False, kernel_initializer=initializer, name="head")
             with keras.name_scope(name):
                 self.head.build((None, None, config.hidden_dim))
 

@@ -3,10 +3,10 @@
     python benchmarks/weight_formats.py
     python benchmarks/weight_formats.py --quick         tiny sizes, to see that all formats run
 
-The model has the architecture of GPT-2 124M and random weights. The prompt has 32 tokens; 64 are generated, greedily, in
-batches of 1 and 8, by `generate` and by `generate_xla`. Each variant runs in a process of its own, in turn, --rounds
-times over; compare within one run only. Tokens per second are medians over rounds and repeats, in parentheses their ratio
-to those of float32 by the same signature. The table is printed as Markdown; all measurements are written as JSON.
+The model has the architecture of GPT-2 124M and random weights. The prompt has 32 tokens; 64 are generated, greedily,
+in batches of 1 and 8, by `generate` and by `generate_xla`. Each variant runs in a process of its own, in turn, --rounds
+times over; compare within one run only. Tokens per second are medians over rounds and repeats, in parentheses their
+ratio to those of float32 by the same signature. The table is printed as Markdown; all measurements are written as JSON.
 """
 
 import json

@@ -58,8 +58,8 @@ def quantize_int8(rows: np.ndarray) -> StoredMatrix:
 
 
 def quantize_int4(rows: np.ndarray, group: int) -> StoredMatrix:
-    """An `Int4Matrix` of the transpose. Sixteen levels, each with half a step around it, cover the values of a group from
-    the least to the largest, so that no value changes by more than half its scale.
+    """An `Int4Matrix` of the transpose. Sixteen levels, each with half a step around it, cover the values of a group
+    from the least to the largest, so that no value changes by more than half its scale.
 
     Args:
         rows: float32 [E, D].
@@ -162,8 +162,8 @@ def quantized_weights(model: Any, scheme: str, embedding: bool = True) -> list[Q
         is_embedding = is_table or layer is output_layer
         variable = getattr(layer, attribute)
         if (
-            (is_embedding and not embedding) or not variable.trainable
-        ):  # of an output layer that the task does not use
+            is_embedding and not embedding
+        ) or not variable.trainable:  # of an output layer that the task does not use
             continue
         values = np.asarray(variable, np.float32)
         rows = np.ascontiguousarray(values if is_table else values.T)

@@ -200,7 +200,9 @@ def replace_weights(weights: Sequence[QuantizedWeight]) -> None:
         for variable, value in zip(matrix.weights, values, strict=True):
             variable.assign(value)
         layer = weight.layer
-        layer._untrack_variable(getattr(layer, weight.attribute))  # `delattr` also collects garbage, each time
+        layer._untrack_variable(
+            getattr(layer, weight.attribute)
+        )  # `delattr` also collects garbage, each time
         layer._tracker.unlock()  # a built layer takes no new parts
         setattr(layer, weight.attribute, matrix)
         layer._tracker.lock()

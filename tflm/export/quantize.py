@@ -81,7 +81,8 @@ def dequantize(stored: StoredMatrix) -> np.ndarray:
         return stored.codes[: len(stored.scales)].astype(np.float32) * stored.scales[:, None]
     num_columns = np.count_nonzero(stored.scales[:, 0])  # what fills the last block has scales of 0
     codes, scales, centers = (
-        np.swapaxes(array, 1, 2).reshape(-1, array.shape[1])[:num_columns] for array in stored
+        np.swapaxes(array, 1, 2).reshape(-1, array.shape[1])[:num_columns]
+        for array in (stored.codes, stored.scales, stored.centers)
     )
     scales, centers = (array.astype(np.float32)[..., None] for array in (scales, centers))
     groups = unpack_codes(codes).astype(np.float32).reshape(num_columns, scales.shape[1], -1)
@@ -169,10 +170,9 @@ def quantized_weights(model: Any, scheme: str, embedding: bool = True) -> list[Q
         rows = np.ascontiguousarray(values if is_table else values.T)
         group = 0 if is_embedding or scheme == "int8" else group_size(rows.shape[1])
         stored = quantize_int4(rows, group) if group else quantize_int8(rows)
-        error = np.linalg.norm(dequantize(stored) - rows) / max(np.linalg.norm(rows), 1e-30)
-        found.append(
-            QuantizedWeight(layer, attribute, variable.path, values.shape, is_table, stored, float(error))
-        )
+        norm = float(np.linalg.norm(rows)) or 1.0
+        error = float(np.linalg.norm(dequantize(stored) - rows)) / norm
+        found.append(QuantizedWeight(layer, attribute, variable.path, values.shape, is_table, stored, error))
     return found
 
 

@@ -8,6 +8,7 @@
   tflm export --workdir=runs/tiny --output=saved_models/tiny --xla --signatures=serving_default,generate
   tflm export --workdir=runs/reviews --output=saved_models/reviews --explain
   tflm export --workdir=runs/qwen --output=saved_models/qwen --weights=bfloat16
+  tflm export --workdir=runs/qwen --output=saved_models/qwen --weights=int8
   tflm export --workdir=runs/qwen --output=exports/qwen --format=huggingface
   tflm export --workdir=runs/mine --output=exports/mine --format=peft
   tflm export --workdir=runs/vectors --output=saved_models/vectors --word_vectors=vectors.txt
@@ -89,8 +90,15 @@ flags.DEFINE_bool(
 flags.DEFINE_enum(
     "weights",
     "float32",
-    ["float32", "bfloat16"],
-    "How weights are stored: bfloat16 halves the size of the export and the memory of its weights.",
+    ["float32", "bfloat16", "int8", "int4"],
+    "How weights are stored: bfloat16 halves the size of the export and the memory of its weights; int8 makes it a "
+    "quarter, int4 a seventh, apart from the embedding and small weights.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "quantize_embedding",
+    True,
+    "With --weights=int8 and int4: the embedding and the output layer are stored in int8; else in float32.",
     flag_values=FLAGS,
 )
 flags.DEFINE_enum(
@@ -114,6 +122,11 @@ def main(flag_values: flags.FlagValues) -> None:
     use_plugins(flag_values)
     load_tensorflow()
     if flag_values.format != "saved_model":
+        if flag_values.weights in ("int8", "int4"):
+            raise UsageError(
+                f"--format={flag_values.format} has weights in float32 or bfloat16; got "
+                f"--weights={flag_values.weights}."
+            )
         _write_public(flag_values)
         return
     export(
@@ -128,6 +141,7 @@ def main(flag_values: flags.FlagValues) -> None:
         flag_values.deploy,
         flag_values.weights,
         flag_values.explain,
+        flag_values.quantize_embedding,
     )
 
 
@@ -143,6 +157,7 @@ def export(
     deploy: bool = True,
     weights: str = "float32",
     explain: bool = False,
+    quantize_embedding: bool = True,
 ) -> None:
     """Exports, verifies and says where."""
     from tflm.experiments import Experiment
@@ -161,6 +176,7 @@ def export(
         only=only,
         weights=weights,
         explain=explain,
+        quantize_embedding=quantize_embedding,
     )
     print(f"exported and verified: {path}")
     if deploy:

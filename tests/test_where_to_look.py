@@ -19,6 +19,7 @@ WORDS = {
     "hyperparameter search": "[tT]rial",
     "a mixture of sources": "[mM]ixture",
     "the cache of tokenised data": "cache",
+    "quantized weights": "[qQ]uantized",
     "a dropout mask": "[mM]ask",
     "which rows a replica trains on": "rows",
     "distillation": "[tT]eacher",

@@ -74,4 +74,13 @@ def measure(setting: Setting, writer_for: Callable[[int], Write]) -> None:
         results[str(batch_size)] = {"first": seconds[1], "all": seconds[setting.new_tokens]}
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    print(json.dumps({"peak_bytes": peak, "batches": results}))
+    print(json.dumps({"peak_bytes": peak, "resident_bytes": _resident() or peak, "batches": results}))
+
+
+def _resident() -> int:
+    """The resident set of this process in bytes; 0 where /proc does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0

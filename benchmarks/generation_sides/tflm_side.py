@@ -1,6 +1,6 @@
 """tflm's side of `generation.py`: an exported model, loaded as a server loads it.
 
-    python tflm_side.py export|export_xla SETTING FOLDER        the second with `generate_xla`
+    python tflm_side.py export|export_xla SETTING FOLDER [WEIGHTS]      the second with `generate_xla`
     python tflm_side.py generate|generate_xla|stream SETTING FOLDER
 
 The tokenizer is that of bytes, so a prompt is as many characters, less the start token. Ids that are no byte give no
@@ -17,11 +17,14 @@ from side import Setting, Write, measure
 SIGNATURES = ("generate", "prefill", "decode")
 
 
-def export(setting: Setting, folder: str, with_xla: bool) -> None:
-    """Writes a model of random weights with the signatures that are measured, checked as every export is."""
+def export(setting: Setting, folder: str, with_xla: bool, weights: str = "float32") -> None:
+    """Writes a model of random weights with the signatures that are measured, checked as every export is. Weights are
+    stored as float32, bfloat16, int8 or int4."""
+    import keras
     import tensorflow as tf
 
     from tflm.export import write_export
+    from tflm.export.quantize import SCHEMES, quantized_weights, replace_weights
     from tflm.generation import DecodingConfig
     from tflm.models import TransformerDecoderConfig, build_model
     from tflm.tasks.language_modeling import LanguageModeling, LanguageModelingConfig
@@ -30,6 +33,8 @@ def export(setting: Setting, folder: str, with_xla: bool) -> None:
     from tflm.tasks.signatures.writer import Writer
     from tflm.text import TokenizerConfig, train_tokenizer
 
+    if weights == "bfloat16":
+        keras.config.set_dtype_policy(weights)
     model = build_model(
         TransformerDecoderConfig(
             vocab_size=setting.vocab_size,
@@ -44,6 +49,8 @@ def export(setting: Setting, folder: str, with_xla: bool) -> None:
         )
     )
     model.build_variables()
+    if weights in SCHEMES:
+        replace_weights(quantized_weights(model, weights))
     tokenizer = train_tokenizer(TokenizerConfig(kind="byte"), [])
     task = LanguageModeling(LanguageModelingConfig(), tokenizer, setting.max_length, DecodingConfig())
     made = task.signatures(model)
@@ -91,12 +98,12 @@ def _request(setting: Setting, batch_size: int, num_tokens: int) -> dict[str, An
     return {"text": texts, **settings_lists(config, batch_size)}
 
 
-def main(verb: str, setting_text: str, folder: str) -> None:
+def main(verb: str, setting_text: str, folder: str, weights: str = "float32") -> None:
     """Exports, or measures."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     setting = Setting.from_json(setting_text)
     if verb in ("export", "export_xla"):
-        export(setting, folder, with_xla=verb == "export_xla")
+        export(setting, folder, with_xla=verb == "export_xla", weights=weights)
         return
     import tensorflow as tf
 

@@ -209,6 +209,16 @@ REFUSED = {
         ("", 2, "--output is needed."),
         ("--output={d}/good.tsv", 1, "cannot make the folder '{d}/good.tsv' for the export: File exists."),
         ("--output=/sys/model", 1, "cannot make the folder '/sys/model' for the export: "),
+        (
+            "--output={d}/m --weights=int2",
+            2,
+            "flag --weights=int2: value should be one of <float32|bfloat16|int8|int4>",
+        ),
+        (
+            "--output={d}/m --weights=int8 --format=huggingface",
+            2,
+            "--format=huggingface has weights in float32 or bfloat16; got --weights=int8.",
+        ),
         ("--output={labels}/1", 1, "exists. Versions are never overwritten"),
         ("--output={d}/e --step=77", 1, "no checkpoint of step 77"),
         ("--output={d}/e --word_vectors=v.txt", 1, "--word_vectors is for the task word_vectors;"),

@@ -3,6 +3,7 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -52,6 +53,17 @@ def test_a_function_of_time_is_caught_and_nothing_stays(tmp_path):
     ):
         export(stamped, tmp_path / "m")
     assert os.listdir(tmp_path / "m") == []
+
+
+def test_outputs_that_another_model_gave_are_what_is_expected(tmp_path):
+    @tf.function(input_signature=[TEXT])
+    def lengths(text):
+        return {"length": tf.strings.length(text)}
+
+    given = {"requests": {"s": [{"text": ["ab"]}]}, "card": {}, "files": {}}
+    expected = {"s": [{"length": np.array([3], np.int32)}]}
+    with pytest.raises(ExportError, match="output 'length': row 0 differs: expected 3, got 2"):
+        write_export({"s": lengths}, [], str(tmp_path / "m"), **given, expected=expected)
 
 
 def test_state_that_moved_on_is_caught(tmp_path):

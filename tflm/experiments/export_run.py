@@ -13,7 +13,15 @@ from tflm.experiments.run import Run
 from tflm.experiments.run_folder import vocabulary_files
 from tflm.experiments.warm_start import EXPORTED_TOKENIZER
 from tflm.export import write_export
-from tflm.export.verify import as_written
+from tflm.export.quantize import (
+    SCHEMES,
+    QuantizedWeight,
+    assign_rounded,
+    describe_weights,
+    quantized_weights,
+    replace_weights,
+)
+from tflm.export.verify import answers_in_memory, arrays_of_requests, as_written
 from tflm.export.versions import check_free
 from tflm.tasks.signatures.contrastive import contrastive_requests, contrastive_signature
 from tflm.tasks.signatures.explanations import SIGNATURES
@@ -23,6 +31,9 @@ from tflm.tasks.signatures.writer import Writer
 from tflm.tasks.task import TEXT
 from tflm.training import Checkpoints, read_log
 from tflm.training.stored_model import CheckpointChoice, describe_choice
+
+WEIGHTS = ("float32", "bfloat16", *SCHEMES)
+"""Formats in which an export stores its weights."""
 
 
 def publish(
@@ -35,6 +46,7 @@ def publish(
     only: Sequence[str] = (),
     weights: str = "float32",
     explain: bool = False,
+    quantize_embedding: bool = True,
 ) -> str:
     """Exports a checkpoint of a run, checked and verified.
 
@@ -44,71 +56,116 @@ def publish(
         step: which checkpoint: its step, best, average or ema; the newest when None.
         draft, contrastive, xla: see `search_signatures`.
         only: names of the signatures to export; all when empty. A smaller graph loads sooner.
-        weights: float32 or bfloat16: how weights are stored.
+        weights: one of `WEIGHTS`: how weights are stored. With int8 and int4 the large matrices are quantized (see
+            `quantized_weights`), and the export must give the outputs of a model in float32 that has the values of
+            the quantized ones.
         explain: adds the signatures `attribute` and, of a Transformer, `attention`; those that `only` names are
             also added.
+        quantize_embedding: with int8 and int4, whether the embedding and the output layer are quantized too.
     Returns:
         The folder of the version.
     Raises:
         UserError: no checkpoint, or the version is there already, or the draft does not fit, or `only` names a
-            signature that there is not.
+            signature that there is not, or `weights` an unknown format.
         ExportError: the export does not answer as the model does.
     """
     check_free(output)
-    model, found = experiment.trained_model(step, dtype=weights)
-    task, config = experiment.task, experiment.config
+    _check_weights(weights)
+    model, found = experiment.trained_model(step, dtype="bfloat16" if weights == "bfloat16" else "float32")
+    task, config, num_parameters = experiment.task, experiment.config, model.num_parameters()
     about = describe_choice(f"{experiment.workdir}/checkpoints", step)
     measures = {} if step in ("average", "ema") else _measures(experiment.workdir, found)
-    signatures, writer = task.export_signatures(model, only)
-    search = search_signatures(experiment, writer, draft, contrastive, xla)
-    explanations: dict[str, Any] = {}
-    if explain or set(only) & set(SIGNATURES):
-        explanations = task.explanations(model, writer)
-        if not explanations:
-            raise UserError(
-                f"the task of {experiment.workdir!r}, {config.task.kind!r}, has no explanations. Leave out --explain."
-            )
-    if set(only) - {*signatures, *explanations}:
-        signatures = task.signatures(model)  # for the message
-    names = [*only, *(explanations if only and explain else ())]
-    all_signatures, signatures = signatures, _chosen({**signatures, **explanations}, names)
+    quantized: list[QuantizedWeight] = []
+    if weights in SCHEMES:
+        quantized = quantized_weights(model, weights, quantize_embedding)
+        assign_rounded(quantized)
+    made = _signatures(experiment, model, draft, contrastive, xla, only, explain)
     with as_written():
-        requests = task.requests(signatures)
-        if set(signatures) - {*requests, *explanations}:  # they take what others give
-            requests = task.requests(all_signatures)
-        requests |= task.explanation_requests() if explanations else {}
-    card = {
-        "What it is": f"A model of the kind {config.model.kind} with {model.num_parameters():,} parameters, "
+        requests = made.requests(task)
+    requests = {name: requests[name] for name in made.all}
+    expected = None
+    if quantized:
+        expected = answers_in_memory(made.all, arrays_of_requests(made.all, requests))
+        replace_weights(quantized)
+        made = _signatures(experiment, model, draft, contrastive, xla, only, explain)
+    card: dict[str, Any] = {
+        "What it is": f"A model of the kind {config.model.kind} with {num_parameters:,} parameters, "
         f"for the task {config.task.kind}, from the recipe `{config.name}`, after {found} steps"
         f"{f': {about}' if about else ''}.",
         "Held-out measures": measures or "None were taken.",
         "Data": {key: value for key, value in to_dict(config.data).items() if value not in ("", None)},
         "Model": to_dict(config.model),
     }
-    if writer is not None:
+    if made.writer is not None:
         card["Defaults of `serving_default`"] = to_dict(config.decoding)
+    if quantized:
+        card["Weights"] = describe_weights(quantized, weights, num_parameters)
+    about_run = _config_file(experiment, found, about, weights if quantized else "")
     return write_export(
-        {**signatures, **search.signatures},
-        [model, task.tokenizer, *search.variables],
+        made.all,
+        [model, task.tokenizer, *made.search.variables],
         output,
-        requests={name: requests[name] for name in signatures} | search.requests,
-        card={**card, **search.card},
+        requests=requests,
+        card={**card, **made.search.card},
         files={
-            "config.json": json.dumps(_config_file(experiment, found, about), indent=2, ensure_ascii=False),
+            "config.json": json.dumps(about_run, indent=2, ensure_ascii=False),
             **_tokenizer_files(experiment),
         },
+        expected=expected,
     )
 
 
-def _chosen(signatures: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The named signatures, or all of them.
+class _Signatures(NamedTuple):
+    own: dict[str, Any]
+    """Of the task, which are exported."""
+    left_out: dict[str, Any]
+    """Of the task, which may give what an exported one takes."""
+    explanations: dict[str, Any]
+    search: "SearchSignatures"
+    writer: Writer | None
 
-    Raises:
-        UserError: there is no such signature.
-    """
-    if unknown := sorted(set(names) - set(signatures)):
-        raise UserError(f"there is no signature {', '.join(unknown)}; this run has {', '.join(signatures)}.")
-    return {name: signature for name, signature in signatures.items() if name in names or not names}
+    @property
+    def all(self) -> dict[str, Any]:
+        return {**self.own, **self.explanations, **self.search.signatures}
+
+    def requests(self, task: Any) -> dict[str, list[dict[str, Any]]]:
+        """Requests for each of `all`, and perhaps for others."""
+        found = task.requests(self.own)
+        if set(self.own) - set(found):
+            found = task.requests({**self.own, **self.left_out})
+        return found | (task.explanation_requests() if self.explanations else {}) | self.search.requests
+
+
+def _signatures(
+    experiment: Run,
+    model: Any,
+    draft: Run | None,
+    contrastive: bool,
+    xla: bool,
+    only: Sequence[str],
+    explain: bool,
+) -> _Signatures:
+    """What is exported of a model."""
+    task, asked = experiment.task, set(only) & set(SIGNATURES)
+    signatures, writer = task.export_signatures(model, only)
+    search = search_signatures(experiment, writer, draft, contrastive, xla)
+    explanations = task.explanations(model, writer) if explain or asked else {}
+    if explain and not explanations:
+        raise UserError(
+            f"the task of {experiment.workdir!r}, {experiment.config.task.kind!r}, has no explanations. Leave out --explain."
+        )
+    if unknown := sorted(set(only) - {*signatures, *explanations}):
+        known = ", ".join(task.signatures(model))
+        raise UserError(f"there is no signature {', '.join(unknown)}; this run has {known}.")
+    own = {name: each for name, each in signatures.items() if name in only or not only}
+    left_out = {name: each for name, each in signatures.items() if name not in own}
+    kept = {name: each for name, each in explanations.items() if explain or name in asked}
+    return _Signatures(own, left_out, kept, search, writer)
+
+
+def _check_weights(weights: str) -> None:
+    if weights not in WEIGHTS:
+        raise UserError(f"weights are stored as {', '.join(WEIGHTS)}; got {weights!r}.")
 
 
 def is_published(experiment: Run, path: str) -> bool:
@@ -134,9 +191,11 @@ def is_published(experiment: Run, path: str) -> bool:
     return True
 
 
-def _config_file(experiment: Run, step: int, about: str = "") -> dict[str, Any]:
-    """The resolved config, and where the weights come from."""
+def _config_file(experiment: Run, step: int, about: str = "", weights: str = "") -> dict[str, Any]:
+    """The resolved config, where the weights come from, and how they are stored if they are quantized."""
     source = {"run": experiment.config.name, "step": step, **({"checkpoint": about} if about else {})}
+    if weights:
+        source["weights"] = weights
     return {**to_dict(experiment.config), "source": source}
 
 

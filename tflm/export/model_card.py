@@ -100,6 +100,8 @@ def _ops(custom_ops: Mapping[str, Sequence[str]]) -> str:
 def _size(variables: Sequence[tf.Variable]) -> str:
     num_parameters = sum(variable.shape.num_elements() for variable in variables)
     num_bytes = sum(variable.shape.num_elements() * variable.dtype.size for variable in variables)
+    if any(variable.dtype in (tf.int8, tf.uint8) for variable in variables):
+        return f"{num_bytes / 1e6:,.1f} MB in {len(variables)} variables; see Weights."
     return f"{num_parameters:,} parameters in {len(variables)} variables, {num_bytes / 1e6:,.1f} MB."
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tflm.errors import UserError
+from tflm.export.quantize import StoredMatrix, dequantize
 
 WEIGHTS_FILE = os.path.join("assets.extra", "weights.json")
 
@@ -40,7 +41,7 @@ def write_weight_names(path: str, module: tf.Module, tracked: Iterable[Any]) -> 
 
 
 def read_weights(path: str) -> dict[str, np.ndarray]:
-    """Reads the weights of an export by their path in the Keras model.
+    """Reads the weights of an export by their path in the Keras model; quantized ones as float32.
 
     Raises:
         UserError: `weights.json` is missing, or does not match the variables.
@@ -49,12 +50,26 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
         with open(os.path.join(path, WEIGHTS_FILE), encoding="utf-8") as file:
             names = dict(json.load(file))
         reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
-        return {variable: reader.get_tensor(name) for variable, name in names.items()}
+        return _dequantized({variable: reader.get_tensor(name) for variable, name in names.items()})
     except (OSError, ValueError, TypeError, RuntimeError, tf.errors.OpError) as error:
         raise UserError(
             f"cannot read the weights of {path!r} by their names ({error}). If it was exported by an older tflm, "
             "export its run again."
         ) from error
+
+
+def _dequantized(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights, with `PATH/codes`, `PATH/scales` and `PATH/centers` of a `QuantizedMatrix` as one matrix `PATH`."""
+    found = {}
+    for path, value in weights.items():
+        matrix, _, part = path.rpartition("/")
+        if f"{matrix}/codes" not in weights:
+            found[path] = value
+        elif part == "codes":
+            stored = StoredMatrix(value, weights[f"{matrix}/scales"], weights.get(f"{matrix}/centers"))
+            rows = dequantize(stored)
+            found[matrix] = rows if matrix.endswith("/embeddings") else rows.T
+    return found
 
 
 def _keras_variables(tracked: Iterable[Any]) -> Iterator[Any]:

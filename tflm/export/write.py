@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.trackable import resource
 
@@ -44,6 +45,7 @@ def write_export(
     requests: Mapping[str, Sequence[Mapping[str, Any]]],
     card: Mapping[str, str | Mapping[str, Any]],
     files: Mapping[str, str | bytes],
+    expected: Mapping[str, Sequence[Mapping[str, np.ndarray]]] | None = None,
 ) -> str:
     """Writes, audits and verifies a SavedModel, then publishes it as a version.
 
@@ -67,6 +69,8 @@ def write_export(
         card: heading to text or to a dict of settings, the first sections of the model card.
         files: file name to text or bytes, written next to the graph or below `assets.extra`
             (`assets.extra/tokenizer/pieces.model`). `config.json` is also the output of the signature `about`.
+        expected: the outputs that the export must give to `requests`, by signature; those of the functions in memory
+            where it has none.
     Returns:
         The path of the new version.
     Raises:
@@ -84,7 +88,10 @@ def write_export(
             f"cannot write {taken} next to the graph: give plain file names that the export does not use, or names "
             f"in {_EXTRA}/."
         )
-    expected = answers_in_memory(signatures, arrays)
+    given = dict(expected or {})
+    expected = given | answers_in_memory(
+        {name: function for name, function in signatures.items() if name not in given}, arrays
+    )
     with reserve(output) as reservation:
         path = reservation.path
         with writing(f"the export {path!r}", "Earlier versions were kept."):

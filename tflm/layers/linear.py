@@ -1,9 +1,11 @@
 """A dense layer whose graph stays small when the batch size or the length is unknown at trace time."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
+
+from tflm.layers.quantized import Int8Matrix, QuantizedMatrix
 
 Tensor = Any
 
@@ -16,11 +18,14 @@ class Linear(keras.layers.Dense):
     matrix of the size of W for each layer, with a gradient of that size.
     """
 
+    matrices: ClassVar[tuple[str, ...]] = ("_kernel",)
+    """Attributes with a matrix [D, E], which may be a QuantizedMatrix."""
+
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """float [..., D] to [..., E]."""
         del training
         kernel = self._kernel if self.lora_enabled else self.kernel
-        if not self._kernel.trainable:
+        if not self._kernel.trainable and not isinstance(kernel, QuantizedMatrix):
             kernel = ops.stop_gradient(
                 kernel
             )  # a block that is recomputed has gradients of all that it reads
@@ -33,11 +38,48 @@ class Linear(keras.layers.Dense):
         return outputs if self.activation is None else self.activation(outputs)
 
 
+class TokenEmbedding(keras.layers.Embedding):
+    """`keras.layers.Embedding` whose table may be an Int8Matrix: the rows that are taken are converted."""
+
+    row_matrices: ClassVar[tuple[str, ...]] = ("_embeddings",)
+    """Attributes with rows [E, D], which may be an Int8Matrix."""
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """float [..., D] of int32 [...]."""
+        if isinstance(self._embeddings, Int8Matrix):
+            return ops.cast(self._embeddings.take(inputs), self.compute_dtype)
+        return super().call(inputs)
+
+
 def product(states: Tensor, kernel: Tensor) -> Tensor:
     """float [..., E] from [..., D] and [D, E], as one product of two matrices."""
-    if len(states.shape) == 2:
-        return ops.matmul(states, kernel)
-    return ops.reshape(ops.matmul(as_rows(states), kernel), (*static_sizes(states)[:-1], kernel.shape[-1]))
+    rows = as_rows(states)
+    if isinstance(kernel, QuantizedMatrix):
+        outputs = ops.cast(kernel.product(rows), states.dtype)
+    else:
+        outputs = ops.matmul(rows, kernel)
+    return outputs if rows is states else ops.reshape(outputs, (*static_sizes(states)[:-1], kernel.shape[-1]))
+
+
+def as_dtype(kernel: Tensor, dtype: str) -> Tensor:
+    """A matrix for `product` with states of `dtype`."""
+    return kernel if isinstance(kernel, QuantizedMatrix) else ops.convert_to_tensor(ops.cast(kernel, dtype))
+
+
+def as_tensor(kernel: Tensor, dtype: str) -> Tensor:
+    """A matrix as a tensor [D, E]."""
+    kernel = kernel.tensor() if isinstance(kernel, QuantizedMatrix) else kernel
+    return ops.convert_to_tensor(ops.cast(kernel, dtype))
+
+
+def table_rows(table: Tensor) -> Tensor:
+    """The rows of an embedding as a tensor float32 [E, D]."""
+    return ops.cast(table.rows() if isinstance(table, Int8Matrix) else table, "float32")
+
+
+def transposed(table: Tensor) -> Tensor:
+    """A matrix [D, E] for `product` of the rows [E, D] of an embedding."""
+    return table if isinstance(table, QuantizedMatrix) else ops.transpose(table)
 
 
 def as_rows(states: Tensor) -> Tensor:

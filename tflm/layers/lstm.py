@@ -5,13 +5,15 @@ the inputs inside the time loop.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
 from tflm.layers.capturing import capture
 from tflm.layers.fusion import compiled
+from tflm.layers.linear import as_dtype, as_tensor, product
+from tflm.layers.quantized import QuantizedMatrix
 
 Tensor = Any
 Tensors = tuple[Tensor, ...]
@@ -29,6 +31,9 @@ class LSTM(keras.layers.Layer):
     Args:
         hidden_dim: int, W, width of the hidden and cell states.
     """
+
+    matrices: ClassVar[tuple[str, ...]] = ("kernel", "recurrent_kernel")
+    """As of `Linear`."""
 
     def __init__(self, hidden_dim: int, **kwargs: Any) -> None:
         # Autocasting would cast every argument to the compute dtype, including the float32 cell state.
@@ -69,11 +74,12 @@ class LSTM(keras.layers.Layer):
         `hidden`, `cell`, and the mask as float [B, T, 1] or None. The cell state is float32, the rest has the compute
         dtype."""
         dtype = self.compute_dtype
-        kernel, recurrent_kernel, bias = (
-            ops.convert_to_tensor(ops.cast(weight, dtype))
-            for weight in (self.kernel, self.recurrent_kernel, self.bias)
-        )
-        gates = ops.add(ops.matmul(ops.cast(inputs, dtype), kernel), bias)
+        kernel, recurrent_kernel = (as_dtype(x, dtype) for x in (self.kernel, self.recurrent_kernel))
+        if isinstance(recurrent_kernel, QuantizedMatrix) and inputs.shape[1] != 1:
+            recurrent_kernel = as_tensor(recurrent_kernel, dtype)  # once for all steps
+        bias = ops.convert_to_tensor(ops.cast(self.bias, dtype))
+        multiply = product if isinstance(kernel, QuantizedMatrix) else ops.matmul
+        gates = ops.add(multiply(ops.cast(inputs, dtype), kernel), bias)
         keep = None if mask is None else ops.cast(mask, dtype)[:, :, None]
         return gates, recurrent_kernel, ops.cast(hidden, dtype), ops.cast(cell, "float32"), keep
 
@@ -162,7 +168,7 @@ def _run(
     """All steps. Arguments are those of `LSTM.prepare`'s result, the result is that of `LSTM.call`."""
 
     def step(carry: Tensors, gates: Tensor, *keep: Tensor) -> Tensors:
-        return step_cell(gates + ops.matmul(carry[0], kernel), carry, keep)[:2]
+        return step_cell(gates + product(carry[0], kernel), carry, keep)[:2]
 
     (hidden, cell), (outputs, _) = scan(step, (hidden, cell), (gates, keep))
     return outputs, hidden, cell

@@ -1,10 +1,11 @@
 """Attention of an LSTM decoder to its source: Luong et al. (2015) and Bahdanau et al. (2015)."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
+from tflm.layers.linear import Linear, as_tensor
 from tflm.layers.lstm import LSTM, Tensors, scan, step_cell
 
 Tensor = Any
@@ -21,7 +22,7 @@ class SourceAttention(keras.layers.Layer):
     def __init__(self, hidden_dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
-        self.key = keras.layers.Dense(hidden_dim, use_bias=False, dtype=self.dtype_policy, name="key")
+        self.key = Linear(hidden_dim, use_bias=False, dtype=self.dtype_policy, name="key")
 
     def build(self, input_shape: Any) -> None:
         """Builds the key projection; keys have the width of the queries."""
@@ -64,7 +65,7 @@ class BahdanauAttention(SourceAttention):
 
     def build(self, input_shape: Any) -> None:
         """Builds W (with a bias), v, and the key projection U."""
-        self.query = keras.layers.Dense(self.hidden_dim, dtype=self.dtype_policy, name="query")
+        self.query = Linear(self.hidden_dim, dtype=self.dtype_policy, name="query")
         self.query.build(input_shape)
         self.score = keras.layers.Dense(1, use_bias=False, dtype=self.dtype_policy, name="score")
         self.score.build((None, None, None, self.hidden_dim))
@@ -78,6 +79,8 @@ class BahdanauAttention(SourceAttention):
 class AttentiveLSTM(LSTM):
     """An LSTM with attention in each step: the previous hidden state is the query, and the context vector is an
     additional input (Bahdanau et al., 2015, section 3.1)."""
+
+    matrices: ClassVar[tuple[str, ...]] = (*LSTM.matrices, "context_kernel")
 
     def __init__(self, hidden_dim: int, **kwargs: Any) -> None:
         super().__init__(hidden_dim, **kwargs)
@@ -103,7 +106,7 @@ class AttentiveLSTM(LSTM):
         """See `LSTM.call`. `memory` is the keys, values and mask of `SourceAttention.call`."""
         del training
         gates, kernel, hidden, cell, keep = self.prepare(inputs, hidden, cell, mask)
-        kernels = ops.concatenate([kernel, ops.cast(self.context_kernel, kernel.dtype)], axis=0)
+        kernels = ops.concatenate([as_tensor(x, hidden.dtype) for x in (kernel, self.context_kernel)], axis=0)
 
         def step(carry: Tensors, gates: Tensor, *keep: Tensor) -> Tensors:
             context = self.attention(carry[0][:, None], *memory)[:, 0]

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from tflm.layers.quantized import QuantizedMatrix
 from tflm.models.text_model import TextModel
 
 Tensor = Any
@@ -71,7 +72,7 @@ class LanguageModel(TextModel):
         With a tied embedding, the embedding is the left operand of the product and is read row by row: 0.6 of the time
         on a CPU for 8 hidden states of width 768 and 50,257 tokens.
         """
-        if self.head is not None:
+        if self.head is not None or isinstance(self.embedding.embeddings, QuantizedMatrix):
             return self.logits(hidden_states)
         columns = ops.transpose(self.scale_outputs(hidden_states)[:, 0])
         kernel = ops.cast(self.embedding.embeddings, hidden_states.dtype)

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-import keras
 from keras import ops
 
 from tflm.layers import (
@@ -15,6 +14,7 @@ from tflm.layers import (
     padding_mask,
     run_layers,
 )
+from tflm.layers.linear import Linear
 from tflm.models.language_model import LanguageModel, State
 from tflm.models.layer_groups import LayerGroup
 from tflm.models.lstm_config import LSTMConfig, require_even_width
@@ -60,13 +60,11 @@ class LSTMEncoderDecoder(LanguageModel):
         width, numbers = config.hidden_dim, range(config.num_layers)
         self.dropout = Dropout(config.dropout, name="dropout")
         self.encoder = make_encoder_layers(config, "encoder")
-        self.bridges = [keras.layers.Dense(2 * width, name=f"bridge_{i}") for i in numbers]
+        self.bridges = [Linear(2 * width, name=f"bridge_{i}") for i in numbers]
         if config.attention == "luong":
             self.decoder: list[Any] = [LSTM(width, name=f"decoder_{i}") for i in numbers]
             self.luong_attention = LuongAttention(width, name="attention")
-            self.attentional = keras.layers.Dense(
-                width, use_bias=False, activation="tanh", name="attentional"
-            )
+            self.attentional = Linear(width, use_bias=False, activation="tanh", name="attentional")
         else:
             above = [LSTM(width, name=f"decoder_{i}") for i in numbers[1:]]
             self.decoder = [AttentiveLSTM(width, name="decoder_0"), *above]

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tflm.layers.linear import TokenEmbedding, transposed
 from tflm.models.text_model import ModelConfig, TextModel, register_model
 
 Tensor = Any
@@ -43,7 +44,7 @@ class SkipGram(TextModel):
 
     def __init__(self, config: SkipGramConfig, **kwargs: Any) -> None:
         super().__init__(config, name="skip_gram", **kwargs)
-        self.context_embedding = keras.layers.Embedding(
+        self.context_embedding = TokenEmbedding(
             config.vocab_size, config.hidden_dim, embeddings_initializer="zeros", name="context_embedding"
         )
         with keras.name_scope("skip_gram"):
@@ -56,7 +57,7 @@ class SkipGram(TextModel):
 
     def output_kernel(self) -> Tensor:
         """The transposed context vectors, [D, V]; the softmax over their logits is equation 2 of the paper."""
-        return ops.transpose(self.context_embedding.embeddings)
+        return transposed(self.context_embedding.embeddings)
 
     def output_layers(self) -> list[keras.layers.Layer]:
         """The context vectors, which only `logits` and `scores` use."""

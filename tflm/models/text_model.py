@@ -19,7 +19,7 @@ from keras import ops
 
 from tflm.config import KindConfig, KindRegistry, option
 from tflm.layers import Dropout, probed, soft_cap
-from tflm.layers.linear import product
+from tflm.layers.linear import Linear, TokenEmbedding, as_dtype, product, transposed
 from tflm.models.layer_groups import LayerGroup
 
 Tensor = Any
@@ -71,7 +71,7 @@ class TextModel(keras.Model):
         super().__init__(name=name, **kwargs)
         self.config = config
         initializer = keras.initializers.RandomNormal(stddev=config.initializer_range)
-        self.embedding = keras.layers.Embedding(
+        self.embedding = TokenEmbedding(
             config.vocab_size,
             getattr(config, "embedding_dim", 0) or config.hidden_dim,
             embeddings_initializer=initializer,
@@ -83,9 +83,7 @@ class TextModel(keras.Model):
         if not getattr(config, "tied_output", True):
             # A new instance, hence a new seed: a Keras initializer always draws the same values.
             initializer = keras.initializers.RandomNormal(stddev=config.initializer_range)
-            self.head = keras.layers.Dense(
-                config.vocab_size, use_bias=False, kernel_initializer=initializer, name="head"
-            )
+            self.head = Linear(config.vocab_size, use_bias=False, kernel_initializer=initializer, name="head")
             with keras.name_scope(name):
                 self.head.build((None, None, config.hidden_dim))
 
@@ -113,7 +111,7 @@ class TextModel(keras.Model):
         """float32 [..., V] from hidden states [..., D]."""
         kernel = self.output_kernel()
         hidden_states = self.scale_outputs(hidden_states)
-        return self.finish_logits(product(hidden_states, ops.cast(kernel, hidden_states.dtype)))
+        return self.finish_logits(product(hidden_states, as_dtype(kernel, hidden_states.dtype)))
 
     def scale_outputs(self, hidden_states: Tensor) -> Tensor:
         """`hidden_states` times the `output_scale` of the config, if it has one."""
@@ -128,8 +126,9 @@ class TextModel(keras.Model):
         return soft_cap(logits, cap) if cap else logits
 
     def output_kernel(self) -> Tensor:
-        """Kernel [D, V] of the output layer; the transposed embedding if tied (Press and Wolf, 2017)."""
-        return ops.transpose(self.embedding.embeddings) if self.head is None else self.head.kernel
+        """Kernel [D, V] of the output layer, a tensor or a QuantizedMatrix; the transposed embedding if tied (Press and
+        Wolf, 2017)."""
+        return transposed(self.embedding.embeddings) if self.head is None else self.head.kernel
 
     def output_layers(self) -> list[keras.layers.Layer]:
         """Layers used by `logits` only, and unused under another head."""

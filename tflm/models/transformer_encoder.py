@@ -10,6 +10,7 @@ from keras import ops
 from tflm.config import option
 from tflm.errors import UserError
 from tflm.layers import make_norm, padding_mask
+from tflm.layers.linear import Linear
 from tflm.layers.output_bias import OutputBias
 from tflm.models.layer_groups import LayerGroup
 from tflm.models.text_model import TextModel, register_model
@@ -74,12 +75,12 @@ class TransformerEncoder(TextModel):
             )
         self.encoder = TransformerStack(config, config.num_layers, causal=False, name="encoder")
         if config.head_transform:
-            self.transform = keras.layers.Dense(config.embedding_width, name="head_transform")
+            self.transform = Linear(config.embedding_width, name="head_transform")
             self.transform_norm = make_norm(config.norm, config.norm_epsilon, "head_norm")
         self.output_bias = OutputBias(name="output_bias") if config.output_bias else None
         self.pooler = None
         if config.pooler:
-            self.pooler = keras.layers.Dense(config.hidden_dim, activation="tanh", name="pooler")
+            self.pooler = Linear(config.hidden_dim, activation="tanh", name="pooler")
             with keras.name_scope("transformer_encoder"):
                 self.pooler.build((None, config.hidden_dim))
             self.pooler.trainable = False

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tflm.data import Batches, TokenStore
 from tflm.data.batching.skip_gram_batches import SkipGramBatches
 from tflm.errors import UserError
+from tflm.layers.linear import table_rows
 from tflm.models.skip_gram import SkipGram
 from tflm.tasks.registry import register_task
 from tflm.tasks.task import TEXT, Batch, Features, Task, TaskConfig, mean
@@ -170,7 +171,7 @@ class WordVectors(Task):
         """float32 [B, V]; less than -1 for tokens that are no words, and for the text's own."""
         rows = self._words(text)
         mean_vector = self._mean_vector(model, rows)
-        vectors = tf.cast(tf.convert_to_tensor(model.embedding.embeddings), tf.float32)
+        vectors = table_rows(model.embedding.embeddings)
         cosines = tf.matmul(
             tf.nn.l2_normalize(mean_vector, axis=1), tf.nn.l2_normalize(vectors, axis=1), transpose_b=True
         )

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from tflm.generation import GenerationState, Generator, open_specs, settings_specs
+from tflm.layers.quantized import inside_compiled_loop
 from tflm.models import LanguageModel
 from tflm.tasks.signatures.streaming import StateCodec, stable_prefix
 from tflm.tasks.text_task import TextTask
@@ -33,7 +34,7 @@ class Writer:
 
         self.task, self.model = task, model
         self.generator = Generator(
-            model,
+            _Compiled(model) if compiled else model,
             end_id=tokenizer.end_id,
             other_end_ids=tokenizer.end_ids[1:],
             pad_id=tokenizer.pad_id,
@@ -84,6 +85,21 @@ class Writer:
             return self.generator.advance(state, num_tokens, can_slide)
 
         return advance
+
+
+class _Compiled:
+    """A model in functions that XLA compiles."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def step(self, *arguments: Any, **options: Any) -> Any:
+        """See `LanguageModel`."""
+        with inside_compiled_loop():
+            return self._model.step(*arguments, **options)
 
 
 def signature(specs: list[tf.TensorSpec], function: Callable[[dict[str, tf.Tensor]], Any]) -> Signature:

@@ -152,7 +152,8 @@ def _signatures(
     explanations = task.explanations(model, writer) if explain or asked else {}
     if explain and not explanations:
         raise UserError(
-            f"the task of {experiment.workdir!r}, {experiment.config.task.kind!r}, has no explanations. Leave out --explain."
+            f"the task of {experiment.workdir!r}, {experiment.config.task.kind!r}, has no explanations. Leave out "
+            "--explain."
         )
     if unknown := sorted(set(only) - {*signatures, *explanations}):
         known = ", ".join(task.signatures(model))

@@ -125,6 +125,36 @@ def test_loss_and_gradient_in_slices_are_those_of_the_whole(case, monkeypatch, w
     assert len(rows) > 1 and max(row or 0 for row in rows) <= 4
 
 
+def test_r_drop_against_numpy_and_in_slices(case, monkeypatch):
+    """0.5 (L(p) + L(q)) + r * 0.5 (KL(p, q) + KL(q, p)), where p and q are of two passes."""
+    model, token_ids, targets, weights = case
+
+    def of_two_passes(training):
+        with tf.GradientTape() as tape:
+            states, other = model.hidden_states(token_ids), model.hidden_states(token_ids[:, ::-1])
+            total, _ = token_cross_entropy(
+                model, states, targets, weights, False, training=training, other_states=other, r_drop=3.0
+            )
+        values = [v.value for v in model.trainable_variables]
+        return total, [tf.convert_to_tensor(g) for g in tape.gradient(total, values)]
+
+    p, q = (
+        logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        for logits in (model(ids).numpy().astype(np.float64) for ids in (token_ids, token_ids[:, ::-1]))
+    )
+    rows, places = np.indices((B, T))
+    losses_of_both = -0.5 * (p[rows, places, targets] + q[rows, places, targets])
+    divergences = 0.5 * ((np.exp(p) - np.exp(q)) * (p - q)).sum(-1)
+    expected = ((losses_of_both + 3.0 * divergences) * weights.numpy()).sum()
+    whole = of_two_passes(False)
+    assert float(whole[0]) == pytest.approx(expected, rel=1e-5)
+    monkeypatch.setattr(losses, "_TRAINING_SLICE", 4 * V)
+    sliced = of_two_passes(True)
+    assert float(sliced[0]) == pytest.approx(expected, rel=1e-5)
+    for one, other in zip(whole[1], sliced[1], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_a_task_trains_in_slices(case, monkeypatch, language_modeling):
     model, token_ids, targets, weights = case
     rows, logits = [], model.logits

@@ -25,6 +25,7 @@ from tflm.models import (
 from tflm.tasks.columns import Columns
 from tflm.tasks.features.ngram_part import NgramPart
 from tflm.tasks.features.rows import Cut, is_longer, join, keep_first
+from tflm.tasks.losses import divergence
 from tflm.tasks.registry import register_task
 from tflm.tasks.signatures.explain_labels import label_explanation_requests, label_explanations
 from tflm.tasks.soft_targets import SoftTargets
@@ -342,12 +343,10 @@ class TextClassification(Task):
         return tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
 
     def _divergence(self, logits: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-        """Mean of the Kullback-Leibler divergences in both directions, float32 [B]; with several labels, their sum."""
-        shares, logs = (
-            (tf.sigmoid, tf.identity) if self.config.label_separator else (tf.nn.softmax, tf.nn.log_softmax)
-        )
-        products = (shares(logits) - shares(other)) * (logs(logits) - logs(other))
-        return 0.5 * tf.reduce_sum(products, axis=1)
+        """See `divergence`; with several labels, the sum of theirs. float32 [B]."""
+        if not self.config.label_separator:
+            return divergence(logits, other)
+        return 0.5 * tf.reduce_sum((tf.sigmoid(logits) - tf.sigmoid(other)) * (logits - other), axis=1)
 
     def _chosen(self, logits: tf.Tensor) -> tf.Tensor:
         """bool [B, C]."""

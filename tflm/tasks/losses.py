@@ -27,6 +27,8 @@ def token_cross_entropy(
     training: bool = False,
     soft: SoftTargets | None = None,
     teacher_states: tf.Tensor | None = None,
+    other_states: tf.Tensor | None = None,
+    r_drop: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Weighted sum of -ln p(target), and the sum of the weights. Over replicas and micro-batches both add up.
 
@@ -45,11 +47,15 @@ def token_cross_entropy(
             whole. Without, those of a large vocabulary are computed in slices, too, and have no gradient.
         soft: a teacher, whose predictions are targets, too; in training.
         teacher_states: float [B, T, D'], its hidden states.
+        other_states: float [B, T, D], of a second pass under other dropout masks, in training.
+        r_drop: this times the divergence between the predictions of both passes is added to their mean loss.
     Returns:
         Two float32 scalars.
     """
     width = hidden_states.shape[-1]
     states, targets = tf.reshape(hidden_states, [-1, width]), tf.reshape(targets, [-1])
+    if other_states is not None:  # side by side: both have gradients
+        states = tf.concat([states, tf.reshape(other_states, [-1, width])], axis=1)
     weights = tf.reshape(loss_weights, [-1])
     rest = [targets, weights]
     if soft is not None and teacher_states is not None:
@@ -62,14 +68,20 @@ def token_cross_entropy(
         losses = losses_in_slices(model, states, targets)
         return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
 
-    def loss_sum(states: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
-        logits = model.logits(states)
+    def token_losses(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
         if label_smoothing:
             even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
             losses = (1.0 - label_smoothing) * losses + label_smoothing * even
         if z_loss:
             losses += z_loss * tf.square(tf.reduce_logsumexp(logits, axis=-1))
+        return losses
+
+    def loss_sum(states: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
+        logits, *again = (model.logits(each) for each in tf.split(states, states.shape[-1] // width, axis=1))
+        losses = token_losses(logits, targets)
+        for other in again:
+            losses = 0.5 * (losses + token_losses(other, targets)) + r_drop * divergence(logits, other)
         if soft is not None:
             losses = soft.mixed(losses, logits, soft.teacher.logits(others[0]))
         return tf.reduce_sum(losses * weights)
@@ -79,6 +91,18 @@ def token_cross_entropy(
         trained = [variable.value for variable in model.trainable_variables]
         return _with_gradient(loss_sum, trained, states, rest, size), tf.reduce_sum(weights)
     return loss_sum(states, *rest), tf.reduce_sum(weights)
+
+
+def divergence(logits: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """Mean of the Kullback-Leibler divergences in both directions (R-Drop: Liang et al., 2021, section 2), in nats.
+
+    Args:
+        logits, other: float32 [N, V].
+    Returns:
+        float32 [N].
+    """
+    shares, logs = tf.nn.softmax, tf.nn.log_softmax
+    return 0.5 * tf.reduce_sum((shares(logits) - shares(other)) * (logs(logits) - logs(other)), axis=-1)
 
 
 def _with_gradient(

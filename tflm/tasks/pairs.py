@@ -36,6 +36,9 @@ class PairsConfig(TaskConfig):
     z_loss: float = option(0.0)
     """Weight of the squared log of the softmax's denominator in the training loss (Chowdhery et al., 2022, section 5);
     1e-4 is usual."""
+    r_drop: float = option(0.0)
+    """R-Drop (Liang et al., 2021): each batch is computed twice in training, under two dropout masks, and this times
+    the divergence between the two predictions is added to the loss; 1 to 5 are usual. Twice the time of a step."""
     measure: str = "rouge"
     """Metric of `tflm evaluate`: rouge, bleu (with chrF), or another registered metric."""
 
@@ -43,6 +46,8 @@ class PairsConfig(TaskConfig):
         if self.keep_source not in ("start", "end"):
             raise ValueError(f"keep_source is start or end; got {self.keep_source!r}.")
         check_measure(self.measure)
+        if self.r_drop < 0.0:
+            raise ValueError(f"r_drop is not negative; got {self.r_drop}.")
         for field in ("max_source_length", "max_target_length"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} is at least 1; got {getattr(self, field)}.")
@@ -68,7 +73,8 @@ class Pairs(GenerativeTask):
         self, config: PairsConfig, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig
     ) -> None:
         super().__init__(tokenizer, max_length, decoding)
-        self.config, self.label_smoothing, self.z_loss = config, config.label_smoothing, config.z_loss
+        self.config, self.r_drop = config, config.r_drop
+        self.label_smoothing, self.z_loss = config.label_smoothing, config.z_loss
         self.keeps_end = config.keep_source == "end"
         needed = config.max_source_length + config.max_target_length + 2
         if needed > max_length:

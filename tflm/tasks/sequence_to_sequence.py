@@ -28,7 +28,8 @@ class SequenceToSequence(GenerativeTask):
 
     def __init__(self, config: Any, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig) -> None:
         super().__init__(tokenizer, max_length, decoding)
-        self.config, self.label_smoothing, self.z_loss = config, config.label_smoothing, config.z_loss
+        self.config, self.r_drop = config, getattr(config, "r_drop", 0.0)
+        self.label_smoothing, self.z_loss = config.label_smoothing, config.z_loss
         self.keeps_end = config.keep_source == "end"
         longest = max(config.max_source_length, config.max_target_length) + 1
         if longest > max_length:

@@ -28,7 +28,7 @@ class TextTask(Task):
     has_soft_targets = True
     compact_loss = False
     """See `token_cross_entropy`."""
-    label_smoothing, z_loss = 0.0, 0.0
+    label_smoothing, z_loss, r_drop = 0.0, 0.0, 0.0
     """See `token_cross_entropy`; in training alone."""
 
     def __init__(self, tokenizer: Tokenizer, max_length: int, decoding: DecodingConfig) -> None:
@@ -127,7 +127,9 @@ class TextTask(Task):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         batch = self.predicted(batch)
         states = model.hidden_states(batch["token_ids"], training=training, **self.features(batch))
-        teacher_states = None
+        other_states = teacher_states = None
+        if training and self.r_drop:
+            other_states = model.hidden_states(batch["token_ids"], training=True, **self.features(batch))
         if soft is not None:
             features = self.features(batch)
             teacher_states = soft.teacher.hidden_states(batch["token_ids"], training=False, **features)
@@ -142,6 +144,8 @@ class TextTask(Task):
             training=training,
             soft=soft,
             teacher_states=teacher_states,
+            other_states=other_states,
+            r_drop=self.r_drop,
         )
 
     def metrics(self, sums: dict[str, float]) -> dict[str, float]:

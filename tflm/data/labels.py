@@ -11,6 +11,7 @@ from absl import logging
 from tflm.errors import UserError
 
 _SHOWN = 20
+_MOST_LABELS = 2000
 _WHOLE_NUMBER = re.compile(r"(-?[0-9]+)\.0+")
 _BOOLEANS = ("true", "false")
 
@@ -121,6 +122,36 @@ def find_spelling(known: Sequence[str]) -> Callable[[str], str | None]:
     """
     names, by_key = frozenset(known), {label_key(label): label for label in reversed(known)}
     return lambda label: label if label in names else by_key.get(label_key(label))
+
+
+def find_labels(examples: Iterable[dict[str, str]], separator: str = "") -> list[str]:
+    """The labels of examples, sorted; numbers by their value. Spellings of one label, such as 1 and 1.0, are joined.
+
+    >>> find_labels([{"text": "a", "label": "10"}, {"text": "b", "label": "9"}])
+    ['9', '10']
+
+    Args:
+        separator: parts the labels of one example; "" where there is one each.
+    Raises:
+        UserError: examples have no label, or too many distinct ones to be labels.
+    """
+    found: Counter[str] = Counter()
+    for example in examples:
+        if "label" not in example:
+            raise UserError(
+                f"classification needs labels; an example has only {', '.join(example)}. Set data.label_column."
+            )
+        parts = example["label"].split(separator) if separator else [example["label"]]
+        found.update(part.strip() for part in parts if part.strip())
+        if len(found) > _MOST_LABELS:
+            raise UserError(
+                f"more than {_MOST_LABELS} different labels, such as {sorted(found)[0]!r}: is data.label_column the "
+                "right column?"
+            )
+    return sorted(
+        joined_labels(found),
+        key=lambda label: (not label.isdecimal(), int(label) if label.isdecimal() else 0, label),
+    )
 
 
 def joined_labels(counts: Mapping[str, int]) -> list[str]:

@@ -1,6 +1,5 @@
 """Classification: one label, or several, for a text or a pair of texts."""
 
-import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -9,7 +8,7 @@ import tensorflow as tf
 
 from tflm.config import option
 from tflm.data import Batches, RowBatches, TokenStore, UnknownLabelError
-from tflm.data.labels import find_spelling, joined_labels, unknown_label
+from tflm.data.labels import find_labels, find_spelling, unknown_label
 from tflm.errors import UserError
 from tflm.layers import PooledHead
 from tflm.layers.heads import POOLINGS
@@ -34,7 +33,6 @@ from tflm.tasks.task_recipes import task_recipe
 from tflm.text import Tokenizer
 from tflm.text.ngrams import UNITS
 
-_MOST_LABELS = 2000
 _PAIR = tf.TensorSpec([None], tf.string, "text_pair")
 
 
@@ -364,36 +362,6 @@ class TextClassification(Task):
             tf.gather(names, tf.where(chosen)[:, 1]), tf.math.count_nonzero(chosen, axis=1)
         )
         return tf.strings.reduce_join(rows, axis=1, separator=self.config.label_separator)
-
-
-def find_labels(examples: Iterable[dict[str, str]], separator: str = "") -> list[str]:
-    """The labels of examples, sorted; numbers by their value. Spellings of one label, such as 1 and 1.0, are joined.
-
-    >>> find_labels([{"text": "a", "label": "10"}, {"text": "b", "label": "9"}])
-    ['9', '10']
-
-    Args:
-        separator: parts the labels of one example; "" where there is one each.
-    Raises:
-        UserError: examples have no label, or too many distinct ones to be labels.
-    """
-    found: collections.Counter[str] = collections.Counter()
-    for example in examples:
-        if "label" not in example:
-            raise UserError(
-                f"classification needs labels; an example has only {', '.join(example)}. Set data.label_column."
-            )
-        parts = example["label"].split(separator) if separator else [example["label"]]
-        found.update(part.strip() for part in parts if part.strip())
-        if len(found) > _MOST_LABELS:
-            raise UserError(
-                f"more than {_MOST_LABELS} different labels, such as {sorted(found)[0]!r}: is data.label_column the "
-                "right column?"
-            )
-    return sorted(
-        joined_labels(found),
-        key=lambda label: (not label.isdecimal(), int(label) if label.isdecimal() else 0, label),
-    )
 
 
 @task_recipe(TextClassification)

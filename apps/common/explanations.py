@@ -65,11 +65,7 @@ def show_explanation(record: Record) -> str:
         if is_colored():
             lines.append(_colored(texts, target))
             continue
-        places = " ".join(
-            f"{'' if not token.get('part') else str(token['part']) + '/'}{token['start']}-{token['end']}"
-            f":{token['attribution']:+.4f}"
-            for token in target["tokens"]
-        )
+        places = " ".join(f"{_place(token)}:{token['attribution']:+.4f}" for token in target["tokens"])
         shown = [texts[0].translate(_NO_TABS), target["target"].translate(_NO_TABS)]
         lines.append("\t".join([*shown, f"{target['probability']:.4f}", places]))
     return "\n".join(lines)
@@ -85,8 +81,14 @@ def show_attention(record: Record) -> str:
     ]
     if is_colored():
         return "\n".join(render(_line(text, tokens, part), True) for part, text in enumerate(texts))
-    places = " ".join(f"{token['start']}-{token['end']}:{token['attribution']:.4f}" for token in tokens)
+    places = " ".join(f"{_place(token)}:{token['attribution']:.4f}" for token in tokens)
     return f"{texts[0].translate(_NO_TABS)}\t{places}"
+
+
+def _place(token: Record) -> str:
+    """ "0-4" in the first text, "1/0-4" in the second."""
+    part = token.get("part", 0)
+    return f"{f'{part}/' if part else ''}{token['start']}-{token['end']}"
 
 
 def _colored(texts: Sequence[str], target: Record) -> str:

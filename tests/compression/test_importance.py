@@ -8,8 +8,8 @@ from tflm.models import TransformerDecoderConfig, build_model
 from tflm.tasks.losses import token_cross_entropy
 
 BATCH = {
-    "token_ids": tf.constant([[1, 5, 9, 3], [2, 2, 7, 8]]),
-    "targets": tf.constant([[5, 9, 3, 1], [2, 7, 8, 1]]),
+    "token_ids": np.array([[1, 5, 9, 3], [2, 2, 7, 8]], np.int32),
+    "targets": np.array([[5, 9, 3, 1], [2, 7, 8, 1]], np.int32),
 }
 
 

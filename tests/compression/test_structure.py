@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tflm.compression import PruningConfig
 from tflm.compression.structure import choose_parts, smaller_config, smaller_weights
@@ -28,7 +27,7 @@ MODELS = {
     ),
 }
 HEADS = {"grouped": 3, "relative": 3, "encoder_decoder": 3}
-IDS = tf.constant([[1, 5, 9, 3, 16], [2, 2, 7, 0, 0]])
+IDS = np.array([[1, 5, 9, 3, 16], [2, 2, 7, 0, 0]], np.int32)
 
 
 def outputs(model):

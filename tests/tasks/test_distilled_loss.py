@@ -29,16 +29,20 @@ from tflm.text import TokenizerConfig, train_tokenizer
 
 SIZES = {"vocab_size": 263, "num_layers": 1, "hidden_dim": 8, "num_heads": 2, "max_length": 32}
 ENCODER = TransformerEncoderConfig(**SIZES)
-IDS = tf.constant([[1, 70, 71, 72, 2], [1, 90, 91, 2, 0]])
-ROWS = {"token_ids": IDS, "row_weights": tf.constant([1.0, 1.0])}
-PLACES = {"token_ids": IDS, "targets": IDS, "loss_weights": tf.constant([[0.0, 1, 0, 1, 0], [0, 0, 1, 0, 0]])}
-WINDOWS = {
-    "prefix_lengths": tf.constant([2, 2]),
-    "places": tf.constant([[1, 0, 1, 1, 0], [1, 0, 1, 0, 0]]),
-    "starts": tf.constant([2, 0]),
-    "ends": tf.constant([3, 0]),
+IDS = np.array([[1, 70, 71, 72, 2], [1, 90, 91, 2, 0]], np.int32)
+ROWS = {"token_ids": IDS, "row_weights": np.array([1.0, 1.0], np.float32)}
+PLACES = {
+    "token_ids": IDS,
+    "targets": IDS,
+    "loss_weights": np.array([[0.0, 1, 0, 1, 0], [0, 0, 1, 0, 0]], np.float32),
 }
-LABELS = {"prefix_length": tf.constant([5, 4]), "label_ids": tf.constant([[1, 0], [2, 1]])}
+WINDOWS = {
+    "prefix_lengths": np.array([2, 2], np.int32),
+    "places": np.array([[1, 0, 1, 1, 0], [1, 0, 1, 0, 0]], np.int32),
+    "starts": np.array([2, 0], np.int32),
+    "ends": np.array([3, 0], np.int32),
+}
+LABELS = {"prefix_length": np.array([5, 4], np.int32), "label_ids": np.array([[1, 0], [2, 1]], np.int32)}
 CASES = {
     "classification": (ClassificationConfig(dropout=0.0), ENCODER, {**ROWS, **LABELS}),
     "several labels": (ClassificationConfig(dropout=0.0, label_separator="|"), ENCODER, {**ROWS, **LABELS}),
@@ -66,7 +70,8 @@ def tokenizer():
 
 @pytest.mark.parametrize("name", CASES)
 def test_with_itself_as_the_teacher_only_the_hard_part_is_left(name, tokenizer):
-    config, model_config, batch = CASES[name]
+    config, model_config, arrays = CASES[name]
+    batch = {key: tf.constant(array) for key, array in arrays.items()}
     task = build_task(config, TaskInputs(tokenizer, model_config, labels_fn=lambda: ("bad", "好")))
     model_config = dataclasses.replace(model_config, vocab_size=tokenizer.vocab_size)
     rng = np.random.default_rng(7)

@@ -14,7 +14,6 @@ from tflm.layers.fusion import fused
 from tflm.layers.linear import Linear, as_rows, static_sizes
 from tflm.layers.norms import make_norm
 from tflm.layers.positions import rotate
-from tflm.layers.probe import is_probed, record_attention
 
 # A sequence of one token attends only to itself, and Keras warns about a softmax over an axis of size 1.
 warnings.filterwarnings("ignore", message="You are using a softmax over axis -1 of a tensor of shape")
@@ -208,10 +207,7 @@ class Attention(keras.layers.Layer):
         weights = (
             fused(function, scores, bias) if self.learned_bias else fused(function, scores, constants=(bias,))
         )
-        if is_probed():
-            by_head = (-1, self.num_heads, num_queries, ops.shape(key)[2])
-            record_attention(ops.reshape(weights, by_head), is_cross)
-        capture(self, "weights", weights)
+        capture(self, "cross_weights" if is_cross else "weights", weights)
         capture(self, "value", value)
         if self.weights_dropout is not None:
             weights = self.weights_dropout(weights, training=training)

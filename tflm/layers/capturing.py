@@ -1,4 +1,4 @@
-"""Intermediate tensors of a forward pass, for losses that compare two models layer by layer.
+"""Intermediate tensors of a forward pass: for losses that compare two models layer by layer, and for explanations.
 
     with capturing() as captured:
         model(token_ids, training=True)
@@ -18,25 +18,29 @@ Tensor = Any
 
 
 class Captured:
-    """Tensors by the layer that made them. Of several calls of a layer, those of the first are kept."""
+    """Tensors by the layer that made them."""
 
     def __init__(self) -> None:
-        self._tensors: dict[tuple[int, str], Tensor] = {}
+        self._tensors: list[tuple[Any, str, Tensor]] = []
 
     def add(self, layer: Any, name: str, tensor: Tensor) -> None:
         """Keeps a tensor of a layer."""
-        self._tensors.setdefault((id(layer), name), tensor)
+        self._tensors.append((layer, name, tensor))
+
+    def all(self, name: str) -> list[tuple[Any, Tensor]]:
+        """Every tensor `name` and its layer, in the order in which they were made. A shared layer makes several."""
+        return [(layer, tensor) for layer, its_name, tensor in self._tensors if its_name == name]
 
     def of(self, layer: Any, name: str) -> Tensor:
-        """The tensor `name` of a layer.
+        """The tensor `name` of the first call of a layer.
 
         Raises:
             UserError: the layer made none, such as one that is computed again in the backward pass.
         """
-        try:
-            return self._tensors[id(layer), name]
-        except KeyError:
-            raise UserError(f"the layer {layer.name!r} gives no {name.replace('_', ' ')}.") from None
+        for its_layer, tensor in self.all(name):
+            if its_layer is layer:
+                return tensor
+        raise UserError(f"the layer {layer.name!r} gives no {name.replace('_', ' ')}.")
 
 
 _current = threading.local()  # each replica of a strategy is traced in a thread of its own

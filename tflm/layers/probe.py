@@ -1,10 +1,9 @@
-"""What an explanation changes and reads inside a model: the scale of its inputs, and its attention weights.
+"""What an explanation changes inside a model: the scale of its inputs.
 
     with probing(probe):                              # in a signature that explains
         logits = model(token_ids)
 
-A model marks its token embeddings and the values of its n-grams by `probed`, and an attention layer its weights by
-`record_attention`. Without a `probing` block neither does anything.
+A model marks its token embeddings and the values of its n-grams by `probed`, which does nothing without such a block.
 """
 
 import contextlib
@@ -26,14 +25,6 @@ class Probe(Protocol):
                 encoder-decoder first; `ngrams` for values float32 [B, N].
         """
 
-    def attention(self, weights: Tensor, is_cross: bool) -> None:
-        """Called by each attention layer in the order of the layers.
-
-        Args:
-            weights: float [B, H, K, S], the weights of S keys for K queries in each of H heads.
-            is_cross: whether the keys are those of the encoder.
-        """
-
 
 _current = threading.local()
 
@@ -53,17 +44,6 @@ def probed(name: str, values: Tensor) -> Tensor:
     """`values`, or what a probe puts in their place."""
     probe = _probe()
     return values if probe is None else probe.scaled(name, values)
-
-
-def is_probed() -> bool:
-    """Whether this is in a `probing` block."""
-    return _probe() is not None
-
-
-def record_attention(weights: Tensor, is_cross: bool) -> None:
-    """Shows attention weights float [B, H, K, S] to a probe."""
-    if (probe := _probe()) is not None:
-        probe.attention(weights, is_cross)
 
 
 def _probe() -> Probe | None:

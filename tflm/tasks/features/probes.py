@@ -1,4 +1,4 @@
-"""Probes of a model for explanations: one scales its inputs, one collects its attention weights."""
+"""For explanations: a probe that scales the inputs of a model, and attention rollout."""
 
 from typing import Any
 
@@ -23,30 +23,6 @@ class ScalingProbe:
         if name == "ngrams":
             return values if self._ngrams is None else values * self._ngrams
         return values * tf.cast(self._tokens.pop(0), values.dtype)[:, :, None]
-
-    def attention(self, weights: Tensor, is_cross: bool) -> None:
-        """Reads nothing."""
-
-
-class AttentionProbe:
-    """Collects the attention weights of one pass: of self-attention, or of cross-attention where there is some.
-
-    Attributes:
-        own, cross: the weights of each layer, float [B, H, K, S].
-    """
-
-    def __init__(self) -> None:
-        self.own: list[tf.Tensor] = []
-        self.cross: list[tf.Tensor] = []
-
-    def scaled(self, name: str, values: Tensor) -> Tensor:
-        """Changes nothing."""
-        del name
-        return values
-
-    def attention(self, weights: Tensor, is_cross: bool) -> None:
-        """See `tflm.layers.Probe`."""
-        (self.cross if is_cross else self.own).append(tf.cast(weights, tf.float32))
 
 
 def rollout(weights: tf.Tensor) -> tf.Tensor:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tflm.layers import probing
+from tflm.layers import Attention, capturing
 from tflm.models.transformer_stack import TransformerStack
 from tflm.tasks.features.attribution import METHODS, attribute_rows
-from tflm.tasks.features.probes import AttentionProbe, rollout
+from tflm.tasks.features.probes import rollout
 from tflm.tasks.features.token_places import TokenPlaces
 from tflm.text import Tokenizer
 
@@ -138,15 +138,23 @@ def attention_outputs(
         `weights` float32 [B, L, H, T, T], of an encoder-decoder the cross-attention [B, L, H, K, T]; else also
         `rollout` float32 [B, T, T]. Rows of padding are 0; each other row sums to 1.
     """
-    probe = AttentionProbe()
-    with probing(probe):
+    with capturing() as captured:
         run_fn()
-    weights = tf.stack(probe.cross or probe.own, axis=1)
+    cross = captured.all("cross_weights")
+    weights = tf.stack([_by_head(*each) for each in cross or captured.all("weights")], axis=1)
     both = (mask if query_mask is None else query_mask)[:, :, None] & mask[:, None]
     outputs = {"weights": tf.where(both[:, None, None], weights, 0.0)}
-    if not probe.cross:
+    if not cross:
         outputs["rollout"] = tf.where(both, rollout(weights), 0.0)
     return outputs
+
+
+def _by_head(layer: Attention, weights: tf.Tensor) -> tf.Tensor:
+    """float32 [B, H, K, S] of weights [B, G, K H / G, S] of an attention layer with G key/value heads."""
+    shape = tf.shape(weights)
+    num_queries = shape[1] * shape[2] // layer.num_heads
+    by_head = tf.reshape(weights, tf.stack([shape[0], layer.num_heads, num_queries, shape[3]]))
+    return tf.cast(by_head, tf.float32)
 
 
 def has_attention(model: Any) -> bool:

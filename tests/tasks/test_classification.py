@@ -201,6 +201,35 @@ def test_r_drop_adds_the_divergence_of_two_predictions(tokenizers, separator, mo
     assert loss(task, both[:1], training=False) == loss(plain, both[:1], training=False)
 
 
+def test_a_weighted_label_is_chosen_and_probabilities_stay(tokenizers):
+    logits = tf.math.log([[0.5, 0.3, 0.2], [0.6, 0.1, 0.3], [0.9, 0.05, 0.05]])
+    plain, weighted = (
+        make_task(tokenizers["byte"], label_weights=weights) for weights in ((), ("neg=2", "pos=3"))
+    )
+    names = [plain.labels[place] for place in np.argmax(logits, axis=1)]
+    assert [text.decode() for text in plain._label_text(logits).numpy()] == names
+    factors = np.array([{"neg": 2.0, "pos": 3.0}.get(label, 1.0) for label in plain.labels])
+    places = np.argmax(np.exp(logits) * factors, axis=1)
+    assert len(set(places)) > 1
+    assert weighted.best(logits).numpy().tolist() == places.tolist()
+    expected = [weighted.labels[place] for place in places]
+    assert [text.decode() for text in weighted._label_text(logits).numpy()] == expected
+    assert weighted._chosen(logits).numpy().argmax(axis=1).tolist() == places.tolist()
+
+
+@pytest.mark.parametrize("weights", [("bad",), ("bad=0",), ("bad=-1",), ("bad=inf",), ("=2",), ("bad=two",)])
+def test_weights_of_labels_that_are_none(weights):
+    with pytest.raises(ValueError, match=r'label_weights are "LABEL=WEIGHT" with a positive number; got'):
+        ClassificationConfig(label_weights=weights)
+
+
+def test_weights_of_unknown_labels(tokenizers):
+    with pytest.raises(UserError, match=r"task\.label_weights names 'worse'; the labels are "):
+        make_task(tokenizers["byte"], label_weights=("worse=2",))
+    with pytest.raises(ValueError, match="with label_separator set threshold"):
+        ClassificationConfig(label_weights=("bad=2",), label_separator="|")
+
+
 def test_r_drop_draws_two_masks(tokenizers):
     """With dropout, a training loss has a divergence; the masks of an example are a function of step and row."""
     task, head = make_task(tokenizers["byte"], r_drop=1.0), PooledHead(3, dropout=0.5)

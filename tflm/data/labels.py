@@ -1,6 +1,7 @@
 """Labels: unifying spellings, warnings about similar labels, and the location of unknown labels in the data."""
 
 import json
+import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -152,6 +153,22 @@ def find_labels(examples: Iterable[dict[str, str]], separator: str = "") -> list
         joined_labels(found),
         key=lambda label: (not label.isdecimal(), int(label) if label.isdecimal() else 0, label),
     )
+
+
+def parse_weight(assignment: str) -> tuple[str, float]:
+    """("bad", 3.0) of "bad=3".
+
+    Raises:
+        ValueError: it is not "LABEL=WEIGHT" with a positive number.
+    """
+    label, _, number = assignment.rpartition("=")
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = 0.0
+    if not label or not 0.0 < weight < math.inf:
+        raise ValueError(f'label_weights are "LABEL=WEIGHT" with a positive number; got {assignment!r}.')
+    return label, weight
 
 
 def joined_labels(counts: Mapping[str, int]) -> list[str]:

@@ -35,7 +35,7 @@ def label_explanations(task: Any, model: Any, specs: list[tf.TensorSpec]) -> dic
     """
 
     def attribute(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Of one label for each text; `target` is its name, "" for the most probable one."""
+        """Of one label for each text; `target` is its name, "" for the one that is chosen."""
         rows, batch = _read(task, inputs)
         logits = task.logits(model, batch, training=False)
         labels = tf.constant(task.labels)
@@ -43,7 +43,7 @@ def label_explanations(task: Any, model: Any, specs: list[tf.TensorSpec]) -> dic
         is_known = tf.reduce_any(is_named, axis=1) | tf.equal(inputs["target"], "")
         chosen = tf.where(
             tf.equal(inputs["target"], ""),
-            tf.argmax(logits, axis=1),
+            task.best(logits),
             tf.argmax(tf.cast(is_named, tf.int32), axis=1),
         )
         index = tf.cast(chosen, tf.int32)

@@ -17,6 +17,7 @@ import keras
 import ml_dtypes
 import numpy as np
 
+from tflm.export.stored_matrix import StoredMatrix, dequantize, pack_codes
 from tflm.layers.quantized import BLOCK, Int4Matrix, Int8Matrix, padded_columns
 
 SCHEMES = ("int8", "int4")
@@ -27,15 +28,6 @@ _SCHEME_TEXTS = {
 _GROUP = 64
 _LEAST_GROUP = 8
 _ROWS_AT_ONCE = 4096
-
-
-class StoredMatrix(NamedTuple):
-    """The values of the variables of an `Int8Matrix` or an `Int4Matrix`."""
-
-    codes: np.ndarray
-    scales: np.ndarray
-    centers: np.ndarray | None = None
-    """None with 8 bits."""
 
 
 def quantize_int8(rows: np.ndarray) -> StoredMatrix:
@@ -73,35 +65,6 @@ def quantize_int4(rows: np.ndarray, group: int) -> StoredMatrix:
     steps = scales.astype(np.float32)[..., None]
     codes = np.clip(np.rint((groups - middle[..., None]) / steps) + 8, 0, 15).astype(np.uint8)
     return StoredMatrix(*map(_in_blocks, (pack_codes(codes.reshape(rows.shape)), scales, centers)))
-
-
-def dequantize(stored: StoredMatrix) -> np.ndarray:
-    """The transpose of the matrix, float32 [E, D]."""
-    if stored.centers is None:
-        return stored.codes[: len(stored.scales)].astype(np.float32) * stored.scales[:, None]
-    num_columns = np.count_nonzero(stored.scales[:, 0])  # what fills the last block has scales of 0
-    codes, scales, centers = (
-        np.swapaxes(array, 1, 2).reshape(-1, array.shape[1])[:num_columns]
-        for array in (stored.codes, stored.scales, stored.centers)
-    )
-    scales, centers = (array.astype(np.float32)[..., None] for array in (scales, centers))
-    groups = unpack_codes(codes).astype(np.float32).reshape(num_columns, scales.shape[1], -1)
-    return (groups * scales + (centers - np.float32(8) * scales)).reshape(num_columns, -1)
-
-
-def pack_codes(codes: np.ndarray) -> np.ndarray:
-    """uint8 [E, D / 2] of codes uint8 [E, D] from 0 to 15: column d in the low bits, column d + D / 2 in the high bits.
-
-    >>> pack_codes(np.array([[0, 15, 8, 1]], np.uint8))
-    [[0x80, 0x1f]]
-    """
-    low, high = np.split(codes, 2, axis=1)
-    return low | high << 4
-
-
-def unpack_codes(packed: np.ndarray) -> np.ndarray:
-    """The inverse of `pack_codes`."""
-    return np.concatenate([packed & 15, packed >> 4], axis=1)
 
 
 def group_size(width: int) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tflm.errors import UserError
-from tflm.export.quantize import StoredMatrix, dequantize
+from tflm.export.stored_matrix import StoredMatrix, dequantize
 
 WEIGHTS_FILE = os.path.join("assets.extra", "weights.json")
 

@@ -50,6 +50,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("repeats", 2, "Times each batch is run in a round.", lower_bound=1)
     flags.DEFINE_boolean("quick", False, "Tiny sizes.")
     flags.DEFINE_string(
+        "exports", None, "Folder that keeps the exports; those that it has are measured again."
+    )
+    flags.DEFINE_string(
         "output",
         os.path.join(HERE, "reports", "weight_formats.json"),
         "File for everything measured, as JSON.",
@@ -111,12 +114,13 @@ def main(argv: list[str]) -> None:
         signature: {weights: [] for weights in values.formats} for signature in values.signatures
     }
     loads = [os.getloadavg()]
-    with tempfile.TemporaryDirectory() as folder:
-        sizes = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        sizes, folder = {}, values.exports or temporary
         verb = "export_xla" if "generate_xla" in values.signatures else "export"
         for weights in values.formats:
             path = os.path.join(folder, weights)
-            run([sys.executable, PROGRAM, verb, setting.to_json(), path, weights])
+            if not os.path.isdir(path):
+                run([sys.executable, PROGRAM, verb, setting.to_json(), path, weights])
             sizes[weights] = folder_bytes(path)
             print(f"# {weights}: {sizes[weights]:,} bytes", file=sys.stderr, flush=True)
         for _ in range(values.rounds):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tflm.export.quantize import dequantize, group_size, quantize_int4, quantize_int8
 from tflm.layers import LSTM, quantized
 from tflm.layers.linear import Linear, TokenEmbedding
-from tflm.layers.quantized import Int4Matrix, Int8Matrix, inside_compiled_loop, padded_columns
+from tflm.layers.quantized import Int4Matrix, Int8Matrix, compiled_by_xla, padded_columns
 
 
 def matrix_of(rows, bits):
@@ -54,14 +54,15 @@ def test_the_tensor_is_that_of_numpy_to_the_bit(made):
     np.testing.assert_array_equal(matrix.tensor(), rows.T)
 
 
-def test_in_a_loop_that_xla_compiles_codes_stay_codes(made, rng):
+@pytest.mark.parametrize("in_loop", [True, False])
+def test_in_a_loop_that_xla_compiles_codes_stay_codes(made, rng, in_loop):
     matrix, rows = made
     width, num_columns = matrix.shape
 
     @tf.function(input_signature=[tf.TensorSpec([None, width])], jit_compile=True, autograph=False)
     def sums(states):
         def step(count, total, states):
-            with inside_compiled_loop():
+            with compiled_by_xla(in_loop=in_loop):
                 return count + 1, total + matrix.product(states), states + 1.0
 
         start = 0, tf.zeros([tf.shape(states)[0], num_columns]), states

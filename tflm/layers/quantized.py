@@ -45,9 +45,9 @@ class QuantizedMatrix(keras.layers.Layer):
     def product(self, states: Tensor) -> Tensor:
         """float32 [N, E] of float [N, D]."""
         states = ops.cast(states, "float32")
-        if not _is_compiled():
+        if not _is_inside_loop():
             is_small = self.width * self.num_columns <= _LARGEST_WHOLE
-            products = self._multiply(states, *self.stored()) if is_small else self._in_parts(states)
+            products = self._whole(states) if is_small else self._in_parts(states)
         else:
             # XLA has a kernel that converts and multiplies in one pass for one row of states, not for several.
             # It knows how many there are when it compiles, and drops the other branch, which has the same shape.
@@ -71,13 +71,18 @@ class QuantizedMatrix(keras.layers.Layer):
         """The result, of products with all units."""
         return products if products.shape[-1] == self.num_columns else products[:, : self.num_columns]
 
+    def _whole(self, states: Tensor) -> Tensor:
+        """The products with all units, which are converted once the states are there."""
+        codes, *rest = self.stored()
+        return self._multiply(states, _after(states, codes), *rest)
+
     def _in_parts(self, states: Tensor) -> Tensor:
         """The products with all units, of which a part at a time is converted."""
         stored = self.stored()
         num_units = stored[0].shape[0]
         size = _part_size(num_units, self.width * self.num_columns // num_units)
         if size == num_units:
-            return self._multiply(states, _changing(stored[0], states), *stored[1:])
+            return self._whole(states)
         parts = [ops.reshape(array, (num_units // size, size, *array.shape[1:])) for array in stored]
         found = ops.map(
             lambda index: self._multiply(states, *(part[index] for part in parts)),
@@ -121,7 +126,7 @@ class Int8Matrix(QuantizedMatrix):
         return ops.einsum("ab,cb->ac", states, ops.cast(stored[0], "float32"))
 
     def _one_row(self, states: Tensor) -> Tensor:
-        return self._multiply(states, _changing(self.codes, states))
+        return self._multiply(states, _after(states, self.codes))
 
     def _finish(self, products: Tensor) -> Tensor:
         return super()._finish(products) * self.scales
@@ -172,7 +177,7 @@ class Int4Matrix(QuantizedMatrix):
         scales, centers = ops.cast(self.scales, "float32"), ops.cast(self.centers, "float32")
         inputs = ops.reshape(states, (2, 1, -1, self.group, 1))
         sums = ops.reshape(ops.sum(inputs, axis=3), (1, -1, 1))
-        halves = _unpacked(_changing(self.codes, states))
+        halves = _unpacked(_after(states, self.codes))
         products = [
             self._grouped(ops.cast(half, "float32") - 8.0) * inputs[index] * scale[:, :, None]
             for index, (half, scale) in enumerate(zip(halves, ops.split(scales, 2, axis=1), strict=True))
@@ -208,25 +213,33 @@ _compiling = threading.local()
 
 
 @contextlib.contextmanager
-def inside_compiled_loop() -> Iterator[None]:
-    """A context for products in a loop that XLA compiles. XLA moves what does not change in a loop to the front of it:
-    weights would be converted once, and read as float32 in each step."""
-    before = _is_compiled()
-    _compiling.value = True
+def compiled_by_xla(in_loop: bool) -> Iterator[None]:
+    """A context for products in functions that XLA compiles.
+
+    Args:
+        in_loop: whether they are in a loop, so that it is worth while to compile a kernel for one row.
+    """
+    before = getattr(_compiling, "value", None)
+    _compiling.value = "loop" if in_loop else "once"
     try:
         yield
     finally:
         _compiling.value = before
 
 
-def _is_compiled() -> bool:
-    return getattr(_compiling, "value", False)
+def _is_inside_loop() -> bool:
+    return getattr(_compiling, "value", None) == "loop"
 
 
-def _changing(codes: Tensor, states: Tensor) -> Tensor:
-    """`codes`; in functions that XLA compiles made to depend on `states`, by a zero that is computed from them."""
-    if not _is_compiled():
-        return codes
-    first = states[0, 0]
+def _after(states: Tensor, codes: Tensor) -> Tensor:
+    """`codes`, which the graph cannot use before it has `states`.
+
+    TensorFlow would convert the weights of all layers at once, as soon as a step begins. XLA moves what does not change
+    in a loop to the front of it: weights would be converted once, and read as float32 in each step.
+    """
+    if getattr(_compiling, "value", None) is None:
+        start = ops.minimum(ops.shape(states)[0], 0)  # a slice of all rows, which is not copied
+        return ops.slice(codes, [start, *[0] * (len(codes.shape) - 1)], codes.shape)
+    first = states[0, 0]  # XLA knows shapes, and such a slice
     zero = ops.cast(ops.logical_and(ops.isnan(first), ops.equal(first, first)), codes.dtype)
     return ops.bitwise_xor(codes, zero)

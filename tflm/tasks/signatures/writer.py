@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from tflm.generation import GenerationState, Generator, open_specs, settings_specs
-from tflm.layers.quantized import inside_compiled_loop
+from tflm.layers.quantized import compiled_by_xla
 from tflm.models import LanguageModel
 from tflm.tasks.signatures.streaming import StateCodec, stable_prefix
 from tflm.tasks.text_task import TextTask
@@ -96,10 +96,10 @@ class _Compiled:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def step(self, *arguments: Any, **options: Any) -> Any:
+    def step(self, token_ids: tf.Tensor, *arguments: Any, **options: Any) -> Any:
         """See `LanguageModel`."""
-        with inside_compiled_loop():
-            return self._model.step(*arguments, **options)
+        with compiled_by_xla(in_loop=token_ids.shape[1] == 1):
+            return self._model.step(token_ids, *arguments, **options)
 
 
 def signature(specs: list[tf.TensorSpec], function: Callable[[dict[str, tf.Tensor]], Any]) -> Signature:

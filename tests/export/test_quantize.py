@@ -10,16 +10,14 @@ import tensorflow as tf
 from tests.by_heart import overfit
 from tflm.export.quantize import (
     assign_rounded,
-    dequantize,
     describe_weights,
     group_size,
-    pack_codes,
     quantize_int4,
     quantize_int8,
     quantized_weights,
     replace_weights,
-    unpack_codes,
 )
+from tflm.export.stored_matrix import dequantize, pack_codes, unpack_codes
 from tflm.layers import PooledHead
 from tflm.layers.quantized import QuantizedMatrix
 from tflm.models import (

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.export.quantize import dequantize, group_size, quantize_int4, quantize_int8
+from tflm.export.quantize import group_size, quantize_int4, quantize_int8
+from tflm.export.stored_matrix import dequantize
 from tflm.layers import LSTM, quantized
 from tflm.layers.linear import Linear, TokenEmbedding
 from tflm.layers.quantized import Int4Matrix, Int8Matrix, compiled_by_xla, padded_columns

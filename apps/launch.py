@@ -101,7 +101,7 @@ def main(flag_values: flags.FlagValues, command: Sequence[str]) -> int:
 
 def _end_with_parent() -> Callable[[], None] | None:
     """What a worker calls before its program begins, so that Linux sends it SIGTERM when this process ends, also where
-    that is by SIGKILL; None on other systems."""
+    that is by SIGKILL; None on other systems. The signal may come again as threads of this process end."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
     if prctl is None:
         return None

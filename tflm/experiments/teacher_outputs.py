@@ -38,10 +38,8 @@ def write_outputs(
     kept = list(itertools.takewhile(lambda pair: is_output_of(*pair), zip(found, examples, strict=False)))
     if len(kept) == len(examples) == len(found):
         return
-    teach, key = (
-        (make_output_fn or (lambda: _teacher_fn(run)))(),
-        "target" if "source" in examples[0] else "label",
-    )
+    teach = _teacher_fn(run) if make_output_fn is None else make_output_fn()
+    key = "target" if "source" in examples[0] else "label"
     note_fn(f"the teacher answers {len(examples) - len(kept):,} training examples: {path}")
     with writing(f"the teacher's outputs {path!r}"):
         with whole_file(path) as aside, open(aside, "w", encoding="utf-8") as file:

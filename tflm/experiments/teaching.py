@@ -67,8 +67,8 @@ def check_teacher(run: Any, teacher: Any) -> None:
         )
     if theirs.model.kind == "ngram":
         raise UserError(
-            f"the teacher {path!r} is a classifier of n-grams, which is computed from the data and teaches nothing "
-            "else. Give a teacher with a network."
+            f"the teacher {path!r} is a linear classifier over n-grams; a student learns from a network. Give a "
+            "teacher with a network."
         )
     if type(run.task) is not type(teacher.task):
         raise UserError(
@@ -78,8 +78,8 @@ def check_teacher(run: Any, teacher: Any) -> None:
     if ours.tokenizer != theirs.tokenizer or _vocabulary(run) != _vocabulary(teacher):
         raise UserError(
             f"the teacher {path!r} has another vocabulary ({theirs.tokenizer.kind}, {teacher.tokenizer.vocab_size:,} "
-            f"tokens) than the student ({ours.tokenizer.kind}, {ours.tokenizer.vocab_size:,}), and reads the same "
-            f"tokens. Leave the section tokenizer as it is in the teacher{'; ' + texts if texts else ''}."
+            f"tokens) than the student ({ours.tokenizer.kind}, {ours.tokenizer.vocab_size:,}); both must read the "
+            f"same tokens. Leave the section tokenizer as it is in the teacher{'; ' + texts if texts else ''}."
         )
     if ours.model.max_length > theirs.model.max_length:
         raise UserError(
@@ -101,6 +101,6 @@ def _generates(run: Any) -> bool:
 
 def _vocabulary(run: Any) -> list[str]:
     """Checksums of the files of its vocabulary."""
-    assert run.tokenizer
+    run.tokenizer  # noqa: B018 (makes them)
     folder = os.path.join(run.workdir, "tokenizer")
     return [file_sha256(os.path.join(folder, name)) for name in vocabulary_files(folder)]

@@ -37,6 +37,16 @@ def test_the_model():
     assert measures["expected_calibration_error"] == pytest.approx(0.15, abs=1e-5)
 
 
+def test_the_score_is_that_of_the_chosen_label():
+    """Which need not be the most probable one: see `task.label_weights`."""
+
+    def careful(columns):
+        return {**classify(columns), "label": np.full(len(columns["text"]), "neg")}
+
+    texts = report_labels(careful, HELD_OUT)["texts"]
+    assert [text["score"] for text in texts] == [0.1, 0.9, 0.9, 0.1]
+
+
 def test_every_figure_has_an_interval_around_it():
     measures = report_labels(classify, HELD_OUT)["this model"]
     rows = [measures, *measures["per_label"].values()]

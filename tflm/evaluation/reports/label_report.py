@@ -33,10 +33,16 @@ def report_labels(classify_fn: AnswerFn, examples: Examples, separator: str = ""
     labels, predictions = [example["label"] for example in examples], found["label"].tolist()
     measures = _measure(labels, predictions, separator, found["scores"], found["labels"][0].tolist())
     right = _right(labels, predictions, separator)
-    rows = zip(examples, predictions, found["scores"], right, strict=True)
+    rows = zip(examples, predictions, found["scores"], found["labels"].tolist(), right, strict=True)
     texts = [
-        {**example, "answer": answer, "score": round(float(scores.max()), 4), "right": bool(is_right)}
-        for example, answer, scores, is_right in rows
+        {
+            **example,
+            "answer": answer,
+            # Of the label that is chosen; of the likeliest one where there may be several, or none.
+            "score": round(float(scores.max() if separator else scores[names.index(answer)]), 4),
+            "right": bool(is_right),
+        }
+        for example, answer, scores, names, is_right in rows
     ]
     return {"this model": measures, "texts": texts}
 

@@ -18,7 +18,7 @@ from tflm.data.batching.eval_loop import EvalBatches, metrics_by_source, sum_ove
 from tflm.errors import Interrupted, UserError
 from tflm.files.locks import hold
 from tflm.tasks.task import Task
-from tflm.training.best_measure import BestMeasure
+from tflm.training.best_measure import PART, BestMeasure
 from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
 from tflm.training.fine_tuning import FineTuningConfig, choose_trainable, rate_factors
@@ -232,10 +232,10 @@ class Trainer:
             noise = NoiseScaleMeter(config.global_batch_size, past)
             meter = self._speed_meter()  # reads the log after RunLog removed the records of repeated steps
             if is_due and eval_batches is not None:  # a signal had ended it
-                metrics = self._evaluate_and_log(
-                    eval_batches, step, past[-1].get("loss", math.nan), log, note_fn, signals
+                metrics, is_best = self._evaluate_and_log(
+                    eval_batches, step, past[-1].get("loss", math.nan), best, log, note_fn, signals
                 )
-                if metrics and (is_best := best.add(step, metrics)):
+                if is_best:
                     self._save(step, is_best)
             is_stopped = any_worker(self.strategy, bool(signals.received))
             is_ended = bool(metrics) and step < last and any_worker(self.strategy, stop_fn(step, metrics))
@@ -260,13 +260,13 @@ class Trainer:
                 log.write(step, {**record, "learning_rate": rate, **speed})
                 log.advance(step, record.get("loss", math.nan), tokens / (time.perf_counter() - begin))
                 is_best = None
-                if step % config.eval_every == 0 or step == last:
-                    self._note(self.before_evaluation(), note_fn)
-                if eval_batches is not None and (step % config.eval_every == 0 or step == last):
-                    metrics = self._evaluate_and_log(
-                        eval_batches, step, record.get("loss", math.nan), log, note_fn, signals
+                is_due = step % config.eval_every == 0 or step == last
+                if is_due and (line := self.before_evaluation()):
+                    note_fn(line)
+                if eval_batches is not None and is_due:
+                    metrics, is_best = self._evaluate_and_log(
+                        eval_batches, step, record.get("loss", math.nan), best, log, note_fn, signals
                     )
-                    is_best = best.add(step, metrics) if metrics else None
                     if metrics and step < last:
                         is_ended = any_worker(self.strategy, stop_fn(step, metrics))
                 is_stopped = any_worker(self.strategy, bool(signals.received))
@@ -321,28 +321,28 @@ class Trainer:
         batches: EvalBatches,
         step: int,
         loss: float,
+        best: BestMeasure,
         log: RunLog,
         note_fn: Callable[[str], None],
         signals: StopSignals,
-    ) -> dict[str, float]:
-        """The metrics; empty if a signal ended the evaluation, which is then made when the run is resumed."""
+    ) -> tuple[dict[str, float], dict[str, Any] | None]:
+        """The metrics, and what `BestMeasure.add` says of them; both empty if a signal ended the evaluation, which is
+        then made when the run is resumed."""
         # The final evaluation is the result of the run and uses all batches.
-        limit = 0 if step == self.config.num_steps else self.config.max_eval_batches
+        is_final, limit = step == self.config.num_steps, self.config.max_eval_batches
         several = num_workers(self.strategy) > 1  # which end it together
+        until: Callable[[Any], Any] = (lambda dataset: dataset) if several else signals.until_received
         try:
-            metrics = self.evaluate(
-                batches, limit, (lambda dataset: dataset) if several else signals.until_received
-            )
+            # All checkpoints are compared over the same batches.
+            part = self.evaluate(batches, limit, until) if is_final and limit and best.name else {}
+            metrics = self.evaluate(batches, 0 if is_final else limit, until)
         except StopRequested:
-            return {}
-        log.write(step, {f"eval_{name}": value for name, value in metrics.items()})
+            return {}, None
+        compared = {PART + f"eval_{best.name}": part[best.name]} if part else {}
+        log.write(step, {f"eval_{name}": value for name, value in metrics.items()} | compared)
         note_fn(evaluation_note(step, loss, metrics))
         log.evaluated(step)
-        return metrics
-
-    def _note(self, line: str, note_fn: Callable[[str], None]) -> None:
-        if line:
-            note_fn(line)
+        return metrics, best.add(step, part or metrics)
 
     def _missed_evaluation(self, step: int, past: list[dict[str, Any]]) -> bool:
         """Whether a signal ended the evaluation of the restored step."""

@@ -131,7 +131,7 @@ def test_another_kind_drops_the_fields_that_it_does_not_have():
 
 def test_another_kind_has_its_own_fields_in_the_same_command():
     assert override(Whole(), ["part.kind=large", "part.depth=5"]) == Whole(part=Large(depth=5))
-    with pytest.raises(UserError, match=r"^Large has no field part\.width\. It has: kind, depth\.$"):
+    with pytest.raises(UserError, match=r"^Large has no field part\.width\. Did you mean part\.depth\?$"):
         override(Whole(), ["part.kind=large", "part.width=5"])
     with pytest.raises(UserError, match=r"part\.kind is one of large, small; got 'huge'"):
         override(Whole(), ["part.kind=huge", "part.width=5"])

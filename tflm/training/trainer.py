@@ -379,8 +379,8 @@ class Trainer:
         return min([last - step, *pauses])
 
     def _update_masks(self, step: int, note_fn: Callable[[str], None]) -> None:
-        if self._weight_masks is not None:
-            self._note(self._weight_masks.update(step), note_fn)
+        if self._weight_masks is not None and (line := self._weight_masks.update(step)):
+            note_fn(line)
 
     def _state(self) -> dict[str, tf.Variable]:
         """The complete training state by checkpoint name. The position in the data is the step."""

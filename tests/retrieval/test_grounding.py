@@ -79,9 +79,9 @@ def test_an_answer_cites_file_and_line(grounding, question, answer, place):
     assert 0.7 < first.support <= 1.0 and len(others) <= 1
 
 
-def test_an_answer_that_is_not_in_the_passages_has_no_support(grounding):
+def test_an_answer_that_shares_no_word_cites_nothing(grounding):
     passages = [each.passage for each in grounding.find("Where does Paris lie?")]
-    assert grounding.cite("Where does Paris lie?", "Yesterday, perhaps.", passages)[0].support == 0.0
+    assert passages and grounding.cite("Where does Paris lie?", "Yesterday, perhaps.", passages) == []
     assert grounding.cite("", "", passages) == [] and grounding.cite("Paris", "Paris", []) == []
 
 

@@ -19,6 +19,7 @@ from tflm.text.cjk import CHARACTER
 from tflm.text.sentences import END as END_OF_SENTENCE
 
 DEFAULT_PASSAGES = 5
+_NUM_CANDIDATES = 100
 DEFAULT_NEARNESS = 0.3
 _INSTRUCTION = {
     "en": "Answer the question from the passages below, in one or two sentences. If they do not contain the answer, "
@@ -69,7 +70,6 @@ class Found(NamedTuple):
     """A passage for a question."""
 
     passage: Passage
-    score: float
     nearness: Nearness
 
 
@@ -112,16 +112,20 @@ class Grounding:
         self._name_fn = name_fn
 
     def find(self, question: str) -> list[Found]:
-        """The passages for a question, the best first; none where none is near enough."""
+        """The passages for a question, the nearest first; none where none is near enough.
+
+        Of the 100 best by `PassageIndex.closest`, which scales BM25 by the best passage of the question.
+        """
         words = content_words(question)
         weights = self._index.words.rarity_of(words) if words else np.zeros([0], np.float32)
         found = []
-        for match in self._index.matches(question, self._num_passages):
+        for match in self._index.matches(question, max(_NUM_CANDIDATES, self._num_passages)):
             passage = dataclasses.replace(match.passage, file=self._name_fn(match.passage.file))
-            nearness = Nearness(match.cosine, share(words, weights, words_of(passage.text)))
-            found.append(Found(passage, match.score, nearness))
-        is_near = any(each.nearness.value >= self._min_nearness for each in found)
-        return found if is_near else []
+            found.append(
+                Found(passage, Nearness(match.cosine, share(words, weights, words_of(passage.text))))
+            )
+        found.sort(key=lambda each: -each.nearness.value)
+        return found[: self._num_passages] if found and found[0].nearness.value >= self._min_nearness else []
 
     def knows(self, text: str) -> bool:
         """Whether all words of a text are in the documents, as of a question about what was said before."""
@@ -137,8 +141,8 @@ class Grounding:
             passages: of which the answer was made.
             most: int, citations at most, one of each passage.
         Returns:
-            The best first; the second only where it has words of the answer that the first has not. None where no
-            word is shared.
+            The best first; the second only where it has words of the answer that the first has not. None of an answer
+            that shares no word with the passages, such as that they do not say.
         """
         of_answer = content_words(answer)
         weight = dict.fromkeys(content_words(question), _QUESTION_SHARE) | dict.fromkeys(of_answer, 1.0)
@@ -154,10 +158,10 @@ class Grounding:
         while lines and len(cited) < most:
             best = max(lines, key=lambda line: sum(worth.get(word, 0.0) for word in line.words - known))
             new = best.words - known
-            if not new & set(of_answer if cited else weight):
-                break
             inside = set(words_of(best.passage.text))
             support = share(of_answer, np.array([rarity[word] for word in of_answer]), inside)
+            if not support or (cited and not new & set(of_answer)):
+                break
             place = line_of(best.passage, best.start)
             cited.append(Citation(best.passage.file, place, " ".join(best.text.split()), support))
             known |= inside

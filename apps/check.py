@@ -234,7 +234,7 @@ def _texts(
 
 
 def _show(report: "CheckReport", num_examples: int) -> None:
-    from tflm.robustness.report import prediction_change, report_table
+    from tflm.robustness.report import prediction_change, report_table, without_cases
 
     header, rows = report_table(report)
     show_table(header, rows)
@@ -249,6 +249,8 @@ def _show(report: "CheckReport", num_examples: int) -> None:
     if report.num_texts:
         accuracy = "" if report.accuracy is None else f"; accuracy {100 * report.accuracy:.1f}%"
         note(f"{report.num_texts:,} texts{accuracy}.")
+    if unused := without_cases(report):
+        note(f"nothing to change for {', '.join(unused)}.")
     for reason in report.left_out:
         note(f"left out: {reason}")
 

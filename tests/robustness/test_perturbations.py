@@ -104,7 +104,8 @@ def test_names_and_places():
     assert other != "Paris"
     assert re.fullmatch("(?!张伟)..在北京", changed("names", "张伟在北京"))
     assert re.fullmatch("张伟在(?!北京)..", changed("places", "张伟在北京"))
-    assert changed("names", "the will of the people") == "the will of the people"
+    assert changed("names", "paul writes to Ann") == "paul writes to Ann", "a name has a capital"
+    assert re.fullmatch("(?!paul)[a-z]+ writes", changed("names", "paul writes")), "but where nothing has one"
 
 
 def test_additions():

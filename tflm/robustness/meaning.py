@@ -87,10 +87,10 @@ def _exchanged(text: str, groups: tuple[str, ...], draw: random.Random) -> str:
     known, chosen = _groups(groups), dict[str, str]()
     parts, rest = words_of(text, known)
     for place, word in enumerate(parts):
-        # In English, `will` and `mark` are no names; in Chinese there is no case.
-        if known.of(word.text) and (word.text[0].isupper() or not word.text[0].islower()):
-            other = chosen.setdefault(word.text, draw.choice(known.of(word.text)))
-            parts[place] = word._replace(text=other)
+        if not known.of(word.text) or (word.text.islower() and not text.islower()):
+            continue  # in a text with capitals, a word without one is no name
+        other = chosen.setdefault(word.text, draw.choice(known.of(word.text)))
+        parts[place] = word._replace(text=other.lower() if word.text.islower() else other)
     return "".join(word.before + word.text for word in parts) + rest
 
 

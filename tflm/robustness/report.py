@@ -47,20 +47,22 @@ def _failure(failure: Failure) -> dict[str, Any]:
 
 
 def report_table(report: CheckReport) -> tuple[list[str], list[list[str]]]:
-    """The header and a row for each test. Failure rates are in percent, with 95% intervals."""
+    """The header and a row for each test with cases. Failure rates are in percent, with 95% intervals."""
     has_accuracy = any(each.accuracy for each in report.tests)
     header = ["test", "expected", "cases", "failed", "rate", "95% interval"]
     header += ["accuracy", "after"] if has_accuracy else []
-    return header, [_line(each, has_accuracy) for each in report.tests]
+    return header, [_line(each, has_accuracy) for each in report.tests if each.num_cases]
+
+
+def without_cases(report: CheckReport) -> list[str]:
+    """The tests that change none of the texts."""
+    return [each.name for each in report.tests if not each.num_cases]
 
 
 def _line(each: Outcome, has_accuracy: bool) -> list[str]:
     low, high = each.interval
-    cells = [each.name, each.kind, f"{each.num_cases:,}"]
-    if each.num_cases:
-        cells += [f"{each.num_failed:,}", f"{100 * each.rate:.1f}%", f"{100 * low:.1f} to {100 * high:.1f}%"]
-    else:
-        cells += ["", "", ""]
+    cells = [each.name, each.kind, f"{each.num_cases:,}", f"{each.num_failed:,}"]
+    cells += [f"{100 * each.rate:.1f}%", f"{100 * low:.1f} to {100 * high:.1f}%"]
     if has_accuracy:
         cells += [f"{100 * value:.1f}%" for value in each.accuracy] if each.accuracy else ["", ""]
     return cells
@@ -70,13 +72,17 @@ def prediction_change(failure: Failure) -> str:
     """What was expected and what was found, for the eye.
 
     >>> prediction_change(Failure(("a",), ("b",), "good", 0.91, "bad", 0.2))
-    'good 0.91 -> bad (good 0.20)'
+    'good (p 0.91) -> bad (p of good 0.20)'
     """
     if math.isnan(failure.score) or math.isnan(failure.found_score):
-        own = "" if math.isnan(failure.found_score) else f" {failure.found_score:.2f}"
+        own = "" if math.isnan(failure.found_score) else f" (p {failure.found_score:.2f})"
         return f"{failure.expected} -> {failure.found}{own}"
-    other = "" if failure.found == failure.expected else f"{failure.found} "
-    return f"{failure.expected} {failure.score:.2f} -> {other}({failure.expected} {failure.found_score:.2f})"
+    if not failure.expected:  # a similarity
+        return f"{failure.score:.2f} -> {failure.found_score:.2f}"
+    after = f"p {failure.found_score:.2f}"
+    if failure.found != failure.expected:
+        after = f"{failure.found} (p of {failure.expected} {failure.found_score:.2f})"
+    return f"{failure.expected} (p {failure.score:.2f}) -> {after}"
 
 
 def report_page(report: CheckReport) -> str:
@@ -92,7 +98,8 @@ def report_page(report: CheckReport) -> str:
     return environment.get_template("report.html").render(
         report=report,
         header=header,
-        lines=list(zip(report.tests, rows, strict=True)),
+        lines=list(zip([each for each in report.tests if each.num_cases], rows, strict=True)),
+        without=without_cases(report),
         most=_MOST_ON_PAGE,
         change=prediction_change,
         parts=changed_parts,

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tflm.errors import UsageError, UserError
+from tflm.files.formats import source_of
 from tflm.progress import ProgressBar
 
 from .common.command_line import note, run_app
@@ -207,21 +208,22 @@ def _texts(
 
     def read(columns: dict[str, str]) -> list[Any]:
         items = []
-        for item in read_file(path, format_name, columns):
+        for item in read_file(path, format_name, columns, "--data"):
             items.append(item)
             if len(items) == flag_values.limit:
                 break
         return items
 
     if flag_values.label_column is not None:
-        columns["label"] = flag_values.label_column
+        items = read({**columns, "label": flag_values.label_column})
+    elif (source_of(path) if format_name == "auto" else format_name) == "text":
         items = read(columns)
     else:
         try:
             items = read({**columns, "label": "label"})
         except UserError:  # no such column; another error is raised again
-            items = read(columns)
-        if all(item.problem for item in items):  # such as plain lines
+            items = []
+        if all(item.problem for item in items):  # JSON without labels
             items = read(columns)
     lost, first = bad_lines(items)
     if lost:

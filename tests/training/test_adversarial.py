@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tflm.config import to_dict
 from tflm.errors import UserError
-from tflm.layers import probed
+from tflm.layers import Dropout, probed
 from tflm.tasks.soft_targets import divergence
 from tflm.training import TrainingConfig
 from tflm.training.adversarial import AdversarialTraining, Pass, Perturbing, directions, make_adversarial
@@ -26,7 +26,8 @@ class Bag:
 
     has_soft_targets = True
 
-    def __init__(self):
+    def __init__(self, dropout=0.0):
+        self.dropout = Dropout(dropout)
         keras.utils.set_random_seed(0)
         self.table, self.head = keras.layers.Embedding(V, D), keras.layers.Dense(C)
         self.head(self.table(tf.zeros([1, 1], tf.int32))[:, 0])
@@ -41,7 +42,8 @@ class Bag:
     def __call__(self, token_ids, training=True):
         mask = tf.cast(token_ids != PAD, tf.float32)[:, :, None]
         embedded = probed("tokens", self.table(token_ids), token_ids)
-        return self.head(tf.reduce_sum(embedded * mask, axis=1) / tf.reduce_sum(mask, axis=1))
+        pooled = tf.reduce_sum(embedded * mask, axis=1) / tf.reduce_sum(mask, axis=1)
+        return self.head(self.dropout(pooled, training=True))
 
     def loss(self, batch):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["labels"], self(batch["token_ids"]))
@@ -179,6 +181,17 @@ def test_in_parts_it_is_the_same(name):
     losses = one_step(whole, config_of(name)), one_step(parts, config_of(name), num_micro_batches=2)
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     for one, other in zip(whole.variables, parts.variables, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_the_passes_of_a_step_have_the_same_masks():
+    """With an epsilon of 0, predictions with and without a perturbation are the same, and so is their gradient."""
+    found = []
+    for name in ("fgm", "vat"):
+        bag = Bag(dropout=0.5)
+        one_step(bag, config_of(name, adversarial_epsilon=0.0))
+        found.append([np.array(each) for each in bag.variables])
+    for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 

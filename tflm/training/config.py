@@ -71,7 +71,7 @@ class TrainingConfig:
     adversarial: str = option("")
     """Adversarial training, of token embeddings: fgm (Miyato et al., 2017), pgd (Madry et al., 2018), freelb (Zhu et
     al., 2020), or vat, which needs no labels (Miyato et al., 2018); "" for none. See docs/robustness.md."""
-    adversarial_epsilon: float = option(0.05)
+    adversarial_epsilon: float = option(0.01)
     """L2 norm of the perturbation of a text, as a fraction of the norm of its embeddings."""
     adversarial_steps: int = option(0)
     """Steps in which pgd and freelb look for the perturbation (0 for 3), and vat for its direction (0 for 1)."""

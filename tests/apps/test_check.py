@@ -44,7 +44,7 @@ def test_a_table_and_a_report(call, model, data, templates, tmp_path):
     found = {row[0]: row[1:] for row in rows[1:]}
     assert found["typos"][:2] == ["invariance", "4"] and found["negation"][0] == "direction"
     assert found["chinese_punctuation"][1] == "1" and found["empty"][:3] == ["input", "9", "0"]
-    assert "names" not in found and re.search("nothing to change for names, places,", done.err)
+    assert "names" not in found and re.search("nothing to change for .*names, places,", done.err)
     assert re.search(r"^4 texts; accuracy \d+\.0%\.$", done.err, re.MULTILINE)
     praise, blame = found["praise"], found["blame"]
     assert praise[0] == "functionality" and int(praise[2]) + int(blame[2]) == 2, "one label or the other"

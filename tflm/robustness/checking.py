@@ -60,11 +60,11 @@ class Failure:
     texts: Row
     """As given, or the filled template."""
     changed: Row
-    """After the change; () where there is none."""
+    """After the change; () if nothing was changed."""
     expected: str
     """The prediction for `texts`, or the label of the template."""
     score: float
-    """Its probability before the change; NaN where there is none."""
+    """Its probability before the change; NaN without one."""
     found: str
     """The prediction for `changed`, or for `texts` where nothing was changed."""
     found_score: float

@@ -110,7 +110,7 @@ def find_perturbation(name: str) -> Perturbation:
     """The perturbation of a name.
 
     Raises:
-        UserError: there is none.
+        UserError: no perturbation has this name.
     """
     function: Any = PERTURBATIONS.get(name)
     return Perturbation(name, function, **function.about)

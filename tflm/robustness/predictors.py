@@ -23,7 +23,7 @@ class Prediction:
     """The label; the labels of the spans, the answer or the generated text, as they are compared; "" of a
     similarity."""
     score: float = math.nan
-    """Probability of the answer, or the similarity; NaN where there is none."""
+    """Probability of the answer, or the similarity; NaN without one."""
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
     """Of a classifier: label to probability."""
 
@@ -97,14 +97,15 @@ def predictor_of(model: "ModelHandle", batch_size: int = 32, max_new_tokens: int
         return [Prediction(comparable(one_line(text))) for text in texts]
 
     pair = ("text", "text_pair")
-    for kind, names, changed, appended, predict in (
+    kinds: tuple[tuple[str, Row, Row, Row, Callable[[Sequence[Row]], list[Prediction]]], ...] = (
         ("classify", ("text",), ("text",), ("text",), classify),
         ("tag", ("text",), ("text",), ("text",), tag),
         ("similarity", pair, ("text",), ("text",), similarity),
         ("answer", ("question", "context"), ("question",), ("context",), answer),
         ("chat", ("text",), ("text",), ("text",), chat),
         ("generate", ("text",), ("text",), ("text",), generate),
-    ):
+    )
+    for kind, names, changed, appended, predict in kinds:
         if kind not in model.methods:
             continue
         if kind == "classify" and "text_pair" in model.signatures["classify"].inputs:

@@ -62,7 +62,7 @@ class Perturbing:
     Args:
         perturb_fn: from the number of the text in the pass, its embeddings float32 [B, T, D], and the mask of its
             tokens float32 [B, T, 1] to the perturbation, float32 [B, T, D].
-        pad_id: of the tokens that are none.
+        pad_id: the padding of token ids.
     """
 
     perturb_fn: Callable[[int, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -143,7 +143,7 @@ class AdversarialTraining:
         config: with `adversarial`.
         task: whose loss is minimized.
         model: whose embeddings are perturbed.
-        pad_id: of the tokens that are none.
+        pad_id: the padding of token ids.
     Raises:
         UserError: the task gives no predictions for vat to compare.
     """

@@ -1,4 +1,4 @@
-"""Checks how robust a model is: failure rates under typing noise, other spellings, negation and templates of your own.
+"""Checks how robust a model is: typing noise, other spellings, negation, your own tests.
 
   tflm check --model=saved_models/reviews --data=test.tsv
   tflm check --model=saved_models/reviews --data=test.tsv --tests=typos,negation --limit=500 --examples=5

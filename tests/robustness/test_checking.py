@@ -222,7 +222,7 @@ def test_models_that_cannot_be_checked():
 
 
 def test_the_reports():
-    report = check(Model(), ["<b>It is good.", "It is dull.", "很好"], ["good", "bad", "good"])
+    report = check(Model(), ["<b>It is good, 真的。", "It is dull.", "很好"], ["good", "bad", "good"])
     header, rows = report_table(report)
     assert header == ["test", "expected", "cases", "failed", "rate", "95% interval", "accuracy", "after"]
     cells = dict((row[0], row) for row in rows)
@@ -232,7 +232,7 @@ def test_the_reports():
     assert record["upper_case"]["rate"] == 0.5 and record["names"]["rate"] is None
     assert record["upper_case"]["failures"][0]["expected"] == "good"
     page = report_page(report)
-    assert "&lt;b&gt;" in page and "<b>It" not in page and "很好" in page
+    assert "&lt;b&gt;" in page and "<b>It" not in page and "真的" in page
     assert not any(each in page for each in ("http://", "src=", "href="))
 
 

@@ -110,7 +110,7 @@ def test_names_and_places():
 
 def test_additions():
     assert re.fullmatch(r"Good\. [A-Z][^.]+\.", changed("irrelevant", "Good"))
-    assert re.fullmatch("很好。[^。]+。", changed("irrelevant", "很好"))
+    assert re.fullmatch("很好。[^。]+。", changed("irrelevant", "很好， "))
     assert re.fullmatch(r"Good @\w{6} https://t\.co/\w{6}", changed("link", "Good"))
     for text in ("Good!", "很好！"):
         found = changed("very_long", text)
@@ -191,14 +191,14 @@ def test_a_rate_out_of_range(rate):
 
 
 def test_a_perturbation_of_ones_own():
-    @perturbation("shouting", "invariance")
-    def shouting(text, draw, options):
+    @perturbation("emphatic", "invariance")
+    def emphatic(text, draw, options):
         """An exclamation mark."""
         return text + "!"
 
-    assert changed("shouting", "a") == "a!" and "shouting" in PERTURBATIONS
-    PERTURBATIONS.remove("shouting")
-    with pytest.raises(UserError, match=r"no perturbation 'shouting'. There are: ascii_punctuation, "):
-        find_perturbation("shouting")
+    assert changed("emphatic", "a") == "a!" and "emphatic" in PERTURBATIONS
+    PERTURBATIONS.remove("emphatic")
+    with pytest.raises(UserError, match=r"no perturbation 'emphatic'. There are: ascii_punctuation, "):
+        find_perturbation("emphatic")
     with pytest.raises(ValueError, match="kind of a perturbation is one of invariance, direction, input"):
-        perturbation("shouting", "loud")
+        perturbation("emphatic", "loud")

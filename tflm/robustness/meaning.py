@@ -140,7 +140,7 @@ def _sentences_for(text: str) -> tuple[str, ...]:
 
 def _followed(text: str, addition: str) -> str:
     """A text with a sentence end, and the addition."""
-    text = text.rstrip()
+    text = text.rstrip(" \t\r\n\u3000,;，；、")
     is_chinese = bool(re.search(f"[{HAN}]", text))
     if text and not re.search(r"[.!?。！？…~～”\"')）]$", text):
         text += "。" if is_chinese else "."

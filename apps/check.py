@@ -17,8 +17,8 @@ failures, the greatest change of probability first. What is drawn depends on --s
   input          an empty text and the like have a valid prediction
   functionality  of --templates: each filling has the expected label; docs/robustness.md has the format
 
-Models that classify, tag, compare or answer questions, and generative models (greedily). Of the latter, and of answers
-and tags, the text itself is compared.
+Models that classify, tag, compare or answer questions, and generative models (greedily). Of tags the labels are
+compared, of answers and generated texts the text.
 """
 
 import json

@@ -18,6 +18,7 @@ from tflm.data.batching.eval_loop import EvalBatches, metrics_by_source, sum_ove
 from tflm.errors import Interrupted, UserError
 from tflm.files.locks import hold
 from tflm.tasks.task import Task
+from tflm.training.adversarial import make_adversarial, pad_id_of
 from tflm.training.best_measure import PART, BestMeasure
 from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
@@ -87,8 +88,8 @@ class Trainer:
         loss_fn: what is minimized; the task's loss if None.
         masks_fn: makes masks of weights that stay 0, for the model; None for none.
     Raises:
-        UserError: the batch size is not divisible by replicas and micro-batches, or `fine_tuning` does not fit the
-            model.
+        UserError: the batch size is not divisible by replicas and micro-batches, `fine_tuning` does not fit the
+            model, or `adversarial` does not fit the loss.
     """
 
     def __init__(
@@ -137,11 +138,12 @@ class Trainer:
             num_micro_batches=config.num_micro_batches,
             clip_norm=config.clip_norm,
             jit_compile=config.jit_compile,
-            pad_id=_pad_id(self.model),
+            pad_id=pad_id_of(self.model),
             mask_seed=config.seed if config.dropout_masks == "per_example" else None,
             loss_scale=self._loss_scale,
             fuses=config.fusion,
             weight_masks=self._weight_masks,
+            adversarial=make_adversarial(config, task, self.model, loss_fn is not None),
         )
         self.before_evaluation: Callable[[], str] = lambda: ""
         """Called before each evaluation during training and at the last step; gives a line for the user, or ""."""
@@ -393,7 +395,3 @@ class Trainer:
                     name += "+"  # the random generators of two dropout layers may share a path
                 state[name] = variable.value
         return state
-
-
-def _pad_id(model: Any) -> int:
-    return getattr(getattr(getattr(model, "body", model), "config", None), "pad_id", 0)

@@ -141,8 +141,8 @@ class Grounding:
             passages: of which the answer was made.
             most: int, citations at most, one of each passage.
         Returns:
-            The best first; the second only where it has words of the answer that the first has not. None of an answer
-            that shares no word with the passages, such as that they do not say.
+            The best first; the second only where it has words of the answer that the first has not. Of an answer that
+            shares no word with the passages, such as that they do not say, the line nearest to the question.
         """
         of_answer = content_words(answer)
         weight = dict.fromkeys(content_words(question), _QUESTION_SHARE) | dict.fromkeys(of_answer, 1.0)
@@ -160,7 +160,7 @@ class Grounding:
             new = best.words - known
             inside = set(words_of(best.passage.text))
             support = share(of_answer, np.array([rarity[word] for word in of_answer]), inside)
-            if not support or (cited and not new & set(of_answer)):
+            if not new & set(of_answer if cited else weight):
                 break
             place = line_of(best.passage, best.start)
             cited.append(Citation(best.passage.file, place, " ".join(best.text.split()), support))

@@ -1,5 +1,7 @@
 """One step by hand, with plain gradient descent, against the compiled one."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -36,6 +38,11 @@ def bigram():
         ids = rng.integers(0, V, [2, ROWS, LENGTH]).astype(np.int32)  # 0 is padding
         batches.append({"token_ids": ids[0], "targets": ids[1], "loss_weights": np.float32(weights)})
     return table.trainable_variables + head.trainable_variables, loss_fn, batches, seen_shapes
+
+
+def _second_is_late(number):
+    time.sleep(0.3 * (number == 1))
+    return number
 
 
 def dataset_of(batches):
@@ -85,6 +92,7 @@ def test_steps_are_those_by_hand(bigram, num_micro_batches, clip_norm, jit_compi
     values = train_steps(iter(dataset_of(batches)), tf.constant(3))
     found = np.stack([values["loss"], values["gradient_norm"], values["tokens"]], axis=1)
     np.testing.assert_allclose(found, logs, rtol=1e-5)
+    assert values["positions"].numpy().tolist() == [ROWS * LENGTH] * 3
     for variable, value in zip(variables, expected, strict=True):
         np.testing.assert_allclose(variable, value, atol=1e-5)
     # Shapes stay known, so that an LSTM can write its loop out.
@@ -101,6 +109,18 @@ def test_any_number_of_steps_is_one_trace(bigram):
     assert train_steps(iterator, tf.constant(2))["loss"].shape == (2,)
     assert train_steps(iterator, tf.constant(1))["loss"].shape == (1,)
     assert train_steps.experimental_get_tracing_count() == 1
+
+
+def test_the_time_in_which_a_step_waits_for_its_batch(bigram):
+    variables, loss_fn, batches, _ = bigram
+    optimizer = keras.optimizers.SGD(RATE)
+    optimizer.build(variables)
+    options = {"num_micro_batches": 1, "clip_norm": 0.0, "jit_compile": False, "pad_id": 0}
+    train_steps = make_train_steps(tf.distribute.get_strategy(), loss_fn, variables, optimizer, **options)
+    slow = tf.data.Dataset.range(3).map(lambda number: tf.numpy_function(_second_is_late, [number], tf.int64))
+    dataset = tf.data.Dataset.zip(slow, dataset_of(batches)).map(lambda _, batch: batch)
+    waited = train_steps(iter(dataset), tf.constant(3))["data_seconds"].numpy()
+    assert waited[1] >= 0.25 and waited.min() >= 0.0
 
 
 def test_a_batch_without_targets_changes_nothing(bigram):
@@ -177,7 +197,7 @@ def test_one_micro_batch_has_no_noise_in_its_graph(bigram):
     options = {"num_micro_batches": 1, "clip_norm": 0.0, "jit_compile": False, "pad_id": 0}
     train_steps = make_train_steps(tf.distribute.get_strategy(), loss_fn, variables, optimizer, **options)
     values = train_steps(iter(dataset_of(batches)), tf.constant(1))
-    assert set(values) == {"loss", "gradient_norm", "tokens"}
+    assert set(values) == {"loss", "gradient_norm", "tokens", "positions", "data_seconds"}
 
 
 def scaled_run(variable, factor, num_steps):

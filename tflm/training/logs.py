@@ -250,6 +250,23 @@ class SpeedMeter:
         return record
 
 
+def batch_shares(values: Mapping[str, Any], seconds: float) -> dict[str, float]:
+    """The log entries of a call that took `seconds`: `padding`, the share of padding among the positions of its
+    batches, and `data_wait`, the share of the time in which steps waited for their batches.
+
+    >>> batch_shares({"tokens": [60.0], "positions": [80.0], "data_seconds": [0.5]}, seconds=2.0)
+    {'padding': 0.25, 'data_wait': 0.25}
+
+    Args:
+        values: of `make_train_steps`.
+        seconds: float.
+    """
+    tokens, positions, waited = (
+        float(sum(map(float, values[name]))) for name in ("tokens", "positions", "data_seconds")
+    )
+    return {"padding": 1.0 - tokens / positions, "data_wait": waited / seconds}
+
+
 class NoiseScaleMeter:
     """The gradient noise scale, a batch size above which more rows per step help little (McCandlish et al., 2018):
     B_simple = tr(Σ) / |G|², in rows, to be compared with `training.global_batch_size`.

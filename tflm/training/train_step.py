@@ -126,10 +126,11 @@ def make_train_steps(
     """Builds the compiled training loop: a function of a (distributed) iterator and an int32 scalar n that trains for n
     steps.
 
-    It returns float32 [n] tensors: `loss` (weighted mean), `gradient_norm` (before clipping) and `tokens` (tokens in
-    the batch without padding, including source tokens); with several micro-batches or replicas also
-    `gradient_noise` and `gradient_signal`, see `noise_and_signal`; and `loss_scale` (in that step) with one. A step
-    whose loss or gradient norm is not finite changes nothing but the optimizer's count of steps and the loss scale.
+    It returns float32 [n] tensors: `loss` (weighted mean), `gradient_norm` (before clipping), `tokens` (tokens in
+    the batch without padding, including source tokens), `positions` (the same with padding) and `data_seconds` (the
+    time in which the step waited for its batch); with several micro-batches or replicas also `gradient_noise` and
+    `gradient_signal`, see `noise_and_signal`; and `loss_scale` (in that step) with one. A step whose loss or gradient
+    norm is not finite changes nothing but the optimizer's count of steps and the loss scale.
 
     Args:
         strategy: distribution strategy.
@@ -167,9 +168,10 @@ def make_train_steps(
 
     compiled = tf.function(gradients, autograph=False, jit_compile=True) if jit_compile else gradients
     estimates_noise = num_micro_batches * strategy.num_replicas_in_sync > 1
-    names = ["loss", "gradient_norm", "tokens"]
+    names = ["loss", "gradient_norm", "tokens", "positions"]
     names += ["gradient_noise", "gradient_signal"] if estimates_noise else []
     names += [] if loss_scale is None else ["loss_scale"]
+    names.append("data_seconds")
 
     def micro_batch(
         batch: Batch, first_row: tf.Tensor, key: tf.Tensor, scale: tf.Tensor | None
@@ -190,17 +192,17 @@ def make_train_steps(
         loss_sum, weight, counted, parts = _accumulate(
             lambda part, row: micro_batch(part, first_row + row, key, scale_now), batch, num_micro_batches
         )
-        tokens = _num_tokens(batch, pad_id)
-        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tokens, loss_sum, weight, *counted, *parts])
-        tokens, loss_sum, weight = sums[:3]
-        counted, parts = sums[3 : 3 + len(counted)], sums[3 + len(counted) :]
+        counts = _num_tokens(batch, pad_id)
+        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [*counts, loss_sum, weight, *counted, *parts])
+        tokens, positions, loss_sum, weight = sums[:4]
+        counted, parts = sums[4 : 4 + len(counted)], sums[4 + len(counted) :]
         if weight_masks is not None:
             parts = weight_masks.mask_gradients(parts, variables)
         scale = tf.math.reciprocal_no_nan(weight)
         norm = tf.linalg.global_norm(parts) * scale
         if clip_norm:
             scale *= tf.minimum(1.0, clip_norm / tf.maximum(norm, 1e-12))
-        values = [loss_sum * tf.math.reciprocal_no_nan(weight), norm, tokens]
+        values = [loss_sum * tf.math.reciprocal_no_nan(weight), norm, tokens, positions]
         if estimates_noise:
             values += noise_and_signal(norm, weight, *counted)
         return values, [part * scale for part in parts]
@@ -237,7 +239,13 @@ def make_train_steps(
     def train_steps(iterator: Any, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
         logs = [tf.TensorArray(tf.float32, num_steps, element_shape=[]) for _ in names]
         for step in tf.range(num_steps):
-            values = one_step(next(iterator))
+            with tf.control_dependencies([step]):  # the step before is done
+                begin = tf.timestamp()
+            with tf.control_dependencies([begin]):
+                batch = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
+                waited = tf.cast(tf.timestamp() - begin, tf.float32)
+            values = [*one_step(batch), waited]
             logs = [log.write(step, value) for log, value in zip(logs, values, strict=True)]
         return {name: log.stack() for name, log in zip(names, logs, strict=True)}
 
@@ -264,13 +272,12 @@ def _done(nothing: None) -> tf.Tensor:
     return tf.constant(True)
 
 
-def _num_tokens(batch: Batch, pad_id: int) -> tf.Tensor:
-    counts = [
-        tf.math.count_nonzero(tf.not_equal(batch[name], pad_id))
-        for name in ("token_ids", "source_ids")
-        if name in batch
-    ]
-    return tf.cast(tf.add_n(counts), tf.float32)
+def _num_tokens(batch: Batch, pad_id: int) -> list[tf.Tensor]:
+    """The numbers of tokens and of positions, source tokens included; float32 scalars."""
+    ids = [batch[name] for name in ("token_ids", "source_ids") if name in batch]
+    tokens = tf.add_n([tf.math.count_nonzero(tf.not_equal(each, pad_id)) for each in ids])
+    positions = tf.add_n([tf.size(each, tf.int64) for each in ids])
+    return [tf.cast(tokens, tf.float32), tf.cast(positions, tf.float32)]
 
 
 def noise_and_signal(

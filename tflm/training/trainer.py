@@ -28,6 +28,7 @@ from tflm.training.logs import (
     NoLog,
     RunLog,
     SpeedMeter,
+    batch_shares,
     evaluation_note,
     peak_flops,
     read_log,
@@ -254,11 +255,11 @@ class Trainer:
                 self.step.assign(step)
                 self._update_masks(step, note_fn)
                 tokens = float(np.sum(values["tokens"]))
-                speed = meter.measure(tokens, time.perf_counter() - begin)
+                seconds = time.perf_counter() - begin
+                speed = {**meter.measure(tokens, seconds), **batch_shares(values, seconds)}
                 record = {**guard.summary(values), **noise.measure(step, values)}
-                rate = float(self.optimizer.learning_rate)
-                log.write(step, {**record, "learning_rate": rate, **speed})
-                log.advance(step, record.get("loss", math.nan), tokens / (time.perf_counter() - begin))
+                log.write(step, {**record, "learning_rate": float(self.optimizer.learning_rate), **speed})
+                log.advance(step, record.get("loss", math.nan), tokens / seconds)
                 is_best = None
                 if step % config.eval_every == 0 or step == last:
                     self._note(self.before_evaluation(), note_fn)

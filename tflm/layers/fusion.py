@@ -60,5 +60,10 @@ def compiled(function: Callable[..., Any], *inputs: Any) -> Any:
     return function(*inputs) if fusion is None else fusion.compile(function, inputs)
 
 
+def is_fusing() -> bool:
+    """Whether this is a `fusing` block: a training step, where a layer may have a gradient of its own."""
+    return _fusion() is not None
+
+
 def _fusion() -> Fusion | None:
     return getattr(_current, "fusion", None)

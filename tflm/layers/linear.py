@@ -61,6 +61,23 @@ def product(states: Tensor, kernel: Tensor) -> Tensor:
     return outputs if rows is states else ops.reshape(outputs, (*static_sizes(states)[:-1], kernel.shape[-1]))
 
 
+def rows_product(states: Tensor, table: Tensor) -> Tensor:
+    """float [..., E] from [..., D] and the rows [E, D] of an embedding: `product` with the transposed table, whose
+    gradient has the form of the table at once."""
+
+    @ops.custom_gradient
+    def run(rows: Tensor, table: Tensor) -> Any:
+        def gradient(*upstream: Any) -> Any:
+            (d_outputs,) = keras.tree.flatten(upstream)
+            return ops.matmul(d_outputs, table), ops.matmul(ops.transpose(d_outputs), rows)
+
+        return ops.matmul(rows, ops.transpose(table)), gradient
+
+    rows = as_rows(states)
+    outputs = run(rows, ops.convert_to_tensor(table))
+    return outputs if rows is states else ops.reshape(outputs, (*static_sizes(states)[:-1], table.shape[0]))
+
+
 def as_dtype(kernel: Tensor, dtype: str) -> Tensor:
     """A matrix for `product` with states of `dtype`."""
     return kernel if isinstance(kernel, QuantizedMatrix) else ops.convert_to_tensor(ops.cast(kernel, dtype))

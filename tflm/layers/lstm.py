@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from tflm.layers.capturing import capture
+from tflm.layers.fusion import is_fusing
 from tflm.layers.linear import as_dtype, as_tensor, product
 from tflm.layers.lstm_gradient import run_in_loop, run_unrolled
 from tflm.layers.quantized import QuantizedMatrix
@@ -81,7 +82,7 @@ class LSTM(keras.layers.Layer):
         if isinstance(recurrent_kernel, QuantizedMatrix) and inputs.shape[1] != 1:
             recurrent_kernel = as_tensor(recurrent_kernel, dtype)  # once for all steps
         bias = ops.convert_to_tensor(ops.cast(self.bias, dtype))
-        multiply = product if isinstance(kernel, QuantizedMatrix) else ops.matmul
+        multiply = product if is_fusing() or isinstance(kernel, QuantizedMatrix) else ops.matmul
         gates = ops.add(multiply(ops.cast(inputs, dtype), kernel), bias)
         keep = None if mask is None else ops.cast(mask, dtype)[:, :, None]
         return gates, recurrent_kernel, ops.cast(hidden, dtype), ops.cast(cell, "float32"), keep

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from tflm.layers.fusion import compiled
+from tflm.layers.linear import written_transpose
 from tflm.layers.time_loop import Tensors, scan, step_cell
 
 Tensor = Any
@@ -88,13 +89,6 @@ def _kernel_gradient(hiddens: Tensor, d_gates: Tensor) -> Tensor:
     return ops.matmul(ops.transpose(rows), ops.reshape(d_gates, (-1, d_gates.shape[-1])))
 
 
-def _transposed(kernel: Tensor) -> Tensor:
-    """float [4 W, W] of a kernel [W, 4 W], written once for all steps: in the form of a `transpose`, TensorFlow would
-    make it part of each product, which takes four times as long (oneDNN, 32 rows, W = 512)."""
-    width = kernel.shape[0]
-    return ops.reshape(ops.transpose(ops.reshape(kernel, (width, 4, width)), (1, 2, 0)), (4 * width, width))
-
-
 def _step_cell(gates: Tensor, recurrent: Tensor, carry: Tensors, keep: Sequence[Tensor]) -> Tensors:
     """`step_cell` of the sum of both parts of the gates."""
     return step_cell(gates + recurrent, carry, keep)
@@ -103,7 +97,8 @@ def _step_cell(gates: Tensor, recurrent: Tensor, carry: Tensors, keep: Sequence[
 def _gradient_step(kernel: Tensor) -> Callable[..., Tensors]:
     """One step of backpropagation through time: maps the gradients of the states after a step to those of the states
     before it, and of the gates' pre-activations."""
-    transposed_kernel = _transposed(kernel)
+    # As a part of each product, the transpose takes four times as long (oneDNN, 32 rows, W = 512).
+    transposed_kernel = written_transpose(kernel)
 
     def step(
         carry: Tensors,

@@ -37,7 +37,9 @@ def run_unrolled(
         for gates_of_step, mask in zip(ops.unstack(gates, length), masks, strict=True):
             recurrent = ops.matmul(hiddens[-1], kernel)
             carry = hiddens[-1], cells[-1]
-            new_hidden, new_cell, activation = compiled(_step_cell, gates_of_step, recurrent, carry, mask)
+            new_hidden, new_cell, activation = compiled(
+                _step_cell, gates_of_step, recurrent, carry, mask, repeated=True
+            )
             hiddens.append(new_hidden)
             cells.append(new_cell)
             activations.append(activation)
@@ -64,7 +66,7 @@ def run_in_loop(
     """The same for any number of steps, of `gates` [B, T, 4 W] and `keep` [B, T, 1], to hidden states [B, T, W]."""
 
     def step(carry: Tensors, gates: Tensor, *keep: Tensor) -> Tensors:
-        return compiled(_step_cell, gates, ops.matmul(carry[0], kernel), carry[:2], keep)
+        return compiled(_step_cell, gates, ops.matmul(carry[0], kernel), carry[:2], keep, repeated=True)
 
     @ops.custom_gradient
     def run(gates: Tensor, kernel: Tensor, hidden: Tensor, cell: Tensor) -> Any:
@@ -109,7 +111,7 @@ def _gradient_step(kernel: Tensor) -> Callable[..., Tensors]:
         *keep: Tensor,
     ) -> Tensors:
         d_gates, d_hidden, d_previous_cell = compiled(
-            _cell_gradient, carry[:2], d_output, activations, previous_cell, cell, keep
+            _cell_gradient, carry[:2], d_output, activations, previous_cell, cell, keep, repeated=True
         )
         d_previous_hidden = ops.matmul(d_gates, transposed_kernel)
         for mask in keep:  # the gates of a masked step have no gradient, so neither has their product

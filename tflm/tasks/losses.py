@@ -1,11 +1,12 @@
 """Cross entropy of tokens, as a sum with a weight."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tflm.layers import compiled
+from tflm.layers import any_shapes, compiled
 from tflm.models import TextModel
 from tflm.tasks.soft_targets import SoftTargets
 
@@ -98,7 +99,8 @@ def token_cross_entropy(
     if training:
         size = max(1, _TRAINING_SLICE // model.config.vocab_size)
         trained = [variable.value for variable in model.trainable_variables]
-        loss = _with_gradient(logits_of, loss_of, constants_of, trained, states, rest, size)
+        with any_shapes() if compact else contextlib.nullcontext():
+            loss = _with_gradient(logits_of, loss_of, constants_of, trained, states, rest, size)
         return loss, tf.reduce_sum(weights)
     return loss_of(logits_of(states), *constants_of(*rest)), tf.reduce_sum(weights)
 

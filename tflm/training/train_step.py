@@ -9,72 +9,11 @@ import tensorflow as tf
 from tflm.layers import drawing_masks, fusing
 from tflm.training.dropout_masks import RowMasks, step_key
 from tflm.training.weight_masks import WeightMasks
+from tflm.training.xla_fusion import XlaFusion
 
 Batch = dict[str, tf.Tensor]
 LossFn = Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]
 GradientFn = Callable[[Batch, tf.Tensor], Any]
-
-
-_SMALLEST_FUSED, _SMALLEST_COMPILED = 1 << 18, 1 << 15
-"""Elements from which compiling a chain of operations pays; and one that is repeated in every step of a text."""
-
-
-class XlaFusion:
-    """Compiles chains of operations by XLA, one kernel forward and one backward. The backward one computes the chain
-    again from its inputs, so that nothing in between is stored.
-
-    Chains of small tensors, and of shapes that are not known when the step is traced, are left as they are: each shape
-    is compiled once.
-    """
-
-    def __init__(self) -> None:
-        self._functions: dict[Any, Any] = {}
-
-    def compile(self, function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
-        """See `tflm.layers.fusion.Fusion`."""
-        if _is_small(inputs, _SMALLEST_COMPILED):
-            return function(*inputs)
-        if function not in self._functions:
-            self._functions[function] = tf.function(function, jit_compile=True, autograph=False)
-        return self._functions[function](*inputs)
-
-    def fuse(self, function: Callable[..., Any], inputs: Any, constants: Any) -> tf.Tensor:
-        """See `tflm.layers.fusion.Fusion`."""
-        inputs = [tf.convert_to_tensor(each) for each in inputs]
-        if _is_small((inputs, constants), _SMALLEST_FUSED):
-            return function(*inputs, *constants)
-        if function not in self._functions:
-            self._functions[function] = self._both_ways(function)
-        forward, backward = self._functions[function]
-
-        @tf.custom_gradient
-        def run(*inputs: tf.Tensor) -> Any:
-            # The gradient is `backward`: without `stop_gradient`, the tape would also prepare that of `forward`.
-            outputs = forward([tf.stop_gradient(each) for each in inputs], constants)
-            return outputs, lambda upstream: backward(inputs, constants, upstream)
-
-        return run(*inputs)
-
-    @staticmethod
-    def _both_ways(function: Callable[..., Any]) -> tuple[Any, Any]:
-        @tf.function(jit_compile=True, autograph=False)
-        def forward(inputs: Any, constants: Any) -> tf.Tensor:
-            return function(*inputs, *constants)
-
-        @tf.function(jit_compile=True, autograph=False)
-        def backward(inputs: Any, constants: Any, upstream: tf.Tensor) -> list[tf.Tensor]:
-            with tf.GradientTape() as tape:
-                tape.watch(inputs)
-                outputs = function(*inputs, *constants)
-            return tape.gradient(outputs, list(inputs), output_gradients=upstream)
-
-        return forward, backward
-
-
-def _is_small(tensors: Any, least: int) -> bool:
-    """Whether each tensor has fewer elements, or a shape is not known."""
-    sizes = [each.shape.num_elements() for each in tf.nest.flatten(tensors)]
-    return None in sizes or max(sizes) < least
 
 
 class LossScale:
@@ -121,6 +60,7 @@ def make_train_steps(
     mask_seed: int | None = None,
     loss_scale: LossScale | None = None,
     fuses: bool = True,
+    largest_batch: tuple[int, int] | None = None,
     weight_masks: WeightMasks | None = None,
 ) -> Callable[[Any, tf.Tensor], dict[str, tf.Tensor]]:
     """Builds the compiled training loop: a function of a (distributed) iterator and an int32 scalar n that trains for n
@@ -145,11 +85,12 @@ def make_train_steps(
             None for masks from each layer's own generator, which counts on each device.
         loss_scale: for float16; None for no scaling.
         fuses: bool, compile chains of elementwise operations by XLA, see `XlaFusion`.
+        largest_batch: of a device and micro-batch, for batches of different lengths, see `XlaFusion`.
         weight_masks: of weights that stay 0; None without such.
     """
 
     is_compiled = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)
-    fusion = XlaFusion() if fuses and not is_compiled else None
+    fusion = XlaFusion(largest_batch) if fuses and not is_compiled else None
 
     def gradients(
         batch: Batch, first_row: tf.Tensor, key: tf.Tensor, scale: tf.Tensor | None

@@ -28,7 +28,6 @@ from tflm.training.logs import (
     NoLog,
     RunLog,
     SpeedMeter,
-    batch_shares,
     evaluation_note,
     peak_flops,
     read_log,
@@ -130,6 +129,7 @@ class Trainer:
         finally:
             keras.config.set_dtype_policy(policy)
         loss_of = loss_fn or (lambda model, batch: task.loss(model, batch, training=True))
+        rows = per_replica // config.num_micro_batches
         self._train_steps = make_train_steps(
             self.strategy,
             lambda batch: loss_of(self.model, batch),
@@ -138,10 +138,11 @@ class Trainer:
             num_micro_batches=config.num_micro_batches,
             clip_norm=config.clip_norm,
             jit_compile=config.jit_compile,
-            pad_id=_pad_id(self.model),
+            pad_id=_config(self.model, "pad_id"),
             mask_seed=config.seed if config.dropout_masks == "per_example" else None,
             loss_scale=self._loss_scale,
             fuses=config.fusion,
+            largest_batch=(rows, _config(self.model, "max_length")),
             weight_masks=self._weight_masks,
         )
         self.before_evaluation: Callable[[], str] = lambda: ""
@@ -254,12 +255,11 @@ class Trainer:
                 step += count
                 self.step.assign(step)
                 self._update_masks(step, note_fn)
-                tokens = float(np.sum(values["tokens"]))
                 seconds = time.perf_counter() - begin
-                speed = {**meter.measure(tokens, seconds), **batch_shares(values, seconds)}
-                record = {**guard.summary(values), **noise.measure(step, values)}
+                speed = meter.measure(values, seconds)
+                record = guard.summary(values) | noise.measure(step, values)
                 log.write(step, {**record, "learning_rate": float(self.optimizer.learning_rate), **speed})
-                log.advance(step, record.get("loss", math.nan), tokens / seconds)
+                log.advance(step, record.get("loss", math.nan), float(np.sum(values["tokens"])) / seconds)
                 is_best = None
                 if step % config.eval_every == 0 or step == last:
                     self._note(self.before_evaluation(), note_fn)
@@ -396,5 +396,5 @@ class Trainer:
         return state
 
 
-def _pad_id(model: Any) -> int:
-    return getattr(getattr(getattr(model, "body", model), "config", None), "pad_id", 0)
+def _config(model: Any, name: str) -> int:
+    return getattr(getattr(getattr(model, "body", model), "config", None), name, 0)

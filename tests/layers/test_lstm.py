@@ -103,6 +103,14 @@ def test_every_way_has_the_same_gradients(layer, inputs, way, monkeypatch, train
             np.testing.assert_allclose(one, other, atol=2e-4, rtol=1e-5)
 
 
+def test_the_transposed_kernel_is_no_part_of_the_products_of_the_steps(layer, inputs):
+    """A `transpose` right before them would become one: TensorFlow would write it again in each step."""
+    graph = tf.function(lambda: gradients_of(layer, inputs, training=True)).get_concrete_function().graph
+    products = [op for op in graph.get_operations() if op.type == "MatMul" and not op.get_attr("transpose_b")]
+    steps = [op for op in products if op.inputs[0].shape == (B, 4 * HIDDEN)]
+    assert len(steps) == T and {op.inputs[1].op.type for op in steps} == {"Reshape"}
+
+
 def test_training_gradients_against_differences(layer, inputs):
     """What central differences of the NumPy layer say, in a few places of each weight."""
     x, hidden, cell, mask = inputs

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tflm.errors import UserError
 from tflm.models import build_model
 from tflm.training import TRAINING_LOCK, Trainer, read_log
+from tflm.training import trainer as trainer_module
 
 # What may differ between two equal runs.
 SPEED = {"time", "seconds", "tokens_per_second", "share_of_peak", "data_wait"}
@@ -383,3 +384,15 @@ def test_a_stop_fn_ends_the_training_at_an_evaluation_and_it_can_go_on(small_run
     again.train(small_run.Numbers(), small_run.Numbers(1), stop_fn=stop)
     assert seen[2:] == [(6, True)], "not of the last step"
     assert int(again.step) == 8
+
+
+@pytest.mark.parametrize("few_widths,expected", [(True, (4, 8)), (False, None)])
+def test_kernels_of_unknown_widths_are_for_tasks_with_few(
+    small_run, tmp_path, monkeypatch, few_widths, expected
+):
+    given = []
+    monkeypatch.setattr(trainer_module, "make_train_steps", lambda *_, **options: given.append(options))
+    task = small_run.NextToken()
+    task.few_widths = few_widths
+    small_run.make_trainer(tmp_path, "plain_lstm", task=task, num_micro_batches=2)
+    assert given[0]["largest_batch"] == expected, "8 rows in two micro-batches; a model of 8 tokens"

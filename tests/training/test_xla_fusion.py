@@ -71,7 +71,7 @@ def test_small_chains_are_left_as_they_are():
 
 @pytest.mark.parametrize(
     "largest,size,is_compiled",
-    [(None, 1 << 20, False), ((4, 8), 2, False), ((4, 8), 1 << 14, True)],
+    [(None, 1 << 20, False), ((4, 8), 1 << 14, False), ((4, 8), 1 << 15, True)],
     ids=["no bound", "too small for the largest batch", "large enough"],
 )
 def test_unknown_shapes_are_compiled_where_a_batch_may_be_large(largest, size, is_compiled):
@@ -83,7 +83,8 @@ def test_unknown_shapes_are_compiled_where_a_batch_may_be_large(largest, size, i
 
 def test_the_size_of_a_batch_decides_in_each_step(monkeypatch):
     """One trace for all widths; a small batch is computed by the plain form."""
-    monkeypatch.setattr(xla_fusion, "_SMALLEST", 40)
+    monkeypatch.setattr(xla_fusion, "_SMALLEST_UNKNOWN", 40)
+    monkeypatch.setattr(xla_fusion, "_SMALLEST", 1)
     fusion, seen = XlaFusion((4, 8)), []
 
     def chain(x):
@@ -127,6 +128,7 @@ def test_chains_of_any_shape_are_left_as_they_are():
 def test_the_loss_of_a_step_is_that_without_kernels(monkeypatch, width, compact):
     """Its value and the gradients of states and table, whole or in slices, of known and unknown length."""
     monkeypatch.setattr(xla_fusion, "_SMALLEST", 1)
+    monkeypatch.setattr(xla_fusion, "_SMALLEST_UNKNOWN", 1)
     keras.utils.set_random_seed(0)
     model = build_model(FUSED["gpt"])
     model.build_variables()

@@ -65,8 +65,8 @@ class TrainingConfig:
     jit_compile: bool = False
     """Compile the gradient step with XLA: faster for small models in float32; see docs/training.md."""
     fusion: bool = option(True)
-    """Compile chains of elementwise operations (norms, activations, softmax, the cell of an LSTM) by XLA, one kernel
-    for each, where tensors are large and their shapes known; with jit_compile all of a step is compiled."""
+    """Compile chains of elementwise operations (norms, activations, the loss, the cell of an LSTM) by XLA, one kernel
+    for each, where tensors are large; with jit_compile all of a step is compiled."""
     log_every: int = 10
     """Steps between two log records; also the steps per call of the compiled loop."""
     eval_every: int = 500

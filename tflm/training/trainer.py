@@ -129,7 +129,7 @@ class Trainer:
         finally:
             keras.config.set_dtype_policy(policy)
         loss_of = loss_fn or (lambda model, batch: task.loss(model, batch, training=True))
-        rows = per_replica // config.num_micro_batches
+        largest = per_replica // config.num_micro_batches, _config(self.model, "max_length")
         self._train_steps = make_train_steps(
             self.strategy,
             lambda batch: loss_of(self.model, batch),
@@ -142,7 +142,7 @@ class Trainer:
             mask_seed=config.seed if config.dropout_masks == "per_example" else None,
             loss_scale=self._loss_scale,
             fuses=config.fusion,
-            largest_batch=(rows, _config(self.model, "max_length")),
+            largest_batch=largest if getattr(task, "few_widths", True) else None,
             weight_masks=self._weight_masks,
         )
         self.before_evaluation: Callable[[], str] = lambda: ""

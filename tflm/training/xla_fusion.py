@@ -8,6 +8,8 @@ import tensorflow as tf
 
 _SMALLEST, _SMALLEST_REPEATED = 1 << 18, 1 << 15
 """Elements from which compiling a chain of operations pays; and one that is repeated in every step of a text."""
+_SMALLEST_UNKNOWN = 1 << 20
+"""The same for shapes that are not known, of which each takes about a second to compile, for all chains of a model."""
 
 
 class XlaFusion:
@@ -36,7 +38,7 @@ class XlaFusion:
     def fuse(self, function: Callable[..., Any], inputs: Any, constants: Any) -> tf.Tensor:
         """See `tflm.layers.fusion.Fusion`."""
         inputs = [tf.convert_to_tensor(each) for each in inputs]
-        if self._most_elements((inputs, constants)) < _SMALLEST:
+        if self._is_small((inputs, constants), _SMALLEST):
             return function(*inputs, *constants)
         if function not in self._chains:
             self._chains[function] = _both_ways(function)
@@ -53,7 +55,7 @@ class XlaFusion:
 
     def _chosen(self, function: Callable[..., Any], inputs: tuple[Any, ...], least: int) -> Any:
         """function(*inputs), compiled where its largest tensor has `least` elements."""
-        if self._most_elements(inputs) < least:
+        if self._is_small(inputs, least):
             return function(*inputs)
         if (function, least) not in self.compiled:
             by_xla = tf.function(function, jit_compile=True, autograph=False)
@@ -61,26 +63,32 @@ class XlaFusion:
             @tf.function(autograph=False)
             def either(*inputs: Any) -> Any:
                 sizes = [tf.size(each) for each in tf.nest.flatten(inputs)]
-                is_large = tf.reduce_max(tf.stack(sizes)) >= least
+                is_large = tf.reduce_max(tf.stack(sizes)) >= max(least, _SMALLEST_UNKNOWN)
                 return tf.cond(is_large, lambda: by_xla(*inputs), lambda: function(*inputs))
 
             self.compiled[function, least] = by_xla, either
         by_xla, either = self.compiled[function, least]
-        is_known = all(each.shape.is_fully_defined() for each in tf.nest.flatten(inputs))
-        return (by_xla if is_known else either)(*inputs)
+        return (by_xla if _are_known(inputs) else either)(*inputs)
 
-    def _most_elements(self, tensors: Any) -> int:
-        """The greatest number of elements of a tensor that is possible."""
+    def _is_small(self, tensors: Any, least: int) -> bool:
+        """Whether no tensor has `least` elements, in the largest batch."""
+        if not _are_known(tensors):
+            if self._largest_batch is None:
+                return True
+            least = max(least, _SMALLEST_UNKNOWN)
+        rows, length = self._largest_batch or (0, 0)
         most = 0
         for tensor in tf.nest.flatten(tensors):
-            sizes = tensor.shape.as_list()
-            if None in sizes and self._largest_batch is None:
-                return 0
-            for axis, size in enumerate(sizes):
-                if size is None and self._largest_batch is not None:  # rows times length, or a length
-                    sizes[axis] = math.prod(self._largest_batch) if axis == 0 else self._largest_batch[1]
+            unknown = [rows * length if axis == 0 else length for axis in range(len(tensor.shape))]
+            sizes = [
+                other if size is None else size for size, other in zip(tensor.shape, unknown, strict=True)
+            ]
             most = max(most, math.prod(sizes))
-        return most
+        return most < least
+
+
+def _are_known(tensors: Any) -> bool:
+    return all(each.shape.is_fully_defined() for each in tf.nest.flatten(tensors))
 
 
 def _both_ways(function: Callable[..., Any]) -> tuple[Any, Any]:

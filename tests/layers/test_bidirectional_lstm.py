@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.layers import BidirectionalLSTM
-from tflm.layers import lstm as lstm_module
+from tflm.layers import BidirectionalLSTM, time_loop
 
 LENGTHS, T, WIDTH, HIDDEN = [5, 2, 0], 5, 4, 6
 
@@ -36,9 +35,9 @@ def inputs(rng):
     return x, hidden, cell, np.arange(T) < np.array(LENGTHS)[:, None]
 
 
-@pytest.mark.parametrize("limit", [lstm_module.UNROLL_LIMIT, 0], ids=["unrolled", "scanned"])
+@pytest.mark.parametrize("limit", [time_loop.UNROLL_LIMIT, 0], ids=["unrolled", "scanned"])
 def test_against_numpy(layer, inputs, monkeypatch, limit):
-    monkeypatch.setattr(lstm_module, "UNROLL_LIMIT", limit)
+    monkeypatch.setattr(time_loop, "UNROLL_LIMIT", limit)
     x, hidden, cell, _ = inputs
     outputs, last_hidden, last_cell = layer(*inputs)
     half = HIDDEN // 2

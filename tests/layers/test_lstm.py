@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.layers import LSTM
-from tflm.layers import lstm as lstm_module
+from tflm.layers import LSTM, time_loop
 
 B, T, WIDTH, HIDDEN = 3, 5, 4, 6
 
@@ -46,7 +45,7 @@ def inputs(rng):
 @pytest.fixture(params=["unrolled", "scanned"])
 def way(request, monkeypatch):
     if request.param == "scanned":
-        monkeypatch.setattr(lstm_module, "UNROLL_LIMIT", 0)
+        monkeypatch.setattr(time_loop, "UNROLL_LIMIT", 0)
     return request.param
 
 
@@ -97,11 +96,19 @@ def test_every_way_has_the_same_gradients(layer, inputs, way, monkeypatch, train
     inputs = inputs if masked else (*inputs[:3], None)
     graph = tf.function(lambda: gradients_of(layer, inputs, training), autograph=False)
     results = gradients_of(layer, inputs, training), graph()
-    monkeypatch.setattr(lstm_module, "UNROLL_LIMIT", 128)
+    monkeypatch.setattr(time_loop, "UNROLL_LIMIT", 128)
     for result in results:
         for one, other in zip(result, gradients_of(layer, inputs, training=False), strict=True):
             assert np.any(other)
             np.testing.assert_allclose(one, other, atol=2e-4, rtol=1e-5)
+
+
+def test_the_transposed_kernel_is_no_part_of_the_products_of_the_steps(layer, inputs):
+    """A `transpose` right before them would become one: TensorFlow would write it again in each step."""
+    graph = tf.function(lambda: gradients_of(layer, inputs, training=True)).get_concrete_function().graph
+    products = [op for op in graph.get_operations() if op.type == "MatMul" and not op.get_attr("transpose_b")]
+    steps = [op for op in products if op.inputs[0].shape == (B, 4 * HIDDEN)]
+    assert len(steps) == T and {op.inputs[1].op.type for op in steps} == {"Reshape"}
 
 
 def test_training_gradients_against_differences(layer, inputs):
@@ -129,7 +136,7 @@ def test_training_gradients_against_differences(layer, inputs):
 
 @pytest.mark.parametrize("limit", [128, 0], ids=["unrolled", "scanned"])
 def test_training_in_bfloat16(layer, inputs, under_policy, monkeypatch, limit):
-    monkeypatch.setattr(lstm_module, "UNROLL_LIMIT", limit)
+    monkeypatch.setattr(time_loop, "UNROLL_LIMIT", limit)
     with under_policy("mixed_bfloat16"):
         mixed = LSTM(HIDDEN)
         mixed.build((None, None, WIDTH))
@@ -159,7 +166,7 @@ def test_walk_both_ways(way):
         return (carry[0] + x,)
 
     for reverse, expected in ((False, [1.0, 3.0, 6.0]), (True, [6.0, 5.0, 3.0])):
-        (last,), (all_,) = lstm_module.scan(
+        (last,), (all_,) = time_loop.scan(
             count, (tf.zeros([1, 1]),), (tf.constant([[[1.0], [2.0], [3.0]]]), None), reverse
         )
         np.testing.assert_array_equal(last, [[6.0]])
@@ -191,7 +198,7 @@ def test_a_long_sequence_is_a_loop_in_the_graph(layer):
 
     loops = {"While", "StatelessWhile"}
     assert not ops(3) & loops
-    assert ops(lstm_module.UNROLL_LIMIT + 1) & loops and ops(None) & loops
+    assert ops(time_loop.UNROLL_LIMIT + 1) & loops and ops(None) & loops
 
 
 def test_step_by_step_is_the_whole_sequence_to_the_last_bit_in_bfloat16(

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflm.layers import AttentiveLSTM, BahdanauAttention, LuongAttention
-from tflm.layers import lstm as lstm_module
+from tflm.layers import AttentiveLSTM, BahdanauAttention, LuongAttention, time_loop
 
 B, K, S, WIDTH, INPUT = 3, 4, 5, 6, 3
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]], bool)
@@ -91,9 +90,9 @@ def test_attention_graph_shapes_and_precision(check_layer, kind, rng, values):
     check_layer(lambda: kind(WIDTH), (queries, keys, values, MASK))
 
 
-@pytest.mark.parametrize("limit", [lstm_module.UNROLL_LIMIT, 0], ids=["unrolled", "scanned"])
+@pytest.mark.parametrize("limit", [time_loop.UNROLL_LIMIT, 0], ids=["unrolled", "scanned"])
 def test_the_lstm_against_numpy(lstm, inputs, values, monkeypatch, limit):
-    monkeypatch.setattr(lstm_module, "UNROLL_LIMIT", limit)
+    monkeypatch.setattr(time_loop, "UNROLL_LIMIT", limit)
     memory = lstm.attention.keys(values), values, MASK
     results = lstm(*inputs, memory)
     kernels = [np.array(v, np.float64) for v in (lstm.kernel, lstm.recurrent_kernel, lstm.context_kernel)]
@@ -122,7 +121,7 @@ def test_gradients_of_both_ways_are_equal(lstm, inputs, values, monkeypatch):
         return tape.gradient(loss, [v.value for v in lstm.trainable_variables])
 
     unrolled = gradients()
-    monkeypatch.setattr(lstm_module, "UNROLL_LIMIT", 0)
+    monkeypatch.setattr(time_loop, "UNROLL_LIMIT", 0)
     for one, other in zip(unrolled, gradients(), strict=True):
         assert np.any(one)
         np.testing.assert_allclose(one, other, atol=1e-4)

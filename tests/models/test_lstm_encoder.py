@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.by_heart import overfit
-from tflm.layers import TokenHead
-from tflm.layers import lstm as lstm_module
+from tflm.layers import TokenHead, time_loop
 from tflm.models import HeadModel, LSTMEncoderConfig
 
 CONFIG = LSTMEncoderConfig(vocab_size=29, num_layers=2, hidden_dim=12, max_length=16)
@@ -39,10 +38,10 @@ def test_parameter_counts(make_model):
     assert len(set(paths)) == len(paths) and all(path.startswith("lstm_encoder/") for path in paths)
 
 
-@pytest.mark.parametrize("limit", [lstm_module.UNROLL_LIMIT, 0], ids=["unrolled", "scanned"])
+@pytest.mark.parametrize("limit", [time_loop.UNROLL_LIMIT, 0], ids=["unrolled", "scanned"])
 def test_padding_changes_no_row(model, token_ids, monkeypatch, limit):
     alone = [model.hidden_states(row[row > 0][None])[0] for row in token_ids]
-    monkeypatch.setattr(lstm_module, "UNROLL_LIMIT", limit)
+    monkeypatch.setattr(time_loop, "UNROLL_LIMIT", limit)
     wider = np.pad(token_ids, [[0, 0], [0, 4]])
     for together in (model.hidden_states(token_ids), model.hidden_states(wider)):
         for row, expected in zip(together, alone, strict=True):

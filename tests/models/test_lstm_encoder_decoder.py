@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.by_heart import overfit
 from tflm.generation import DecodingConfig, generate, settings_tensors
-from tflm.layers import lstm as lstm_module
+from tflm.layers import time_loop
 from tflm.models import LSTMEncoderDecoderConfig
 
 LUONG = LSTMEncoderDecoderConfig(vocab_size=29, num_layers=2, hidden_dim=12, max_length=16)
@@ -139,7 +139,7 @@ def test_a_row_does_not_depend_on_its_neighbours(model, source_ids, token_ids):
 
 def test_the_loop_in_the_graph_gives_the_same(model, source_ids, token_ids, monkeypatch):
     expected = model(token_ids, source_ids=source_ids)
-    monkeypatch.setattr(lstm_module, "UNROLL_LIMIT", 0)
+    monkeypatch.setattr(time_loop, "UNROLL_LIMIT", 0)
     np.testing.assert_allclose(model(token_ids, source_ids=source_ids), expected, atol=1e-5)
 
 

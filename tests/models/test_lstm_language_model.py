@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tflm.layers import lstm as lstm_module
+from tflm.layers import time_loop
 
 
 def test_parameter_counts(configs, make_model):
@@ -45,7 +45,7 @@ def test_the_loop_in_the_graph_gives_the_same_gradients(rng, configs, make_model
         ]
 
     unrolled = gradients()
-    monkeypatch.setattr(lstm_module, "UNROLL_LIMIT", 0)
+    monkeypatch.setattr(time_loop, "UNROLL_LIMIT", 0)
     for one, other in zip(unrolled, tf.function(gradients)(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4, rtol=1e-4)
 

@@ -15,7 +15,7 @@ from tflm.errors import Interrupted
 from tflm.training import preemption, read_log
 from tflm.training.preemption import StopSignals
 
-SPEED = {"time", "seconds", "tokens_per_second", "share_of_peak"}
+SPEED = {"time", "seconds", "tokens_per_second", "share_of_peak", "data_wait"}
 
 
 def lines(workdir):

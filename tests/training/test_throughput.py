@@ -1,6 +1,6 @@
 """The peak is a number of this machine, so only its order can be tested; the count of operations is exact."""
 
-from tflm.training.logs import peak_flops, training_flops_per_token
+from tflm.training.logs import batch_shares, peak_flops, training_flops_per_token
 
 
 def test_the_peak_is_that_of_a_machine():
@@ -10,3 +10,8 @@ def test_the_peak_is_that_of_a_machine():
 
 def test_six_operations_a_parameter():
     assert training_flops_per_token(1000) == 6000.0
+
+
+def test_padding_is_of_all_positions_and_waiting_of_all_seconds():
+    values = {"tokens": [60.0, 20.0], "positions": [80.0, 80.0], "data_seconds": [0.5, 0.25]}
+    assert batch_shares(values, seconds=3.0) == {"padding": 0.5, "data_wait": 0.25}

@@ -1,15 +1,16 @@
 """One step by hand, with plain gradient descent, against the compiled one."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.layers.conftest import dtype_policy
-from tflm.layers import fused, fusing
-from tflm.models import LSTMConfig, TransformerDecoderConfig, TransformerEncoderDecoderConfig, build_model
+from tflm.layers import fused
 from tflm.training import train_step
-from tflm.training.train_step import LossScale, XlaFusion, make_eval_step, make_train_steps, noise_and_signal
+from tflm.training.train_step import LossScale, make_eval_step, make_train_steps, noise_and_signal
+from tflm.training.xla_fusion import XlaFusion
 
 RATE, V, ROWS, LENGTH = 0.5, 11, 8, 3
 
@@ -36,6 +37,11 @@ def bigram():
         ids = rng.integers(0, V, [2, ROWS, LENGTH]).astype(np.int32)  # 0 is padding
         batches.append({"token_ids": ids[0], "targets": ids[1], "loss_weights": np.float32(weights)})
     return table.trainable_variables + head.trainable_variables, loss_fn, batches, seen_shapes
+
+
+def _second_is_late(number):
+    time.sleep(0.3 * (number == 1))
+    return number
 
 
 def dataset_of(batches):
@@ -85,6 +91,7 @@ def test_steps_are_those_by_hand(bigram, num_micro_batches, clip_norm, jit_compi
     values = train_steps(iter(dataset_of(batches)), tf.constant(3))
     found = np.stack([values["loss"], values["gradient_norm"], values["tokens"]], axis=1)
     np.testing.assert_allclose(found, logs, rtol=1e-5)
+    assert values["positions"].numpy().tolist() == [ROWS * LENGTH] * 3
     for variable, value in zip(variables, expected, strict=True):
         np.testing.assert_allclose(variable, value, atol=1e-5)
     # Shapes stay known, so that an LSTM can write its loop out.
@@ -101,6 +108,18 @@ def test_any_number_of_steps_is_one_trace(bigram):
     assert train_steps(iterator, tf.constant(2))["loss"].shape == (2,)
     assert train_steps(iterator, tf.constant(1))["loss"].shape == (1,)
     assert train_steps.experimental_get_tracing_count() == 1
+
+
+def test_the_time_in_which_a_step_waits_for_its_batch(bigram):
+    variables, loss_fn, batches, _ = bigram
+    optimizer = keras.optimizers.SGD(RATE)
+    optimizer.build(variables)
+    options = {"num_micro_batches": 1, "clip_norm": 0.0, "jit_compile": False, "pad_id": 0}
+    train_steps = make_train_steps(tf.distribute.get_strategy(), loss_fn, variables, optimizer, **options)
+    slow = tf.data.Dataset.range(3).map(lambda number: tf.numpy_function(_second_is_late, [number], tf.int64))
+    dataset = tf.data.Dataset.zip(slow, dataset_of(batches)).map(lambda _, batch: batch)
+    waited = train_steps(iter(dataset), tf.constant(3))["data_seconds"].numpy()
+    assert waited[1] >= 0.25 and waited.min() >= 0.0
 
 
 def test_a_batch_without_targets_changes_nothing(bigram):
@@ -177,7 +196,7 @@ def test_one_micro_batch_has_no_noise_in_its_graph(bigram):
     options = {"num_micro_batches": 1, "clip_norm": 0.0, "jit_compile": False, "pad_id": 0}
     train_steps = make_train_steps(tf.distribute.get_strategy(), loss_fn, variables, optimizer, **options)
     values = train_steps(iter(dataset_of(batches)), tf.constant(1))
-    assert set(values) == {"loss", "gradient_norm", "tokens"}
+    assert set(values) == {"loss", "gradient_norm", "tokens", "positions", "data_seconds"}
 
 
 def scaled_run(variable, factor, num_steps):
@@ -235,52 +254,6 @@ def test_the_loss_scale_grows_after_many_good_steps_and_has_a_least_value(monkey
     assert float(scale.value) == LossScale.LEAST
 
 
-SIZES = {"vocab_size": 40, "num_layers": 1, "hidden_dim": 16, "num_heads": 2, "max_length": 16}
-FUSED = {
-    "lstm": LSTMConfig(vocab_size=40, num_layers=2, hidden_dim=16, max_length=16),
-    "gpt": TransformerDecoderConfig(**SIZES, norm="layer_norm", activation="gelu", use_bias=True),
-    "llama": TransformerDecoderConfig(
-        **SIZES, activation="swiglu", qk_norm=True, num_kv_heads=1, recompute=True
-    ),
-    "t5": TransformerEncoderDecoderConfig(**SIZES, positions="relative", num_kv_heads=1, activation="geglu"),
-}
-
-
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("kind", list(FUSED))
-def test_fused_chains_have_the_loss_and_the_gradients_of_plain_ones(kind, precision, monkeypatch):
-    monkeypatch.setattr(train_step, "_SMALLEST_FUSED", 1)
-    monkeypatch.setattr(train_step, "_SMALLEST_COMPILED", 1)
-    keras.utils.set_random_seed(0)
-    with dtype_policy(precision):
-        model = build_model(FUSED[kind])
-    ids = tf.constant(np.random.default_rng(0).integers(1, 40, (2, 12)), tf.int32)
-    features = {"source_ids": ids[:, ::-1]} if kind == "t5" else {}
-    with dtype_policy(precision):
-        model.hidden_states(ids, **features)
-    values = [variable.value for variable in model.trainable_variables]
-    found, fusion = [], XlaFusion()
-    for each in (None, fusion):
-
-        @tf.function(autograph=False)
-        def step(each=each):
-            with fusing(each):
-                with tf.GradientTape() as tape:
-                    states = model.hidden_states(ids, training=True, **features)
-                    loss = tf.reduce_mean(tf.cast(states, tf.float32) ** 2)
-                zero = tf.UnconnectedGradients.ZERO
-                parts = tape.gradient(loss, values, unconnected_gradients=zero)
-            return loss, [tf.convert_to_tensor(each) for each in parts]
-
-        loss, gradients = step()
-        found.append([loss.numpy(), *(each.numpy() for each in gradients)])
-    assert len(fusion._functions) >= 2, "norm, softmax and activation; the cell and its gradient"
-    scale = max(np.abs(each).max() for each in found[0][1:])
-    within = 1e-5 if precision == "float32" else 0.05
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_allclose(other, one, rtol=1e-3, atol=within * scale)
-
-
 @pytest.mark.parametrize(
     "options,is_fused", [({}, True), ({"fuses": False}, False), ({"jit_compile": True}, False)]
 )
@@ -311,15 +284,3 @@ def test_a_training_step_fuses_chains_unless_all_of_it_is_compiled(monkeypatch, 
     steps(iter(dataset_of([{"token_ids": np.ones([2, 3], np.int32)}])), tf.constant(1))
     assert bool(calls) == is_fused
     np.testing.assert_array_equal(variable.numpy(), [-1.0])
-
-
-def test_small_chains_and_unknown_shapes_are_left_as_they_are():
-    fusion = XlaFusion()
-    assert fusion.fuse(lambda x: x + 1.0, (tf.ones([3]),), ()).numpy().tolist() == [2.0] * 3
-    assert fusion.compile(lambda x: x[0] + 1.0, ((tf.ones([3]),),)).numpy().tolist() == [2.0] * 3
-    unknown = tf.function(lambda x: fusion.fuse(lambda x: x + 1.0, (x,), ()), autograph=False)
-    unknown.get_concrete_function(tf.TensorSpec([None, 1 << 20]))
-    assert not fusion._functions
-    assert float(fusion.fuse(tf.square, (tf.fill([1 << 18], 3.0),), ())[0]) == 9.0
-    assert float(fusion.compile(tf.exp, (tf.zeros([1 << 15]),))[0]) == 1.0
-    assert list(fusion._functions) == [tf.square, tf.exp]

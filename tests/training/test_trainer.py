@@ -17,8 +17,10 @@ import tensorflow as tf
 from tflm.errors import UserError
 from tflm.models import build_model
 from tflm.training import TRAINING_LOCK, Trainer, read_log
+from tflm.training import trainer as trainer_module
 
-SPEED = {"time", "seconds", "tokens_per_second", "share_of_peak"}  # what may differ between two equal runs
+# What may differ between two equal runs.
+SPEED = {"time", "seconds", "tokens_per_second", "share_of_peak", "data_wait"}
 
 
 def lines(workdir):
@@ -57,7 +59,8 @@ def test_it_learns_and_logs(small_run, trained):
     records = read_log(str(workdir))
     steps = [record for record in records if "loss" in record]
     assert [record["step"] for record in steps] == [2, 4, 6, 8, 10]
-    assert set(steps[0]) == {"step", "time", "loss", "gradient_norm", "learning_rate", "tokens", "seconds"}
+    measured = {"loss", "gradient_norm", "learning_rate", "tokens", "padding"}
+    assert set(steps[0]) == {"step", "time", "seconds", "data_wait"} | measured
     assert set(steps[1]) == set(steps[0]) | {"tokens_per_second", "share_of_peak"}
     assert (
         steps[0]["loss"] == pytest.approx(math.log(29), abs=0.3)
@@ -381,3 +384,15 @@ def test_a_stop_fn_ends_the_training_at_an_evaluation_and_it_can_go_on(small_run
     again.train(small_run.Numbers(), small_run.Numbers(1), stop_fn=stop)
     assert seen[2:] == [(6, True)], "not of the last step"
     assert int(again.step) == 8
+
+
+@pytest.mark.parametrize("few_widths,expected", [(True, (4, 8)), (False, None)])
+def test_kernels_of_unknown_widths_are_for_tasks_with_few(
+    small_run, tmp_path, monkeypatch, few_widths, expected
+):
+    given = []
+    monkeypatch.setattr(trainer_module, "make_train_steps", lambda *_, **options: given.append(options))
+    task = small_run.NextToken()
+    task.few_widths = few_widths
+    small_run.make_trainer(tmp_path, "plain_lstm", task=task, num_micro_batches=2)
+    assert given[0]["largest_batch"] == expected, "8 rows in two micro-batches; a model of 8 tokens"

@@ -5,7 +5,7 @@ from tflm.layers.bidirectional_lstm import BidirectionalLSTM
 from tflm.layers.capturing import Captured, capture, capturing
 from tflm.layers.dropout import Dropout, Masks, drawing_masks, drawing_masks_again, drawing_part
 from tflm.layers.feed_forward import FeedForward
-from tflm.layers.fusion import Fusion, compiled, fused, fusing
+from tflm.layers.fusion import Fusion, any_shapes, compiled, fused, fusing
 from tflm.layers.heads import EmbeddingHead, PooledHead, SpanHead, TokenHead, pool
 from tflm.layers.lstm import LSTM, run_layers, zero_state
 from tflm.layers.lstm_attention import AttentiveLSTM, BahdanauAttention, LuongAttention, SourceAttention
@@ -36,6 +36,7 @@ __all__ = [
     "SpanHead",
     "TokenHead",
     "TransformerBlock",
+    "any_shapes",
     "cache_mask",
     "capture",
     "capturing",

@@ -10,7 +10,7 @@ from keras import ops
 
 from tflm.layers.capturing import capture
 from tflm.layers.dropout import Dropout
-from tflm.layers.fusion import fused
+from tflm.layers.fusion import compiled, fused, is_fusing
 from tflm.layers.linear import Linear, as_rows, static_sizes
 from tflm.layers.norms import make_norm
 from tflm.layers.positions import rotate
@@ -203,10 +203,8 @@ class Attention(keras.layers.Layer):
         scores = _products(query, key, one)
         if self.cap:
             scores = soft_cap(ops.cast(scores, "float32"), self.cap)
-        function = _softmax_of(keras.backend.standardize_dtype(value.dtype))
-        weights = (
-            fused(function, scores, bias) if self.learned_bias else fused(function, scores, constants=(bias,))
-        )
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        weights = attention_weights(scores, bias, dtype, self.learned_bias)
         capture(self, "cross_weights" if is_cross else "weights", weights)
         capture(self, "value", value)
         if self.weights_dropout is not None:
@@ -220,6 +218,32 @@ class Attention(keras.layers.Layer):
         return ops.reshape(attended, (-1, self.num_heads * self.head_dim))
 
 
+def attention_weights(scores: Tensor, bias: Tensor, dtype: str, learned_bias: bool = False) -> Tensor:
+    """The softmax of scores float [B, G, N, S] with a bias, computed in float32, as `dtype`.
+
+    In a training step the gradient is computed from the weights, which attention keeps for its next product in any
+    case; with a learned bias, which has a gradient of its own, from scores and bias.
+    """
+    softmax = _softmax_of(dtype)
+    if learned_bias:
+        return fused(softmax, scores, bias)
+    if not is_fusing():
+        return softmax(scores, bias)
+
+    @ops.custom_gradient
+    def run(scores: Tensor) -> Any:
+        # In float32, TensorFlow's kernel takes half the time of XLA's.
+        weights = softmax(scores, bias) if dtype == "float32" else compiled(softmax, scores, bias)
+
+        def gradient(*upstream: Any) -> Tensor:
+            (d_weights,) = keras.tree.flatten(upstream)
+            return compiled(_softmax_gradient(scores.dtype), weights, d_weights)
+
+        return weights, gradient
+
+    return run(scores)
+
+
 @functools.cache
 def _softmax_of(dtype: str) -> Callable[..., Tensor]:
     """The softmax of scores with a bias, in float32, as `dtype`."""
@@ -228,6 +252,18 @@ def _softmax_of(dtype: str) -> Callable[..., Tensor]:
         return ops.cast(ops.softmax(ops.cast(scores, "float32") + bias), dtype)
 
     return weights
+
+
+@functools.cache
+def _softmax_gradient(dtype: Any) -> Callable[..., Tensor]:
+    """The gradient of scores of a dtype from the weights and their gradient."""
+
+    def gradient(weights: Tensor, d_weights: Tensor) -> Tensor:
+        weights, d_weights = ops.cast(weights, "float32"), ops.cast(d_weights, "float32")
+        mean = ops.sum(weights * d_weights, axis=-1, keepdims=True)
+        return ops.cast(weights * (d_weights - mean), dtype)
+
+    return gradient
 
 
 def score_bias(attention_mask: Tensor, group: int = 1, bias: Tensor = None) -> Tensor:

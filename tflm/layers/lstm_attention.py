@@ -6,7 +6,8 @@ import keras
 from keras import ops
 
 from tflm.layers.linear import Linear, as_tensor
-from tflm.layers.lstm import LSTM, Tensors, scan, step_cell
+from tflm.layers.lstm import LSTM
+from tflm.layers.time_loop import Tensors, scan, step_cell
 
 Tensor = Any
 Memory = tuple[Tensor, Tensor, Tensor]

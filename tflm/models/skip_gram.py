@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tflm.layers.linear import TokenEmbedding, transposed
+from tflm.layers.linear import TokenEmbedding
 from tflm.models.text_model import ModelConfig, TextModel, register_model
 
 Tensor = Any
@@ -55,9 +55,9 @@ class SkipGram(TextModel):
         del training
         return self.embed(token_ids)
 
-    def output_kernel(self) -> Tensor:
-        """The transposed context vectors, [D, V]; the softmax over their logits is equation 2 of the paper."""
-        return transposed(self.context_embedding.embeddings)
+    def output_rows(self) -> Tensor:
+        """The context vectors [V, D]; the softmax over their logits is equation 2 of the paper."""
+        return self.context_embedding.embeddings
 
     def output_layers(self) -> list[keras.layers.Layer]:
         """The context vectors, which only `logits` and `scores` use."""

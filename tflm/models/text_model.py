@@ -19,7 +19,9 @@ from keras import ops
 
 from tflm.config import KindConfig, KindRegistry, option
 from tflm.layers import Dropout, probed, soft_cap
-from tflm.layers.linear import Linear, TokenEmbedding, as_dtype, product, transposed
+from tflm.layers.fusion import is_fusing
+from tflm.layers.linear import Linear, TokenEmbedding, as_dtype, product, rows_product, transposed
+from tflm.layers.quantized import QuantizedMatrix
 from tflm.models.layer_groups import LayerGroup
 
 Tensor = Any
@@ -110,9 +112,11 @@ class TextModel(keras.Model):
 
     def logits(self, hidden_states: Tensor) -> Tensor:
         """float32 [..., V] from hidden states [..., D]."""
-        kernel = self.output_kernel()
-        hidden_states = self.scale_outputs(hidden_states)
-        return self.finish_logits(product(hidden_states, as_dtype(kernel, hidden_states.dtype)))
+        hidden_states, rows = self.scale_outputs(hidden_states), self.output_rows()
+        if is_fusing() and not (rows is None or isinstance(rows, QuantizedMatrix)):
+            return self.finish_logits(rows_product(hidden_states, as_dtype(rows, hidden_states.dtype)))
+        kernel = as_dtype(self.output_kernel(), hidden_states.dtype)
+        return self.finish_logits(product(hidden_states, kernel))
 
     def scale_outputs(self, hidden_states: Tensor) -> Tensor:
         """`hidden_states` times the `output_scale` of the config, if it has one."""
@@ -126,10 +130,16 @@ class TextModel(keras.Model):
         logits = ops.cast(products, "float32")
         return soft_cap(logits, cap) if cap else logits
 
+    def output_rows(self) -> Tensor:
+        """Kernel of the output layer as rows [V, D] where it is stored so, as the embedding is if tied (Press and Wolf,
+        2017); else None."""
+        return self.embedding.embeddings if self.head is None else None
+
     def output_kernel(self) -> Tensor:
-        """Kernel [D, V] of the output layer, a tensor or a QuantizedMatrix; the transposed embedding if tied (Press and
-        Wolf, 2017)."""
-        return transposed(self.embedding.embeddings) if self.head is None else self.head.kernel
+        """Kernel [D, V] of the output layer, a tensor or a QuantizedMatrix."""
+        if self.head is not None:
+            return self.head.kernel
+        return transposed(self.output_rows())
 
     def output_layers(self) -> list[keras.layers.Layer]:
         """Layers used by `logits` only, and unused under another head."""

@@ -1,10 +1,12 @@
 """Cross entropy of tokens, as a sum with a weight."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from tflm.layers import any_shapes, compiled
 from tflm.models import TextModel
 from tflm.tasks.soft_targets import SoftTargets
 
@@ -77,20 +79,30 @@ def token_cross_entropy(
             losses += z_loss * tf.square(tf.reduce_logsumexp(logits, axis=-1))
         return losses
 
-    def loss_sum(states: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
-        logits, *again = (model.logits(each) for each in tf.split(states, states.shape[-1] // width, axis=1))
-        losses = token_losses(logits, targets)
+    def logits_of(states: tf.Tensor) -> list[tf.Tensor]:
+        return [model.logits(each) for each in tf.split(states, states.shape[-1] // width, axis=1)]
+
+    def loss_of(
+        logits: list[tf.Tensor], targets: tf.Tensor, weights: tf.Tensor, *soft_logits: tf.Tensor
+    ) -> tf.Tensor:
+        first, *again = logits
+        losses = token_losses(first, targets)
         for other in again:
-            losses = 0.5 * (losses + token_losses(other, targets)) + r_drop * divergence(logits, other)
+            losses = 0.5 * (losses + token_losses(other, targets)) + r_drop * divergence(first, other)
         if soft is not None:
-            losses = soft.mixed(losses, logits, soft.teacher.logits(others[0]))
+            losses = soft.mixed(losses, first, *soft_logits)
         return tf.reduce_sum(losses * weights)
+
+    def constants_of(targets: tf.Tensor, weights: tf.Tensor, *others: tf.Tensor) -> list[tf.Tensor]:
+        return [targets, weights, *([] if soft is None else map(soft.teacher.logits, others))]
 
     if training:
         size = max(1, _TRAINING_SLICE // model.config.vocab_size)
         trained = [variable.value for variable in model.trainable_variables]
-        return _with_gradient(loss_sum, trained, states, rest, size), tf.reduce_sum(weights)
-    return loss_sum(states, *rest), tf.reduce_sum(weights)
+        with any_shapes() if compact else contextlib.nullcontext():
+            loss = _with_gradient(logits_of, loss_of, constants_of, trained, states, rest, size)
+        return loss, tf.reduce_sum(weights)
+    return loss_of(logits_of(states), *constants_of(*rest)), tf.reduce_sum(weights)
 
 
 def divergence(logits: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
@@ -106,17 +118,22 @@ def divergence(logits: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 
 
 def _with_gradient(
-    loss_sum: Callable[..., tf.Tensor],
+    logits_of: Callable[[tf.Tensor], list[tf.Tensor]],
+    loss_of: Callable[..., tf.Tensor],
+    constants_of: Callable[..., list[tf.Tensor]],
     trained: list[Any],
     states: tf.Tensor,
     rest: Sequence[tf.Tensor],
     size: int,
 ) -> tf.Tensor:
     """A sum of losses over tokens. Its gradient is computed with it, slice by slice, so that nothing between hidden
-    states and loss is kept for the backward pass.
+    states and loss is kept for the backward pass. Loss and gradient of the logits are one chain of operations (see
+    `tflm.layers.fusion`).
 
     Args:
-        loss_sum: maps hidden states [n, D] and n rows of each of `rest` to a scalar.
+        logits_of: maps hidden states [n, D] to tensors of logits [n, V].
+        loss_of: maps logits and constants to a scalar.
+        constants_of: maps n rows of each of `rest` to the constants of `loss_of`.
         trained: variables that may have a gradient.
         states: float [N, D].
         rest: tensors [N, ...] without a gradient: targets, weights, hidden states of a teacher. A row of zeros adds
@@ -125,53 +142,36 @@ def _with_gradient(
     Returns:
         float32 scalar.
     """
-    num_tokens = states.shape[0]
-    if num_tokens is not None and num_tokens <= size:
-        return loss_sum(states, *rest)
-    # Slices of one size, filled up with tokens of weight 0: XLA knows no others.
-    num_tokens = tf.shape(states)[0]
-    num_slices = tf.maximum(1, -(-num_tokens // size))
-    length = -(-num_tokens // num_slices)
-    padding = num_slices * length - num_tokens
 
-    def in_slices(tensor: tf.Tensor) -> tf.Tensor:
-        """[num_slices, length, ...]."""
-        filled = tf.pad(tensor, [[0, padding]] + [[0, 0]] * (len(tensor.shape) - 1))
-        return tf.reshape(filled, tf.concat([[num_slices, length], tf.shape(tensor)[1:]], 0))
-
-    rest_slices = [in_slices(each) for each in rest]
+    def value_and_gradient(logits: list[tf.Tensor], constants: list[tf.Tensor]) -> tuple[tf.Tensor, Any]:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = loss_of(logits, *constants)
+        return loss, tape.gradient(loss, logits)
 
     @tf.custom_gradient
     def summed(states: tf.Tensor) -> Any:
-        with tf.GradientTape() as tape:  # of one token, to see what the loss reads
-            loss_sum(states[:1], *(each[:1] for each in rest))
+        with tf.GradientTape() as tape:  # of one token, to see what the logits read
+            logits_of(states[:1])
         read = {variable.ref() for variable in tape.watched_variables()}
         own = [variable for variable in trained if variable.ref() in read]
-        state_slices = in_slices(states)
 
-        def add(
-            index: tf.Tensor, loss: tf.Tensor, parts: tf.TensorArray, *sums: tf.Tensor
-        ) -> tuple[Any, ...]:
-            part = state_slices[index]
+        def of_slice(part: tf.Tensor, rest: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+            """The loss and the gradients of the states and of `own`."""
             with tf.GradientTape() as tape:
                 tape.watch(part)
-                more = loss_sum(part, *(each[index] for each in rest_slices))
-            d_part, *found = tape.gradient(
-                more, [part, *own], unconnected_gradients=tf.UnconnectedGradients.ZERO
-            )
-            added = [total + tf.convert_to_tensor(each) for total, each in zip(sums, found, strict=True)]
-            return (index + 1, loss + more, parts.write(index, d_part), *added)
+                logits = logits_of(part)
+            loss, d_logits = compiled(value_and_gradient, logits, constants_of(*rest))
+            sources, zero = [part, *own], tf.UnconnectedGradients.ZERO
+            found = tape.gradient(logits, sources, output_gradients=d_logits, unconnected_gradients=zero)
+            return [loss, *map(tf.convert_to_tensor, found)]
 
-        begin = (
-            tf.constant(0),
-            tf.constant(0.0),
-            tf.TensorArray(states.dtype, num_slices),
-            *(tf.zeros(variable.shape, variable.dtype) for variable in own),
-        )
-        _, loss, parts, *sums = tf.while_loop(
-            lambda index, *_: index < num_slices, add, begin, parallel_iterations=1
-        )
-        d_states = tf.reshape(parts.stack(), [-1, states.shape[-1]])[:num_tokens]
+        num_tokens = states.shape[0]
+        if num_tokens is not None and num_tokens <= size:
+            loss, d_states, *sums = of_slice(states, rest)
+        else:
+            zeros = [tf.zeros(variable.shape, variable.dtype) for variable in own]
+            loss, d_states, *sums = _sum_over_slices(of_slice, states, rest, size, zeros)
 
         def gradient(upstream: tf.Tensor, variables: Any = ()) -> Any:
             of_own = {each.ref(): upstream * total for each, total in zip(own, sums, strict=True)}
@@ -181,6 +181,56 @@ def _with_gradient(
         return loss, gradient
 
     return summed(states)
+
+
+def _sum_over_slices(
+    of_slice: Callable[..., list[tf.Tensor]],
+    states: tf.Tensor,
+    rest: Sequence[tf.Tensor],
+    size: int,
+    zeros: Sequence[tf.Tensor],
+) -> list[tf.Tensor]:
+    """The sums of what `of_slice` gives, and its second result joined to [N, D].
+
+    Args:
+        of_slice: maps n rows of the states and of each of `rest` to a scalar, a tensor [n, D] and tensors as `zeros`.
+        states: float [N, D].
+        rest: tensors [N, ...].
+        size: int, the greatest n.
+        zeros: where the sums begin.
+    """
+    # Slices of one size, filled up with tokens of weight 0: XLA knows no others.
+    num_tokens = tf.shape(states)[0] if states.shape[0] is None else states.shape[0]
+    num_slices = -(-num_tokens // size)
+    if states.shape[0] is None:
+        num_slices = tf.maximum(1, num_slices)
+    length = -(-num_tokens // num_slices)
+    padding = num_slices * length - num_tokens
+
+    def in_slices(tensor: tf.Tensor) -> tf.Tensor:
+        """[num_slices, length, ...]."""
+        filled = tf.pad(tensor, [[0, padding]] + [[0, 0]] * (len(tensor.shape) - 1))
+        own = tensor.shape[1:] if tensor.shape[1:].is_fully_defined() else tf.unstack(tf.shape(tensor)[1:])
+        return tf.reshape(filled, [num_slices, length, *own])
+
+    slices = [in_slices(each) for each in (states, *rest)]
+
+    def add(index: tf.Tensor, loss: tf.Tensor, parts: tf.TensorArray, *sums: tf.Tensor) -> tuple[Any, ...]:
+        part, *others = (each[index] for each in slices)
+        more, d_part, *found = of_slice(part, others)
+        added = [total + each for total, each in zip(sums, found, strict=True)]
+        return (index + 1, loss + more, parts.write(index, d_part), *added)
+
+    begin = (
+        tf.constant(0),
+        tf.constant(0.0),
+        tf.TensorArray(states.dtype, num_slices),
+        *zeros,
+    )
+    _, loss, parts, *sums = tf.while_loop(
+        lambda index, *_: index < num_slices, add, begin, parallel_iterations=1
+    )
+    return [loss, tf.reshape(parts.stack(), [-1, states.shape[-1]])[:num_tokens], *sums]
 
 
 def losses_in_slices(model: TextModel, hidden_states: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

@@ -70,6 +70,9 @@ class MaskedLanguageModeling(Task):
 
     config_class = MaskedLanguageModelingConfig
     has_soft_targets = True
+    few_widths = (
+        False  # a batch is as wide as its longest row with marks: padding it to one of a few costs more
+    )
     architectures = ("encoder",)
     augmented = ("text",)
 

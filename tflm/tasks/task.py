@@ -97,6 +97,8 @@ class Task(abc.ABC):
     not."""
     has_soft_targets: ClassVar[bool] = False
     """Whether a teacher's predictions may be targets: `distilled_loss`."""
+    few_widths: ClassVar[bool] = True
+    """Whether training batches have one of a few widths (`WindowedBatches`), so that each may have its kernels."""
     config: Any
 
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:

@@ -128,12 +128,12 @@ def make_adversarial(
         raise UserError(
             "training.adversarial perturbs the embeddings of texts; word_vectors reads single words. Leave it out."
         )
-    return AdversarialTraining(config, task, model, pad_id_of(model))
+    return AdversarialTraining(config, task, model, model_setting(model, "pad_id"))
 
 
-def pad_id_of(model: Any) -> int:
-    """The padding of a model's token ids."""
-    return getattr(getattr(getattr(model, "body", model), "config", None), "pad_id", 0)
+def model_setting(model: Any, name: str) -> int:
+    """A number of a model's config, such as pad_id; 0 of a model without it."""
+    return getattr(getattr(getattr(model, "body", model), "config", None), name, 0)
 
 
 class AdversarialTraining:

@@ -66,8 +66,8 @@ class TrainingConfig:
     jit_compile: bool = False
     """Compile the gradient step with XLA: faster for small models in float32; see docs/training.md."""
     fusion: bool = option(True)
-    """Compile chains of elementwise operations (norms, activations, softmax, the cell of an LSTM) by XLA, one kernel
-    for each, where tensors are large and their shapes known; with jit_compile all of a step is compiled."""
+    """Compile chains of elementwise operations (norms, activations, the loss, the cell of an LSTM) by XLA, one kernel
+    for each, where tensors are large; with jit_compile all of a step is compiled."""
     adversarial: str = option("")
     """Adversarial training, of token embeddings: fgm (Miyato et al., 2017), pgd (Madry et al., 2018), freelb (Zhu et
     al., 2020), or vat, which needs no labels (Miyato et al., 2018); "" for none. See docs/robustness.md."""

@@ -237,17 +237,40 @@ class SpeedMeter:
         self._share = training_flops_per_token(num_parameters) / peak
         self._is_first = True
 
-    def measure(self, tokens: float, seconds: float) -> dict[str, float]:
-        """The log entries of a call that trained on `tokens` in `seconds`: `tokens`, `seconds` (cumulative),
-        `tokens_per_second` and `share_of_peak`. The first call includes compilation: its throughput is omitted, its
-        time counts."""
+    def measure(self, values: Mapping[str, Any], seconds: float) -> dict[str, float]:
+        """The log entries of a call that took `seconds`: `tokens`, `seconds` (cumulative), `tokens_per_second`,
+        `share_of_peak`, and those of `batch_shares`. The first call includes compilation: its throughput is omitted,
+        its time counts.
+
+        Args:
+            values: of `make_train_steps`.
+            seconds: float.
+        """
+        tokens = float(sum(map(float, values["tokens"])))
         self.tokens, self.seconds = self.tokens + tokens, self.seconds + seconds
         record = {"tokens": self.tokens, "seconds": self.seconds}
         if not self._is_first:
             record["tokens_per_second"] = tokens / seconds
             record["share_of_peak"] = record["tokens_per_second"] * self._share
         self._is_first = False
-        return record
+        return record | batch_shares(values, seconds)
+
+
+def batch_shares(values: Mapping[str, Any], seconds: float) -> dict[str, float]:
+    """The log entries of a call that took `seconds`: `padding`, the share of padding among the positions of its
+    batches, and `data_wait`, the share of the time in which steps waited for their batches.
+
+    >>> batch_shares({"tokens": [60.0], "positions": [80.0], "data_seconds": [0.5]}, seconds=2.0)
+    {'padding': 0.25, 'data_wait': 0.25}
+
+    Args:
+        values: of `make_train_steps`.
+        seconds: float.
+    """
+    tokens, positions, waited = (
+        float(sum(map(float, values[name]))) for name in ("tokens", "positions", "data_seconds")
+    )
+    return {"padding": 1.0 - tokens / positions, "data_wait": waited / seconds}
 
 
 class NoiseScaleMeter:

@@ -10,72 +10,11 @@ from tflm.layers import drawing_masks, fusing, probing
 from tflm.training.adversarial import AdversarialTraining, Pass, Perturbing
 from tflm.training.dropout_masks import RowMasks, step_key
 from tflm.training.weight_masks import WeightMasks
+from tflm.training.xla_fusion import XlaFusion
 
 Batch = dict[str, tf.Tensor]
 LossFn = Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]
 GradientFn = Callable[[Batch, tf.Tensor], Any]
-
-
-_SMALLEST_FUSED, _SMALLEST_COMPILED = 1 << 18, 1 << 15
-"""Elements from which compiling a chain of operations pays; and one that is repeated in every step of a text."""
-
-
-class XlaFusion:
-    """Compiles chains of operations by XLA, one kernel forward and one backward. The backward one computes the chain
-    again from its inputs, so that nothing in between is stored.
-
-    Chains of small tensors, and of shapes that are not known when the step is traced, are left as they are: each shape
-    is compiled once.
-    """
-
-    def __init__(self) -> None:
-        self._functions: dict[Any, Any] = {}
-
-    def compile(self, function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
-        """See `tflm.layers.fusion.Fusion`."""
-        if _is_small(inputs, _SMALLEST_COMPILED):
-            return function(*inputs)
-        if function not in self._functions:
-            self._functions[function] = tf.function(function, jit_compile=True, autograph=False)
-        return self._functions[function](*inputs)
-
-    def fuse(self, function: Callable[..., Any], inputs: Any, constants: Any) -> tf.Tensor:
-        """See `tflm.layers.fusion.Fusion`."""
-        inputs = [tf.convert_to_tensor(each) for each in inputs]
-        if _is_small((inputs, constants), _SMALLEST_FUSED):
-            return function(*inputs, *constants)
-        if function not in self._functions:
-            self._functions[function] = self._both_ways(function)
-        forward, backward = self._functions[function]
-
-        @tf.custom_gradient
-        def run(*inputs: tf.Tensor) -> Any:
-            # The gradient is `backward`: without `stop_gradient`, the tape would also prepare that of `forward`.
-            outputs = forward([tf.stop_gradient(each) for each in inputs], constants)
-            return outputs, lambda upstream: backward(inputs, constants, upstream)
-
-        return run(*inputs)
-
-    @staticmethod
-    def _both_ways(function: Callable[..., Any]) -> tuple[Any, Any]:
-        @tf.function(jit_compile=True, autograph=False)
-        def forward(inputs: Any, constants: Any) -> tf.Tensor:
-            return function(*inputs, *constants)
-
-        @tf.function(jit_compile=True, autograph=False)
-        def backward(inputs: Any, constants: Any, upstream: tf.Tensor) -> list[tf.Tensor]:
-            with tf.GradientTape() as tape:
-                tape.watch(inputs)
-                outputs = function(*inputs, *constants)
-            return tape.gradient(outputs, list(inputs), output_gradients=upstream)
-
-        return forward, backward
-
-
-def _is_small(tensors: Any, least: int) -> bool:
-    """Whether each tensor has fewer elements, or a shape is not known."""
-    sizes = [each.shape.num_elements() for each in tf.nest.flatten(tensors)]
-    return None in sizes or max(sizes) < least
 
 
 class LossScale:
@@ -122,16 +61,18 @@ def make_train_steps(
     mask_seed: int | None = None,
     loss_scale: LossScale | None = None,
     fuses: bool = True,
+    largest_batch: tuple[int, int] | None = None,
     weight_masks: WeightMasks | None = None,
     adversarial: AdversarialTraining | None = None,
 ) -> Callable[[Any, tf.Tensor], dict[str, tf.Tensor]]:
     """Builds the compiled training loop: a function of a (distributed) iterator and an int32 scalar n that trains for n
     steps.
 
-    It returns float32 [n] tensors: `loss` (weighted mean), `gradient_norm` (before clipping) and `tokens` (tokens in
-    the batch without padding, including source tokens); with several micro-batches or replicas also
-    `gradient_noise` and `gradient_signal`, see `noise_and_signal`; and `loss_scale` (in that step) with one. A step
-    whose loss or gradient norm is not finite changes nothing but the optimizer's count of steps and the loss scale.
+    It returns float32 [n] tensors: `loss` (weighted mean), `gradient_norm` (before clipping), `tokens` (tokens in
+    the batch without padding, including source tokens), `positions` (the same with padding) and `data_seconds` (the
+    time in which the step waited for its batch); with several micro-batches or replicas also `gradient_noise` and
+    `gradient_signal`, see `noise_and_signal`; and `loss_scale` (in that step) with one. A step whose loss or gradient
+    norm is not finite changes nothing but the optimizer's count of steps and the loss scale.
 
     Args:
         strategy: distribution strategy.
@@ -146,12 +87,13 @@ def make_train_steps(
             None for masks from each layer's own generator, which counts on each device.
         loss_scale: for float16; None for no scaling.
         fuses: bool, compile chains of elementwise operations by XLA, see `XlaFusion`.
+        largest_batch: of a device and micro-batch, for batches of different lengths, see `XlaFusion`.
         weight_masks: of weights that stay 0; None without such.
         adversarial: perturbs the token embeddings; None for no adversarial training. It needs `mask_seed`.
     """
 
     is_compiled = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)
-    fusion = XlaFusion() if fuses and not is_compiled else None
+    fusion = XlaFusion(largest_batch) if fuses and not is_compiled else None
 
     def gradients(
         batch: Batch, first_row: tf.Tensor, key: tf.Tensor, scale: tf.Tensor | None
@@ -182,9 +124,10 @@ def make_train_steps(
 
     compiled = tf.function(gradients, autograph=False, jit_compile=True) if jit_compile else gradients
     estimates_noise = num_micro_batches * strategy.num_replicas_in_sync > 1
-    names = ["loss", "gradient_norm", "tokens"]
+    names = ["loss", "gradient_norm", "tokens", "positions"]
     names += ["gradient_noise", "gradient_signal"] if estimates_noise else []
     names += [] if loss_scale is None else ["loss_scale"]
+    names.append("data_seconds")
 
     def micro_batch(
         batch: Batch, first_row: tf.Tensor, key: tf.Tensor, scale: tf.Tensor | None
@@ -205,17 +148,17 @@ def make_train_steps(
         loss_sum, weight, counted, parts = _accumulate(
             lambda part, row: micro_batch(part, first_row + row, key, scale_now), batch, num_micro_batches
         )
-        tokens = _num_tokens(batch, pad_id)
-        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tokens, loss_sum, weight, *counted, *parts])
-        tokens, loss_sum, weight = sums[:3]
-        counted, parts = sums[3 : 3 + len(counted)], sums[3 + len(counted) :]
+        counts = _num_tokens(batch, pad_id)
+        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [*counts, loss_sum, weight, *counted, *parts])
+        tokens, positions, loss_sum, weight = sums[:4]
+        counted, parts = sums[4 : 4 + len(counted)], sums[4 + len(counted) :]
         if weight_masks is not None:
             parts = weight_masks.mask_gradients(parts, variables)
         scale = tf.math.reciprocal_no_nan(weight)
         norm = tf.linalg.global_norm(parts) * scale
         if clip_norm:
             scale *= tf.minimum(1.0, clip_norm / tf.maximum(norm, 1e-12))
-        values = [loss_sum * tf.math.reciprocal_no_nan(weight), norm, tokens]
+        values = [loss_sum * tf.math.reciprocal_no_nan(weight), norm, tokens, positions]
         if estimates_noise:
             values += noise_and_signal(norm, weight, *counted)
         return values, [part * scale for part in parts]
@@ -252,7 +195,13 @@ def make_train_steps(
     def train_steps(iterator: Any, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
         logs = [tf.TensorArray(tf.float32, num_steps, element_shape=[]) for _ in names]
         for step in tf.range(num_steps):
-            values = one_step(next(iterator))
+            with tf.control_dependencies([step]):  # the step before is done
+                begin = tf.timestamp()
+            with tf.control_dependencies([begin]):
+                batch = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
+                waited = tf.cast(tf.timestamp() - begin, tf.float32)
+            values = [*one_step(batch), waited]
             logs = [log.write(step, value) for log, value in zip(logs, values, strict=True)]
         return {name: log.stack() for name, log in zip(names, logs, strict=True)}
 
@@ -279,13 +228,12 @@ def _done(nothing: None) -> tf.Tensor:
     return tf.constant(True)
 
 
-def _num_tokens(batch: Batch, pad_id: int) -> tf.Tensor:
-    counts = [
-        tf.math.count_nonzero(tf.not_equal(batch[name], pad_id))
-        for name in ("token_ids", "source_ids")
-        if name in batch
-    ]
-    return tf.cast(tf.add_n(counts), tf.float32)
+def _num_tokens(batch: Batch, pad_id: int) -> list[tf.Tensor]:
+    """The numbers of tokens and of positions, source tokens included; float32 scalars."""
+    ids = [batch[name] for name in ("token_ids", "source_ids") if name in batch]
+    tokens = tf.add_n([tf.math.count_nonzero(tf.not_equal(each, pad_id)) for each in ids])
+    positions = tf.add_n([tf.size(each, tf.int64) for each in ids])
+    return [tf.cast(tokens, tf.float32), tf.cast(positions, tf.float32)]
 
 
 def noise_and_signal(

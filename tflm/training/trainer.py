@@ -18,7 +18,7 @@ from tflm.data.batching.eval_loop import EvalBatches, metrics_by_source, sum_ove
 from tflm.errors import Interrupted, UserError
 from tflm.files.locks import hold
 from tflm.tasks.task import Task
-from tflm.training.adversarial import make_adversarial, pad_id_of
+from tflm.training.adversarial import make_adversarial, model_setting
 from tflm.training.best_measure import PART, BestMeasure
 from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
@@ -130,6 +130,7 @@ class Trainer:
         finally:
             keras.config.set_dtype_policy(policy)
         loss_of = loss_fn or (lambda model, batch: task.loss(model, batch, training=True))
+        largest = per_replica // config.num_micro_batches, model_setting(self.model, "max_length")
         self._train_steps = make_train_steps(
             self.strategy,
             lambda batch: loss_of(self.model, batch),
@@ -138,10 +139,11 @@ class Trainer:
             num_micro_batches=config.num_micro_batches,
             clip_norm=config.clip_norm,
             jit_compile=config.jit_compile,
-            pad_id=pad_id_of(self.model),
+            pad_id=model_setting(self.model, "pad_id"),
             mask_seed=config.seed if config.dropout_masks == "per_example" else None,
             loss_scale=self._loss_scale,
             fuses=config.fusion,
+            largest_batch=largest if getattr(task, "few_widths", True) else None,
             weight_masks=self._weight_masks,
             adversarial=make_adversarial(config, task, self.model, loss_fn is not None),
         )
@@ -255,12 +257,11 @@ class Trainer:
                 step += count
                 self.step.assign(step)
                 self._update_masks(step, note_fn)
-                tokens = float(np.sum(values["tokens"]))
-                speed = meter.measure(tokens, time.perf_counter() - begin)
-                record = {**guard.summary(values), **noise.measure(step, values)}
-                rate = float(self.optimizer.learning_rate)
-                log.write(step, {**record, "learning_rate": rate, **speed})
-                log.advance(step, record.get("loss", math.nan), tokens / (time.perf_counter() - begin))
+                seconds = time.perf_counter() - begin
+                speed = meter.measure(values, seconds)
+                record = guard.summary(values) | noise.measure(step, values)
+                log.write(step, {**record, "learning_rate": float(self.optimizer.learning_rate), **speed})
+                log.advance(step, record.get("loss", math.nan), float(np.sum(values["tokens"])) / seconds)
                 is_best = None
                 is_due = step % config.eval_every == 0 or step == last
                 if is_due and (line := self.before_evaluation()):

@@ -1,0 +1,120 @@
+"""Counts of n-grams against a plain count, and what a model reads of them."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from tflm.layers.ngram_embedding import NgramEmbedding, context_hashes, row_numbers, windows_of
+from tflm.tasks.features import ngram_counts
+from tflm.tasks.features.ngram_counts import count_ngrams
+
+CONTEXTS, NUM_CANDIDATES = (1, 2, 4), 3
+
+
+@pytest.fixture(scope="module")
+def documents():
+    rng = np.random.default_rng(0)
+    common = rng.integers(4, 12, 40)
+    return [[1, *rng.integers(4, 12, size), *common[: size // 2], 2] for size in (0, 5, 30, 60, 3)]
+
+
+def stream(documents):
+    return np.concatenate(documents).astype(np.int32), np.cumsum([0, *map(len, documents)])
+
+
+def plain_counts(documents, length):
+    """Of each context the counts of what follows it within a document."""
+    counts = collections.defaultdict(collections.Counter)
+    for document in documents:
+        for place in range(length, len(document)):
+            counts[tuple(document[place - length : place])][document[place]] += 1
+    return counts
+
+
+def reader(table):
+    layer = NgramEmbedding(CONTEXTS, len(table), NUM_CANDIDATES, width=4)
+    layer.build(None)
+    layer.table.assign(table)
+    # The weight of a continuation tells its count and that of its context: of class 3, 3; of 4.5, 4 and 5.
+    return layer
+
+
+def windows(document):
+    ids = np.asarray(document, np.int32)[None]
+    return windows_of(ids, np.arange(ids.shape[1]), np.zeros(1, np.int32), max(CONTEXTS))
+
+
+def found(layer, document, next_ids=None):
+    """For each position and context the tokens with a weight, and their weights."""
+    result = layer(windows(document), next_ids=next_ids)
+    shape = (len(document), len(CONTEXTS), NUM_CANDIDATES)
+    ids, weights = (np.reshape(each, shape) for each in (result.token_ids, result.weights))
+    return [
+        [dict(zip(i[w != 0].tolist(), w[w != 0].tolist(), strict=True)) for i, w in zip(*both, strict=True)]
+        for both in zip(ids, weights, strict=True)
+    ]
+
+
+def test_counts_are_those_of_a_plain_count(documents):
+    counted = count_ngrams(*stream(documents), CONTEXTS, 2**18, NUM_CANDIDATES)
+    plain = {length: plain_counts(documents, length) for length in CONTEXTS}
+    assert counted.num_contexts == counted.num_kept == sum(map(len, plain.values()))
+    layer, num_frequent = reader(counted.table), 0
+    for document in documents:
+        for place, per_context in enumerate(found(layer, document)):
+            for length, seen in zip(CONTEXTS, per_context, strict=True):
+                expected = plain[length][tuple(document[max(place + 1 - length, 0) : place + 1])]
+                least = sorted(expected.values(), reverse=True)[:NUM_CANDIDATES][-1] if expected else 0
+                assert len(seen) == min(len(expected), NUM_CANDIDATES)
+                assert all(expected[token] >= least for token in seen)
+                total = sum(expected.values())
+                for token, weight in seen.items():
+                    if total <= 3:
+                        np.testing.assert_allclose(weight, expected[token] / total, rtol=1e-6)
+                num_frequent += total > 8
+    assert num_frequent > 20
+
+
+def test_parts_of_the_work_give_the_same_table(documents, monkeypatch):
+    whole = count_ngrams(*stream(documents), CONTEXTS, 2**18, NUM_CANDIDATES)
+    monkeypatch.setattr(ngram_counts, "_CHUNK", 7)
+    monkeypatch.setattr(ngram_counts, "_TOKENS_AT_ONCE", 60)
+    parts = count_ngrams(*stream(documents), CONTEXTS, 2**18, NUM_CANDIDATES)
+    np.testing.assert_array_equal(parts.table, whole.table)
+    assert parts[1:] == whole[1:]
+
+
+def test_the_most_frequent_context_of_a_row_stays(documents):
+    rng = np.random.default_rng(1)
+    large = [*documents, rng.integers(4, 60, 4000)]
+    small = count_ngrams(*stream(large), CONTEXTS, 512, NUM_CANDIDATES)
+    best = np.zeros(512, int)
+    for column, length in enumerate(CONTEXTS):
+        counts = plain_counts(large, length)
+        newest_first = np.array([context[::-1] for context in counts], np.int32)
+        padded = np.pad(newest_first, [[0, 0], [0, max(CONTEXTS) - length]], constant_values=-1)
+        rows = np.asarray(row_numbers(context_hashes(padded, CONTEXTS)[:, column], 512))
+        np.maximum.at(best, rows, [sum(each.values()) for each in counts.values()])
+    np.testing.assert_array_equal(small.table[:, -1] & 255, np.minimum(best, 255))
+    assert small.num_kept == np.count_nonzero(best) and small.num_contexts > 2000
+
+
+def test_counted_text_does_not_see_itself():
+    document = [1, 5, 6, 7, 8, 9, 2]
+    following = np.array([[*document[1:], 0]], np.int32)
+    once = reader(count_ngrams(*stream([document]), CONTEXTS, 2**10, NUM_CANDIDATES).table)
+    assert all(seen == {} for place in found(once, document, following) for seen in place)
+    layer_input = once.combine(once(windows(document), next_ids=following), np.ones([1, 7, 9, 4], np.float32))
+    np.testing.assert_array_equal(layer_input, np.zeros([1, 7, 4]))
+    twice = reader(count_ngrams(*stream([document] * 2), CONTEXTS, 2**10, NUM_CANDIDATES).table)
+    other = found(twice, document, following)
+    assert other == found(once, document) and other[3] == [{8: 1.0}] * 3
+
+
+def test_counts_of_more_than_255_stay(documents):
+    repeated = [[4, 5] * 400]
+    layer = reader(count_ngrams(*stream(repeated), CONTEXTS, 2**10, NUM_CANDIDATES).table)
+    assert layer.table.numpy().min() >= 0
+    following = np.array([[5, 4, 5, 4]], np.int32)
+    assert found(layer, [4, 5, 4, 5], following)[-1] == [{4: 1.0}] * 3

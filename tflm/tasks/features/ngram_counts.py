@@ -16,8 +16,11 @@ from tflm.layers.ngram_embedding import (
 
 _CHUNK = 1 << 20
 """Tokens that are hashed at a time."""
-_TOKENS_AT_ONCE = 1 << 25
+_TOKENS_AT_ONCE = 1 << 24
 """Of contexts that are sorted at a time: those with other hashes wait for the next pass."""
+_UNIT = 1024
+"""Tokens of a document within which an n-gram is counted once."""
+_ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
 
 class NgramCounts(NamedTuple):
@@ -40,6 +43,10 @@ def count_ngrams(
 ) -> NgramCounts:
     """Counts what follows each context within a document, and keeps the most frequent context of each row.
 
+    An n-gram is counted once for each document, or each 1,024 tokens of a longer one: the count less one is then that
+    of the n-gram in other documents, which is what a model of a new document has. Counts of occurrences would be
+    higher, since documents repeat themselves.
+
     Args:
         token_ids: int32 [N], the documents one after another.
         offsets: int64 [D + 1], where each begins, and N.
@@ -52,18 +59,19 @@ def count_ngrams(
     num_contexts = 0
     num_passes = -(-len(token_ids) // _TOKENS_AT_ONCE)
     for turn in range(num_passes):
-        for packed in _packed(token_ids, offsets, contexts, turn, num_passes):
+        for packed, units in _packed(token_ids, offsets, contexts, turn, num_passes):
             if len(packed):
-                num_contexts += _add(table, totals_of_rows, packed)
+                num_contexts += _add(table, totals_of_rows, _once(packed, units))
     return NgramCounts(table, num_contexts, int(np.count_nonzero(totals_of_rows)))
 
 
 def _packed(
     token_ids: np.ndarray, offsets: np.ndarray, contexts: Sequence[int], turn: int, num_passes: int
-) -> list[np.ndarray]:
-    """For each length of a context, the hash of each context and the token after it, as one number uint64 [M]; of those
-    hashes whose remainder is `turn`."""
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each length of a context, the hash of each context and the token after it, as one number uint64 [M], and the
+    unit that it is in, uint64 [M]; of those hashes whose remainder is `turn`."""
     found: list[list[np.ndarray]] = [[] for _ in contexts]
+    units: list[list[np.ndarray]] = [[] for _ in contexts]
     for begin in range(0, len(token_ids), _CHUNK):
         end = min(begin + _CHUNK, len(token_ids))
         places = np.arange(begin, end)
@@ -71,6 +79,7 @@ def _packed(
         places = places[places + 1 < offsets[document + 1]]  # of these the next token is in the document
         before = places - offsets[np.searchsorted(offsets, places, side="right") - 1]
         following = token_ids[places + 1].astype(np.uint64)
+        unit = (places - before % _UNIT).astype(np.uint64)  # where it begins
         steps = np.arange(max(contexts))
         windows = token_ids[np.maximum(places[:, None] - steps, 0)]
         windows = np.where(steps <= before[:, None], windows, -1).astype(np.int32)
@@ -80,7 +89,15 @@ def _packed(
             if num_passes > 1:
                 chosen &= hashes[:, column] % np.uint64(num_passes) == turn
             found[column].append(hashes[chosen, column] << np.uint64(CHECK_BITS) | following[chosen])
-    return [np.concatenate(each) for each in found]
+            units[column].append(unit[chosen])
+    return [(np.concatenate(each), np.concatenate(own)) for each, own in zip(found, units, strict=True)]
+
+
+def _once(packed: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """`packed` uint64 [M] without those that are repeated in a unit; in another order."""
+    keys = packed * _ODD[0] ^ units * _ODD[1]
+    order = np.argsort(keys)
+    return packed[order[_first_of_runs(keys[order])]]
 
 
 def _add(table: np.ndarray, totals_of_rows: np.ndarray, packed: np.ndarray) -> int:

@@ -3,6 +3,9 @@
 The table has a row for a context, which is the last n tokens. It is found by a hash of the context, and holds a part of
 the hash, by which other contexts of the same row are told apart, how often the context was followed by a token, and the
 most frequent of these tokens with their counts. The counts are not trained; what a count is worth is.
+
+For text that was counted, each count is reduced by the position itself. Which tokens are the most frequent changes with
+it, so a row has one token more than is used: otherwise the least of them would be known to be the next token.
 """
 
 from collections.abc import Sequence
@@ -52,7 +55,7 @@ class NgramEmbedding(keras.layers.Layer):
     Args:
         contexts: the lengths of the contexts in tokens, O of them, in ascending order.
         num_rows: int, R, rows of the table; a power of 2.
-        num_candidates: int, K, continuations of a context.
+        num_candidates: int, K, continuations of a context that are used.
         width: int, E, of the token embedding.
     """
 
@@ -72,7 +75,7 @@ class NgramEmbedding(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Makes the table, in which no context is, and the trained weights."""
         del input_shape
-        num_classes, size = len(_MEAN), (self.num_rows, self.num_candidates + 1)
+        num_classes, size = len(_MEAN), (self.num_rows, self.num_candidates + 2)
         self.table = self.add_weight(
             shape=size, initializer="zeros", dtype="int32", trainable=False, name="table"
         )
@@ -102,10 +105,15 @@ class NgramEmbedding(keras.layers.Layer):
         is_whole = ops.stack([windows[..., length - 1] >= 0 for length in self.contexts], axis=-1)
         is_found = is_whole & (_high(words[..., -1]) == check_numbers(hashes))
         totals = ops.where(is_found, _count(words[..., -1]), 0)
-        token_ids = _high(words[..., :-1])
-        counts = ops.where(is_found[..., None], _count(words[..., :-1]), 0)
+        # With `next_ids` one token more, of which the least frequent is then left out.
+        num_candidates = self.num_candidates + int(next_ids is not None)
+        words = words[..., :num_candidates]
+        token_ids = _high(words)
+        counts = ops.where(is_found[..., None], _count(words), 0)
         if next_ids is not None:
             counts = _less(counts, token_ids == next_ids[..., None, None])
+            ranks = counts * 2**CHECK_BITS - token_ids
+            counts = ops.where(ranks > ops.min(ranks, axis=-1, keepdims=True), counts, 0)
             totals = _less(totals, totals > 0)
         num_classes, num_contexts = len(_MEAN), len(self.contexts)
         base = ops.arange(num_contexts, dtype="int32") * num_classes**2 + _class(totals)
@@ -115,7 +123,7 @@ class NgramEmbedding(keras.layers.Layer):
         surest = base + _class(ops.max(counts, axis=-1)) * num_classes
         confidence = ops.sum(ops.take(self.confidences, surest, axis=0), axis=-2)
         length = ops.shape(windows)[1]
-        flat = (-1, length, num_contexts * self.num_candidates)
+        flat = (-1, length, num_contexts * num_candidates)
         return Continuations(ops.reshape(token_ids, flat), ops.reshape(weights, flat), confidence)
 
     def combine(self, found: Continuations, embedded: Tensor) -> Tensor:

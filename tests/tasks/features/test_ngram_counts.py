@@ -48,7 +48,7 @@ def windows(document):
 def found(layer, document, next_ids=None):
     """For each position and context the tokens with a weight, and their weights."""
     result = layer(windows(document), next_ids=next_ids)
-    shape = (len(document), len(CONTEXTS), NUM_CANDIDATES)
+    shape = (len(document), len(CONTEXTS), -1)
     ids, weights = (np.reshape(each, shape) for each in (result.token_ids, result.weights))
     return [
         [dict(zip(i[w != 0].tolist(), w[w != 0].tolist(), strict=True)) for i, w in zip(*both, strict=True)]
@@ -105,11 +105,23 @@ def test_counted_text_does_not_see_itself():
     following = np.array([[*document[1:], 0]], np.int32)
     once = reader(count_ngrams(*stream([document]), CONTEXTS, 2**10, NUM_CANDIDATES).table)
     assert all(seen == {} for place in found(once, document, following) for seen in place)
-    layer_input = once.combine(once(windows(document), next_ids=following), np.ones([1, 7, 9, 4], np.float32))
+    layer_input = once.combine(once(windows(document), next_ids=following), np.ones([1, 7, 12, 4], np.float32))
     np.testing.assert_array_equal(layer_input, np.zeros([1, 7, 4]))
     twice = reader(count_ngrams(*stream([document] * 2), CONTEXTS, 2**10, NUM_CANDIDATES).table)
     other = found(twice, document, following)
     assert other == found(once, document) and other[3] == [{8: 1.0}] * 3
+
+
+def test_leaving_out_a_document_is_as_if_it_had_not_been_counted():
+    """Of documents of one n-gram each: the tokens that are used are those of the other documents, ties included."""
+    rng = np.random.default_rng(2)
+    documents = [[4, int(token)] for token in np.minimum(5 + rng.geometric(0.2, 30), 20)]
+    whole = reader(count_ngrams(*stream(documents), CONTEXTS, 512, NUM_CANDIDATES).table)
+    for place, document in enumerate(documents):
+        rest = documents[:place] + documents[place + 1 :]
+        others = reader(count_ngrams(*stream(rest), CONTEXTS, 512, NUM_CANDIDATES).table)
+        following = np.array([[document[1], 0]], np.int32)
+        assert found(whole, document, following)[0][0] == found(others, document)[0][0]
 
 
 def test_counts_of_more_than_255_stay(documents):

@@ -27,7 +27,7 @@ class NgramCounts(NamedTuple):
     """A table, and what is in it."""
 
     table: np.ndarray
-    """int32 [R, K + 1]; see `NgramEmbedding`."""
+    """int32 [R, K + 2]: K + 1 continuations, and the context; see `NgramEmbedding`."""
     num_contexts: int
     """Contexts that were counted, of all lengths."""
     num_kept: int
@@ -54,7 +54,7 @@ def count_ngrams(
         num_rows: int, R, a power of 2.
         num_candidates: int, K.
     """
-    table = np.zeros([num_rows, num_candidates + 1], np.int32)
+    table = np.zeros([num_rows, num_candidates + 2], np.int32)
     totals_of_rows = np.zeros(num_rows, np.int64)
     num_contexts = 0
     num_passes = -(-len(token_ids) // _TOKENS_AT_ONCE)
@@ -104,7 +104,7 @@ def _add(table: np.ndarray, totals_of_rows: np.ndarray, packed: np.ndarray) -> i
     """Puts the contexts of one length into a table, and returns their number.
 
     Args:
-        table: int32 [R, K + 1]; modified.
+        table: int32 [R, K + 2]; modified.
         totals_of_rows: int64 [R], how often the context of each row was seen; modified.
         packed: uint64 [M], hashes and next tokens; sorted.
     """

@@ -131,7 +131,7 @@ def test_counts_of_more_than_255_stay(documents):
     assert found(layer, [4, 5, 4, 5], following)[-1] == [{4: 1.0}] * 3
 
 
-def test_a_long_document_counts_once_for_each_1024_tokens():
+def test_a_long_document_counts_once_for_each_part():
     long = [4, 5] * 1100
     layer = reader(count_ngrams(*stream([long]), CONTEXTS, 2**10, NUM_CANDIDATES).table)
     assert set((layer.table.numpy()[:, -1] & 255).tolist()) == {0, 3}

@@ -18,8 +18,8 @@ _CHUNK = 1 << 20
 """Tokens that are hashed at a time."""
 _TOKENS_AT_ONCE = 1 << 24
 """Of contexts that are sorted at a time: those with other hashes wait for the next pass."""
-_UNIT = 1024
-"""Tokens of a document within which an n-gram is counted once."""
+_LEAST_UNIT, _NUM_UNITS = 1024, 256
+"""The least number of tokens of a part of a document, and the number of parts of a text that is one document."""
 _ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
 
@@ -43,9 +43,10 @@ def count_ngrams(
 ) -> NgramCounts:
     """Counts what follows each context within a document, and keeps the most frequent context of each row.
 
-    An n-gram is counted once for each document, or each 1,024 tokens of a longer one: the count less one is then that
-    of the n-gram in other documents, which is what a model of a new document has. Counts of occurrences would be
-    higher, since documents repeat themselves.
+    An n-gram is counted once for each document: the count less one is then that of the n-gram in other documents,
+    which is what a model of a new document has. Counts of occurrences would be higher, since documents repeat
+    themselves. A document longer than N / 256 tokens, such as a book that is all of the text, is counted in parts of
+    that length, of 1,024 tokens at least.
 
     Args:
         token_ids: int32 [N], the documents one after another.
@@ -70,16 +71,18 @@ def _packed(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each length of a context, the hash of each context and the token after it, as one number uint64 [M], and the
     unit that it is in, uint64 [M]; of those hashes whose remainder is `turn`."""
+    unit_length = max(_LEAST_UNIT, len(token_ids) // _NUM_UNITS)
     found: list[list[np.ndarray]] = [[] for _ in contexts]
     units: list[list[np.ndarray]] = [[] for _ in contexts]
     for begin in range(0, len(token_ids), _CHUNK):
         end = min(begin + _CHUNK, len(token_ids))
         places = np.arange(begin, end)
         document = np.searchsorted(offsets, places, side="right") - 1
-        places = places[places + 1 < offsets[document + 1]]  # of these the next token is in the document
-        before = places - offsets[np.searchsorted(offsets, places, side="right") - 1]
+        has_next = places + 1 < offsets[document + 1]  # in the document
+        places, document = places[has_next], document[has_next]
+        before = places - offsets[document]
         following = token_ids[places + 1].astype(np.uint64)
-        unit = (places - before % _UNIT).astype(np.uint64)  # where it begins
+        unit = (places - before % unit_length).astype(np.uint64)  # where it begins
         steps = np.arange(max(contexts))
         windows = token_ids[np.maximum(places[:, None] - steps, 0)]
         windows = np.where(steps <= before[:, None], windows, -1).astype(np.int32)

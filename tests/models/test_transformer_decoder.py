@@ -136,6 +136,10 @@ def test_caches_have_the_compute_dtype(configs, make_model):
         ({"head_width": 7}, "rotary positions need an even head_dim; got 7"),
         ({"rotary_scaling": "dynamic"}, "rotary_scaling is one of linear, llama3, yarn; got 'dynamic'"),
         ({"rotary_scaling": "linear", "rotary_factor": 0.0}, "rotary_factor is greater than 0; got 0.0"),
+        ({"ngram_contexts": (2, 1)}, r"ngram_contexts are lengths .* in ascending order, .*; got \[2, 1\]"),
+        ({"ngram_contexts": (0, 1)}, r"lengths from 1 on"),
+        ({"ngram_rows": 1000}, "ngram_rows is a power of 2 from 512 to 2.30; got 1000"),
+        ({"ngram_candidates": 0}, "ngram_candidates is at least 1; got 0"),
         ({"rotary_scaling": "yarn"}, "rotary_scaling=yarn needs rotary_original_length, .*; got 0"),
     ],
 )
@@ -144,7 +148,7 @@ def test_refused_configs(changes, words):
         TransformerDecoderConfig(**changes)
 
 
-@pytest.mark.parametrize("name", ["rotary", "gpt2", "original", "relative"])
+@pytest.mark.parametrize("name", ["rotary", "gpt2", "original", "relative", "counted"])
 def test_documents_in_one_row_are_as_if_alone(rng, configs, make_model, name):
     model = make_model(configs[name], scale=0.3)
     token_ids = rng.integers(1, 29, [2, 11]).astype(np.int32)

@@ -4,7 +4,9 @@ from typing import Any
 
 from keras import ops
 
+from tflm.layers.ngram_embedding import NgramEmbedding
 from tflm.layers.quantized import QuantizedMatrix
+from tflm.models.ngram_input import windows_of_rows
 from tflm.models.text_model import TextModel
 
 Tensor = Any
@@ -24,6 +26,34 @@ class LanguageModel(TextModel):
     """Whether the model is an encoder-decoder and reads a source."""
     can_rewind = False
     """Whether `rewind` is supported."""
+    ngram_embedding: NgramEmbedding | None = None
+    """Counted n-grams, with `ngram_contexts` in the config."""
+
+    def __init__(self, config: Any, name: str, **kwargs: Any) -> None:
+        super().__init__(config, name, **kwargs)
+        if contexts := getattr(config, "ngram_contexts", ()):
+            width = getattr(config, "embedding_dim", 0) or config.hidden_dim
+            self.ngram_embedding = NgramEmbedding(
+                contexts, config.ngram_rows, config.ngram_candidates, width, name="ngram_embedding"
+            )
+
+    def ngrams_of(self, windows: Tensor, next_ids: Tensor = None) -> Tensor:
+        """float [B, T, E], the input of counted n-grams after the last tokens int32 [B, T, C] of each position; see
+        `NgramEmbedding`."""
+        assert self.ngram_embedding is not None
+        found = self.ngram_embedding(windows, next_ids=next_ids)
+        return self.ngram_embedding.combine(found, self.embedding(found.token_ids))
+
+    def embed_rows(
+        self, token_ids: Tensor, training: bool, document_ids: Tensor = None, next_ids: Tensor = None
+    ) -> Tensor:
+        """`embed` of whole rows int32 [B, T], with the counted n-grams of the model, if it has some; `next_ids` as of
+        `NgramEmbedding`."""
+        if self.ngram_embedding is None:
+            return self.embed(token_ids, training)
+        windows = windows_of_rows(token_ids, document_ids, self.ngram_embedding.longest)
+        counted = self.ngrams_of(windows, next_ids)
+        return self.embed(token_ids, training, counted)
 
     def encode(self, source_ids: Tensor, training: bool = False) -> Any:
         """Encodes the source.

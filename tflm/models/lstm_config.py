@@ -2,11 +2,12 @@
 
 import dataclasses
 
+from tflm.models.ngram_input import NgramInputConfig
 from tflm.models.text_model import ModelConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class LSTMConfig(ModelConfig):
+class LSTMConfig(NgramInputConfig, ModelConfig):
     """Hyperparameters of an `LSTMLanguageModel`; the other LSTM families extend them."""
 
     kind: str = "lstm"
@@ -34,6 +35,7 @@ class LSTMConfig(ModelConfig):
                 raise ValueError(f"{field} is at least 1; got {getattr(self, field)}.")
         if self.embedding_dim < 0:
             raise ValueError(f"embedding_dim is 0, for hidden_dim, or more; got {self.embedding_dim}.")
+        self.check_ngrams()
         if self.tied_output and self.embedding_dim not in (0, self.hidden_dim):
             raise ValueError(
                 f"tied_output needs embedding_dim equal to hidden_dim={self.hidden_dim}; "
@@ -41,11 +43,17 @@ class LSTMConfig(ModelConfig):
             )
 
 
-def require_even_width(config: LSTMConfig) -> None:
-    """Checks that hidden_dim splits into the two directions of a bidirectional layer.
+def check_bidirectional(config: LSTMConfig) -> None:
+    """Checks that hidden_dim splits into the two directions of a bidirectional layer, and that no n-grams are asked
+    for.
 
     Raises:
-        ValueError: hidden_dim is odd.
+        ValueError: hidden_dim is odd, or ngram_contexts is set.
     """
+    if config.ngram_contexts:
+        raise ValueError(
+            f"ngram_contexts are for decoders; a model of the kind {config.kind} has no counted n-grams. Leave "
+            "ngram_contexts empty."
+        )
     if config.hidden_dim % 2:
         raise ValueError(f"hidden_dim is even, half for each direction; got {config.hidden_dim}.")

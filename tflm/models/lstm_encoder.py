@@ -7,7 +7,7 @@ from keras import ops
 
 from tflm.layers import BidirectionalLSTM, Dropout, padding_mask, run_layers, zero_state
 from tflm.models.layer_groups import LayerGroup
-from tflm.models.lstm_config import LSTMConfig, require_even_width
+from tflm.models.lstm_config import LSTMConfig, check_bidirectional
 from tflm.models.text_model import TextModel, register_model
 
 Tensor = Any
@@ -21,7 +21,7 @@ class LSTMEncoderConfig(LSTMConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_even_width(self)
+        check_bidirectional(self)
 
 
 @register_model("lstm_encoder")

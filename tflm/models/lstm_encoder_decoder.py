@@ -17,7 +17,7 @@ from tflm.layers import (
 from tflm.layers.linear import Linear
 from tflm.models.language_model import LanguageModel, State
 from tflm.models.layer_groups import LayerGroup
-from tflm.models.lstm_config import LSTMConfig, require_even_width
+from tflm.models.lstm_config import LSTMConfig, check_bidirectional
 from tflm.models.lstm_encoder import make_encoder_layers, run_encoder
 from tflm.models.lstm_language_model import advance_state, left_padding_mask
 from tflm.models.text_model import register_model
@@ -39,7 +39,7 @@ class LSTMEncoderDecoderConfig(LSTMConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_even_width(self)
+        check_bidirectional(self)
         if self.attention not in ATTENTIONS:
             raise ValueError(f"attention is one of {', '.join(ATTENTIONS)}; got {self.attention!r}.")
 

@@ -61,7 +61,7 @@ class TextModel(keras.Model):
     architecture: ClassVar[str] = "encoder"
     """encoder, decoder, encoder-decoder, or a word for what is none of them: a task says which it accepts."""
     features: ClassVar[tuple[str, ...]] = ()
-    """What `hidden_states` takes besides the tokens: segment_ids, document_ids, source_ids."""
+    """What `hidden_states` takes besides the tokens: segment_ids, document_ids, source_ids, next_ids."""
     layer_groups: ClassVar[tuple[LayerGroup, ...]] = ()
     """Its stacks of layers, from the input up, for freezing and layer-wise learning rates."""
     output_layer_names: ClassVar[tuple[str, ...]] = ("head",)
@@ -97,15 +97,17 @@ class TextModel(keras.Model):
         """Hidden states float [B, T, D] of `token_ids` int32 [B, T], padded with `pad_id` on the right."""
         raise NotImplementedError(f"{type(self).__name__} does not implement hidden_states().")
 
-    def embed(self, token_ids: Tensor, training: bool = False) -> Tensor:
+    def embed(self, token_ids: Tensor, training: bool = False, added: Tensor = None) -> Tensor:
         """Token embeddings without positions: float [B, T, E] of int32 [B, T]; E is the `embedding_dim` of the config
-        if set, else `hidden_dim`.
+        if set, else `hidden_dim`. `added`, of the same shape, is added to them.
 
         In training, the embedding of a token is zeroed with probability `token_dropout` and scaled up otherwise (word
         dropout; Iyyer et al., 2015, section 2.2).
         """
-        embedded = probed("tokens", self.embedding(token_ids), token_ids)
-        embedded = self.token_dropout(embedded, training=training)
+        embedded = self.embedding(token_ids)
+        if added is not None:
+            embedded = embedded + added
+        embedded = self.token_dropout(probed("tokens", embedded, token_ids), training=training)
         if getattr(self.config, "scale_embedding", False):
             embedded = embedded * self.config.hidden_dim**0.5
         return embedded

@@ -8,8 +8,10 @@ import keras
 from keras import ops
 
 from tflm.layers import cache_mask, causal_mask, document_mask
+from tflm.layers.ngram_embedding import windows_of
 from tflm.models.language_model import LanguageModel, State
 from tflm.models.layer_groups import LayerGroup
+from tflm.models.ngram_input import NgramInputConfig, write_ids
 from tflm.models.text_model import register_model
 from tflm.models.transformer_config import TransformerConfig
 from tflm.models.transformer_stack import TransformerStack
@@ -18,10 +20,14 @@ Tensor = Any
 
 
 @dataclasses.dataclass(frozen=True)
-class TransformerDecoderConfig(TransformerConfig):
+class TransformerDecoderConfig(NgramInputConfig, TransformerConfig):
     """Hyperparameters of a `TransformerDecoder`."""
 
     kind: str = "transformer_decoder"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_ngrams()
 
 
 @register_model("transformer_decoder")
@@ -29,7 +35,7 @@ class TransformerDecoder(LanguageModel):
     """Embedding, Transformer blocks, final norm and output layer."""
 
     config_class = TransformerDecoderConfig
-    features = ("document_ids",)
+    features = ("document_ids", "next_ids")
     layer_groups = (LayerGroup("decoder/block"),)
     can_rewind = True
 
@@ -41,7 +47,13 @@ class TransformerDecoder(LanguageModel):
         """The projections of attention and feed-forward."""
         return self.decoder.projections()
 
-    def hidden_states(self, token_ids: Tensor, training: bool = False, document_ids: Tensor = None) -> Tensor:
+    def hidden_states(
+        self,
+        token_ids: Tensor,
+        training: bool = False,
+        document_ids: Tensor = None,
+        next_ids: Tensor = None,
+    ) -> Tensor:
         """float [B, T, hidden_dim] from int32 [B, T].
 
         Args:
@@ -49,6 +61,8 @@ class TransformerDecoder(LanguageModel):
             training: bool, with dropout.
             document_ids: int32 [B, T], document of each token in packed rows: attention is limited to the document,
                 and positions restart in each document. None for one text per row.
+            next_ids: int32 [B, T], the targets of rows whose n-grams are in the counts, which are then reduced by
+                their own; None for other text. Read by a model with `ngram_contexts`.
         """
         length = ops.shape(token_ids)[1]
         positions = ops.arange(length, dtype="int32")[None]
@@ -58,14 +72,14 @@ class TransformerDecoder(LanguageModel):
             # argmax gives the first position of the token's document.
             positions = positions - ops.cast(ops.argmax(same_document, axis=-1), "int32")
             attention_mask = attention_mask & same_document
-        embedded = self.embed(token_ids, training)
+        embedded = self.embed_rows(token_ids, training, document_ids, next_ids)
         return self.decoder(embedded, attention_mask, positions, training=training)[0]
 
     def initial_state(
         self, batch_size: Tensor, max_length: Tensor, num_padding: Tensor = None, context: Any = None
     ) -> State:
         """Empty key/value caches: `keys` and `values`, num_layers tensors float [B, num_kv_heads, max_length, head_dim]
-        each."""
+        each; and with counted n-grams `read_ids` int32 [B, max_length]."""
         del context
         return self.new_state(batch_size, num_padding, empty_caches(self, batch_size, max_length))
 
@@ -87,13 +101,19 @@ def empty_caches(model: Any, batch_size: Tensor, max_length: Tensor) -> State:
     config, num_layers = model.config, model.decoder.num_layers
     num_kv_heads = config.num_kv_heads or config.num_heads
     empty = ops.zeros((batch_size, num_kv_heads, max_length, config.head_dim), dtype=model.compute_dtype)
-    return {"keys": (empty,) * num_layers, "values": (empty,) * num_layers}
+    caches = {"keys": (empty,) * num_layers, "values": (empty,) * num_layers}
+    if model.ngram_embedding is not None:
+        caches["read_ids"] = ops.zeros((batch_size, max_length), dtype="int32")
+    return caches
 
 
 def extend_caches(state: State, num_positions: Tensor) -> State:
-    """The state with `num_positions` more positions in `keys` and `values`."""
+    """The state with `num_positions` more positions in `keys`, `values` and `read_ids`."""
     padding = [[0, 0], [0, 0], [0, num_positions], [0, 0]]
-    return {**state, **{name: tuple(ops.pad(x, padding) for x in state[name]) for name in ("keys", "values")}}
+    longer = {name: tuple(ops.pad(x, padding) for x in state[name]) for name in ("keys", "values")}
+    if "read_ids" in state:
+        longer["read_ids"] = ops.pad(state["read_ids"], [[0, 0], [0, num_positions]])
+    return {**state, **longer}
 
 
 def step_over_caches(
@@ -112,12 +132,19 @@ def step_over_caches(
     """
     index, num_padding = state["cache_index"], state["num_padding"]
     count = ops.shape(token_ids)[1]
-    positions = (index + ops.arange(count, dtype="int32"))[None] - num_padding[:, None]
+    places = index + ops.arange(count, dtype="int32")
+    counted, new = None, {}
+    if model.ngram_embedding is not None:
+        new["read_ids"] = write_ids(state["read_ids"], token_ids, index)
+        counted = model.ngrams_of(
+            windows_of(new["read_ids"], places, num_padding, model.ngram_embedding.longest)
+        )
+    positions = places[None] - num_padding[:, None]
     # Left padding has negative positions. Finished rows may be stepped beyond max_length with the other rows.
     positions = ops.clip(positions, 0, model.config.max_length - 1)
     attention_mask = cache_mask(ops.shape(state["keys"][0])[2], count, index, num_padding)
     x, caches = model.decoder(
-        model.embed(token_ids),
+        model.embed(token_ids, added=counted),
         attention_mask,
         positions,
         caches=list(zip(state["keys"], state["values"], strict=True)),
@@ -126,7 +153,7 @@ def step_over_caches(
         memory_mask=memory_mask,
     )
     keys, values = zip(*caches, strict=True)
-    return x, {**state, "keys": keys, "values": values, "cache_index": index + count}
+    return x, {**state, **new, "keys": keys, "values": values, "cache_index": index + count}
 
 
 def rewind_caches(state: State, num_positions: Tensor) -> State:
@@ -143,7 +170,8 @@ def rewind_caches(state: State, num_positions: Tensor) -> State:
         g h i j        g h i ?
 
     Args:
-        state: with `keys` and `values`, tensors float [B, G, S, D] each, `num_padding` int32 [B], `cache_index` int32.
+        state: with `keys` and `values`, tensors float [B, G, S, D] each, `num_padding` int32 [B], `cache_index` int32;
+            with counted n-grams also `read_ids` int32 [B, S].
         num_positions: int32 [B], from 0 to the number of real tokens in the row.
     Returns:
         A state of the same shapes.
@@ -152,17 +180,22 @@ def rewind_caches(state: State, num_positions: Tensor) -> State:
     index = ops.max(num_read)
     num_padding = index - num_read
     shift = num_padding - state["num_padding"]
+    old = [*state["keys"], *state["values"]]
+    if "read_ids" in state:
+        old.append(state["read_ids"][:, None, :, None])
 
     def shifted() -> list[Tensor]:
-        return [_shift_right(x, shift) for x in (*state["keys"], *state["values"])]
+        return [_shift_right(x, shift) for x in old]
 
     def unchanged() -> list[Tensor]:
-        return [*state["keys"], *state["values"]]
+        return list(old)
 
     # Without a shift (a single row, or rows of equal length) the caches stay; only the index moves back.
     caches = ops.cond(ops.any(shift != 0), shifted, unchanged)
     count = len(state["keys"])
-    new = {"keys": tuple(caches[:count]), "values": tuple(caches[count:])}
+    new = {"keys": tuple(caches[:count]), "values": tuple(caches[count : 2 * count])}
+    if "read_ids" in state:
+        new["read_ids"] = caches[-1][:, 0, :, 0]
     return {**state, **new, "num_padding": num_padding, "cache_index": index}
 
 

@@ -30,6 +30,7 @@ _TOKENIZER = TokenizerConfig(kind="sentencepiece", vocab_size=4000)
 _ENCODER = TransformerEncoderConfig(
     num_layers=4, hidden_dim=192, num_heads=4, max_length=128, activation="relu_squared", qk_norm=True
 )
+_CONTEXTS = (1, 2, 3, 4, 6)
 _TRAINING = TrainingConfig(
     num_steps=1500,
     global_batch_size=32,
@@ -59,9 +60,15 @@ def gpt_small() -> ExperimentConfig:
         tokenizer=_TOKENIZER,
         task=LanguageModelingConfig(separate_documents=True),
         model=TransformerDecoderConfig(
-            num_layers=4, hidden_dim=192, num_heads=4, max_length=128, activation="relu_squared", qk_norm=True
+            num_layers=4,
+            hidden_dim=192,
+            num_heads=4,
+            max_length=128,
+            activation="relu_squared",
+            qk_norm=True,
+            ngram_contexts=_CONTEXTS,
         ),
-        training=dataclasses.replace(_TRAINING, peak_learning_rate=1.5e-2),
+        training=dataclasses.replace(_TRAINING, num_steps=1200, peak_learning_rate=1.5e-2),
         decoding=DecodingConfig(temperature=0.7, top_p=0.9, max_new_tokens=80),
     )
 
@@ -78,8 +85,8 @@ def lstm_small() -> ExperimentConfig:
         gpt_small(),
         name="lstm_small",
         task=LanguageModelingConfig(),
-        model=LSTMConfig(num_layers=2, hidden_dim=288, max_length=128),
-        training=dataclasses.replace(_TRAINING, peak_learning_rate=3e-2),
+        model=LSTMConfig(num_layers=2, hidden_dim=288, max_length=128, ngram_contexts=_CONTEXTS),
+        training=dataclasses.replace(_TRAINING, num_steps=1200, peak_learning_rate=3e-2),
     )
 
 

@@ -1,6 +1,7 @@
 """Language modelling: predict each token of a text from those before it; continue a text."""
 
 import dataclasses
+import time
 from typing import Any
 
 import tensorflow as tf
@@ -9,8 +10,9 @@ from tflm.config import option
 from tflm.data import Batches, PackedBatches, TokenStore
 from tflm.errors import UserError
 from tflm.generation import DecodingConfig
-from tflm.models import ModelConfig, TransformerDecoderConfig, model_class
+from tflm.models import LanguageModel, ModelConfig, TransformerDecoderConfig, model_class
 from tflm.tasks.columns import Columns
+from tflm.tasks.features.ngram_counts import count_ngrams
 from tflm.tasks.features.rows import Cut, is_longer, join, keep_last, whole
 from tflm.tasks.generative_task import GenerativeTask
 from tflm.tasks.registry import register_task
@@ -83,6 +85,25 @@ class LanguageModeling(GenerativeTask):
         """Blocks of `max_length` tokens."""
         return PackedBatches(store, self.max_length, batch_size, seed, training)
 
+    def start(self, model: Any, store: TokenStore) -> str:
+        """Counts the n-grams of the training side, for a model that reads them."""
+        layer, begin = getattr(model, "ngram_embedding", None), time.perf_counter()
+        if layer is None:
+            return ""
+        found = count_ngrams(
+            store.values("token_ids"),
+            store.offsets("token_ids"),
+            layer.contexts,
+            layer.num_rows,
+            layer.num_candidates,
+        )
+        layer.table.assign(found.table)
+        return (
+            f"n-grams: {found.num_contexts:,} contexts of {', '.join(map(str, layer.contexts))} tokens counted in "
+            f"{time.perf_counter() - begin:.0f} s; the {found.num_kept:,} most frequent ones are kept, in "
+            f"{found.table.nbytes / 1e6:.1f} MB."
+        )
+
     def features(self, batch: Batch) -> dict[str, tf.Tensor]:
         """`document_ids`, where documents are kept apart: the number of start tokens so far, or, in a vocabulary
         without one, of end tokens before."""
@@ -91,6 +112,10 @@ class LanguageModeling(GenerativeTask):
         tokenizer, has_start = self.tokenizer, self.tokenizer.start_id is not None
         marks = tf.equal(batch["token_ids"], tokenizer.start_id if has_start else tokenizer.end_id)
         return {"document_ids": tf.cumsum(tf.cast(marks, tf.int32), axis=1, exclusive=not has_start)}
+
+    def training_features(self, model: LanguageModel, batch: Batch) -> dict[str, tf.Tensor]:
+        """`next_ids`, for a model that reads counted n-grams: those of the batch are among them."""
+        return {} if getattr(model, "ngram_embedding", None) is None else {"next_ids": batch["targets"]}
 
     def prompts(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> Cut:
         """The text, cut at its beginning where prompt and continuation would not fit; half the room at least."""

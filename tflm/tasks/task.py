@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tflm.config import KindConfig, KindRegistry
@@ -231,8 +232,16 @@ class Task(abc.ABC):
 
         Returns:
             A line for the user, or "".
+        Raises:
+            UserError: the model reads counted n-grams, and has none of the weights that it began with.
         """
-        del model, store
+        del store
+        layer = getattr(getattr(model, "body", model), "ngram_embedding", None)
+        if layer is not None and not np.any(np.asarray(layer.table)):
+            raise UserError(
+                f"model.ngram_contexts={list(layer.contexts)}, but only the task language_modeling counts n-grams. "
+                "Begin with a model of it (--init_from), or set model.ngram_contexts=[]."
+            )
         return ""
 
     def calibrate(self, model: Any, store: TokenStore) -> str:

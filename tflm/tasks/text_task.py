@@ -112,6 +112,11 @@ class TextTask(Task):
         """What the model reads of a batch in addition to its `token_ids`."""
         return {"source_ids": batch["source_ids"]} if "source_ids" in batch else {}
 
+    def training_features(self, model: LanguageModel, batch: Batch) -> dict[str, tf.Tensor]:
+        """What a model reads of a batch of the training side besides `features`; of training alone."""
+        del model, batch
+        return {}
+
     def loss(self, model: LanguageModel, batch: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Summed cross entropy of the targets that count, and their number: float32 scalars."""
         return self._loss(model, batch, training, None)
@@ -126,12 +131,13 @@ class TextTask(Task):
         self, model: LanguageModel, batch: Batch, training: bool, soft: SoftTargets | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         batch = self.predicted(batch)
-        states = model.hidden_states(batch["token_ids"], training=training, **self.features(batch))
+        features = self.features(batch) | (self.training_features(model, batch) if training else {})
+        states = model.hidden_states(batch["token_ids"], training=training, **features)
         other_states = teacher_states = None
         if training and self.r_drop:
-            other_states = model.hidden_states(batch["token_ids"], training=True, **self.features(batch))
+            other_states = model.hidden_states(batch["token_ids"], training=True, **features)
         if soft is not None:
-            features = self.features(batch)
+            features = self.features(batch) | self.training_features(soft.teacher, batch)
             teacher_states = soft.teacher.hidden_states(batch["token_ids"], training=False, **features)
         return token_cross_entropy(
             model,

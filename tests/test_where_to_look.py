@@ -20,6 +20,7 @@ WORDS = {
     "a mixture of sources": "[mM]ixture",
     "the cache of tokenised data": "cache",
     "quantized weights": "[qQ]uantized",
+    "kernels of a training step": "[cC]ompile",
     "a dropout mask": "[mM]ask",
     "which rows a replica trains on": "rows",
     "distillation": "[tT]eacher",

@@ -99,7 +99,7 @@ class Task(abc.ABC):
     has_soft_targets: ClassVar[bool] = False
     """Whether a teacher's predictions may be targets: `distilled_loss`."""
     few_widths: ClassVar[bool] = True
-    """Whether training batches have one of a few widths (`WindowedBatches`), so that each may have its kernels."""
+    """Whether a training batch has one of a few widths (`WindowedBatches`): a kernel may be compiled for each."""
     config: Any
 
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:

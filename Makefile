@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
-EXTRAS := demo,eval,documents,serve,hub,gguf,tune,dev
+EXTRAS := demo,eval,documents,serve,hub,gguf,tune,check,dev
 WORKERS ?= 2
 PYTEST = $(RUN) -m tests.parallel --workers=$(WORKERS)
 

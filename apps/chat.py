@@ -11,6 +11,11 @@ conversation. A model that was trained on single questions sees the last one alo
 question by itself. Commands, in a pipe too:
   /help, /set temperature=0.7, /settings, /system TEXT, /history, /reset, /save FILE, /load FILE, /quit
 With --web the chat page is open until Ctrl-C; this needs: pip install "tflm[serve]"
+
+With --documents the model answers from the passages of those files that are nearest to the question, and file and line
+of what it rests on follow each answer. A question that no passage is near is not put to the model: the answer is that
+the documents do not say.
+  tflm chat --model=saved_models/qwen --documents=docs --embedder=saved_models/sentences
 """
 
 import contextlib
@@ -26,16 +31,20 @@ from tflm.serving.client.remote import ServerError
 
 from .common.command_line import note, run_app
 from .common.cut_texts import what_was_cut
+from .common.documents import define_documents, open_documents
 from .common.input_rows import Item
 from .common.items import Printer, answer_items, define_items, read_items
 from .common.text_generation import CommandLineGenerator, define_generation, read_setting
 from .common.web_chat import serve_page
 
 if TYPE_CHECKING:
+    from tflm.retrieval.document_chat import DocumentAnswer, DocumentChat
     from tflm.serving.handle.conversation import Conversation
 
 FLAGS = flags.FlagValues()
 _FIELDS = {"text": "The question."}
+_CITED = 100
+"""Characters of a cited sentence that are printed."""
 define_generation(FLAGS)
 define_items(FLAGS, _FIELDS, batch_size=1)
 flags.DEFINE_string(
@@ -57,6 +66,17 @@ flags.DEFINE_boolean(
     flag_values=FLAGS,
 )
 
+define_documents(FLAGS)
+flags.DEFINE_float(
+    "min_nearness",
+    0.3,
+    "With --documents: how near a passage must be for a question to be answered, from 0 (any) to 1: the mean of the "
+    "cosine of the vectors and of the share of the question's words, weighted by their rarity, in the passage.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+    flag_values=FLAGS,
+)
+
 _HELP = """/set NAME=VALUE  change a setting, such as temperature=0.7
 /settings        show the settings
 /system TEXT     set the system prompt; without TEXT, remove it
@@ -71,27 +91,37 @@ _HELP = """/set NAME=VALUE  change a setting, such as temperature=0.7
 def main(flag_values: flags.FlagValues) -> None:
     """The app; see the top of the file."""
     if flag_values.web:
+        if flag_values.documents:
+            raise UsageError("--documents is for the terminal and pipes: leave out --web.")
         serve_page(flag_values)
         return
     generator = CommandLineGenerator(flag_values)
+    documents = _open_chat(generator, flag_values) if flag_values.documents else None
     if flag_values.text is not None or flag_values.input not in (None, "-"):
         if flag_values.system:
             raise UsageError(
                 "--system is for a conversation: leave out --text and --input, and type or pipe the lines."
             )
-        _answer_each(generator, flag_values)
+        if documents is not None:
+            _answer_from(documents, generator, flag_values)
+        else:
+            _answer_each(generator, flag_values)
         return
     at_terminal = sys.stdin is not None and sys.stdin.isatty()
-    conversation = generator.model.conversation(system=flag_values.system, **generator.given)
+    if documents is not None:
+        conversation = documents.conversation
+    else:
+        conversation = generator.model.conversation(system=flag_values.system, **generator.given)
     streams = flag_values.stream
     if streams is None:
         streams = at_terminal and sys.stdout.isatty() and flag_values.format == "text"
     talk = _Talk(
         conversation,
-        Printer(flag_values.format, lambda record: record["answer"]),
+        Printer(flag_values.format, _shown),
         generator.model.config,
         streams,
         at_terminal,
+        documents,
     )
     if at_terminal:
         talk.note_once("/help lists the commands, /quit or Ctrl-D ends.")
@@ -124,6 +154,44 @@ def _answer_each(generator: CommandLineGenerator, flag_values: flags.FlagValues)
     answer_items(flag_values, tuple(_FIELDS), answer, lambda record: record["answer"], config)
 
 
+def _open_chat(generator: CommandLineGenerator, flag_values: flags.FlagValues) -> "DocumentChat":
+    from tflm.retrieval.document_chat import DocumentChat
+
+    grounding = open_documents(flag_values).grounding(flag_values.min_nearness)
+    return DocumentChat(generator.model, grounding, flag_values.system, **generator.given)
+
+
+def _answer_from(
+    chat: "DocumentChat", generator: CommandLineGenerator, flag_values: flags.FlagValues
+) -> None:
+    """Independent questions about documents, one after the other; blank ones are skipped."""
+
+    def answer(items: list[dict[str, str]]) -> Iterator[list[dict[str, Any]]]:
+        for item in items:
+            if not item["text"].strip():
+                yield []
+                continue
+            chat.conversation.reset()
+            yield [{"question": item["text"], **_cited(chat.ask(item["text"]))}]
+
+    answer_items(flag_values, tuple(_FIELDS), answer, _shown, generator.model.config)
+
+
+def _cited(answer: "DocumentAnswer") -> dict[str, Any]:
+    citations = [each._asdict() for each in answer.citations]
+    return {"answer": answer.text, "found": answer.is_found, "citations": citations}
+
+
+def _shown(record: Mapping[str, Any]) -> str:
+    """The answer, and below it a line for each citation."""
+    return "\n".join([record["answer"], *map(_shown_citation, record.get("citations", ()))])
+
+
+def _shown_citation(each: Mapping[str, Any]) -> str:
+    text = each["text"] if len(each["text"]) <= _CITED else f"{each['text'][: _CITED - 1]}…"
+    return f"  {each['file']}:{each['line']}  {text}"
+
+
 class _Talk:
     """A conversation line by line, commands among them."""
 
@@ -134,8 +202,10 @@ class _Talk:
         config: Mapping[str, Any],
         streams: bool,
         at_terminal: bool,
+        documents: "DocumentChat | None" = None,
     ) -> None:
         self.conversation, self.printer, self.config = conversation, printer, config
+        self.documents = documents
         self.streams, self.at_terminal = streams, at_terminal
         self.problems: list[str] = []
         self.num_left_out = 0
@@ -176,12 +246,14 @@ class _Talk:
             note(f"error: {words}. The conversation is kept: ask again, or /save it.")
 
     def _show_answer(self, question: str) -> None:
-        if not self.streams:
+        if self.documents is not None and not self.streams:
+            self.printer.show({"question": question, **_cited(self.documents.ask(question))})
+        elif not self.streams:
             answer, truncated = self.conversation.ask(question), self.conversation.truncated
             truncation = {} if truncated is None else {"truncated": truncated}
             self.printer.show({"question": question, "answer": answer, **truncation})
         else:
-            pieces = self.conversation.stream(question)
+            pieces = (self.documents or self.conversation).stream(question)
             with (
                 contextlib.closing(pieces),
                 contextlib.suppress(KeyboardInterrupt),
@@ -189,6 +261,8 @@ class _Talk:
                 for piece in pieces:
                     print(piece, end="", flush=True)
             print(flush=True)
+            for each in self.documents.answer.citations if self.documents else ():
+                print(_shown_citation(each._asdict()), flush=True)
         left_out = self.conversation.num_left_out
         if left_out > self.num_left_out:
             note(f"({left_out} of the oldest messages no longer fit)")

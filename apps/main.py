@@ -24,6 +24,7 @@ GROUPS = {
         "compress",
         "evaluate",
         "compare",
+        "check",
         "report",
         "export",
     ),

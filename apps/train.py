@@ -190,7 +190,7 @@ def main(flag_values: flags.FlagValues) -> None:
         raise UsageError("--workdir is needed: the folder of the run, such as --workdir=runs/first.")
     else:
         seen_by = SeenBy(flag_values.tracker, flag_values.profile or "", flag_values.energy or "")
-        train(config, flag_values.workdir, flag_values.overwrite, where, seen_by)
+        train(config, flag_values.workdir, flag_values.overwrite, where, seen_by, flag_values.set)
 
 
 class Devices(NamedTuple):
@@ -232,7 +232,12 @@ class SeenBy(NamedTuple):
 
 
 def train(  # type: ignore[no-untyped-def]
-    config, workdir: str, overwrite: bool = False, where: Devices | None = None, seen_by: SeenBy | None = None
+    config,
+    workdir: str,
+    overwrite: bool = False,
+    where: Devices | None = None,
+    seen_by: SeenBy | None = None,
+    settings: Sequence[str] = (),
 ) -> None:
     """Trains, then prints the measures of both sides and where the loss curve is."""
     from tflm.experiments import Experiment
@@ -243,7 +248,7 @@ def train(  # type: ignore[no-untyped-def]
     strategy = (where or Devices()).make_strategy()  # a wrong one leaves no folder
     lock = training_lock(workdir) if is_chief(strategy) else contextlib.nullcontext()
     with lost_workers_noticed(strategy), lock:
-        run = Experiment.create(config, workdir, overwrite=overwrite, strategy=strategy)
+        run = Experiment.create(config, workdir, settings, overwrite, strategy)
         summary = run.train(strategy, note, observers=observers)
     if not is_chief(strategy):
         return

@@ -129,6 +129,14 @@ def test_another_kind_drops_the_fields_that_it_does_not_have():
     assert override(Whole(part=Small(width=9)), ["part.kind=small"]) == Whole(part=Small(width=9))
 
 
+def test_another_kind_has_its_own_fields_in_the_same_command():
+    assert override(Whole(), ["part.kind=large", "part.depth=5"]) == Whole(part=Large(depth=5))
+    with pytest.raises(UserError, match=r"^Large has no field part\.width\. Did you mean part\.depth\?$"):
+        override(Whole(), ["part.kind=large", "part.width=5"])
+    with pytest.raises(UserError, match=r"part\.kind is one of large, small; got 'huge'"):
+        override(Whole(), ["part.kind=huge", "part.width=5"])
+
+
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [

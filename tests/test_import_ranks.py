@@ -29,6 +29,7 @@ RANKS = {
     "serving": 8,
     "recipes": 9,
     "retrieval": 9,
+    "robustness": 9,
     "run_model": 9,
     "resident_memory": 9,
     "apps": 10,

@@ -27,6 +27,8 @@ WORDS = {
     "pruning": "[pP]run",
     "the page of `tflm report`": "report|Curve",
     "explanations": "ttribut",
+    "perturbations of texts": "[pP]erturbation",
+    "adversarial training": "dversarial|Probe",
     "trackers (MLflow, wandb)": "[tT]racker|Observer",
     "a new task": "Task",
     "a new tokenizer": "Tokenizer",

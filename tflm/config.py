@@ -200,24 +200,42 @@ def field_type(config: Any, path: str) -> Any:
     *sections, last = path.split(".")
     node, walked = config, ""
     for section in sections:
-        _check_field(node, section, walked)
-        node, walked = getattr(node, section), f"{walked}{section}."
-        if not dataclasses.is_dataclass(node):
-            raise UserError(f"override {path!r}: {walked.rstrip('.')!r} has no fields of its own.")
-    _check_field(node, last, walked)
-    return typing.get_type_hints(type(node))[last]
+        node, walked = _section(node, section, walked, path), f"{walked}{section}."
+    return _hint(node, last, walked)
+
+
+def _section(node: Any, name: str, walked: str, path: str) -> Any:
+    """The section `name` of a config at `walked`, on the way to `path`."""
+    _check_field(node, name, walked)
+    section = getattr(node, name)
+    if not dataclasses.is_dataclass(section):
+        raise UserError(f"override {path!r}: {walked + name!r} has no fields of its own.")
+    return section
+
+
+def _hint(node: Any, name: str, walked: str) -> Any:
+    _check_field(node, name, walked)
+    return typing.get_type_hints(type(node))[name]
 
 
 def _assign(config: Any, mapping: dict[str, Any], path: str, text: str) -> None:
-    hint = field_type(config, path)
     *sections, last = path.split(".")
-    node, target = config, mapping
+    node, target, walked = config, mapping, ""
     for section in sections:
-        node = getattr(node, section)
+        node = _section(node, section, walked, path)
         target = target.setdefault(section, to_dict(node))  # an `option` with its default is not there
+        node, walked = _of_its_kind(node, target), f"{walked}{section}."
+    hint = _hint(node, last, walked)
     target[last] = text if hint is str or (hint == str | None and text != "null") else _parse(text)
     if last == "kind" and isinstance(node, KindConfig) and target[last] != node.kind:
         _keep_fields_of(type(node), target)
+
+
+def _of_its_kind(node: Any, target: Mapping[str, Any]) -> Any:
+    """The section, or the one with defaults of the kind that an earlier assignment gave it."""
+    if not isinstance(node, KindConfig) or target["kind"] == node.kind or target["kind"] not in node.registry:
+        return node
+    return node.registry.get(target["kind"]).config_class()
 
 
 def _keep_fields_of(cls: type[KindConfig], target: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from tflm.progress import ProgressBar
 from .command_line import load_tensorflow, note, quiet_libraries
 
 if TYPE_CHECKING:
+    from tflm.retrieval.grounding import Grounding
     from tflm.retrieval.index import PassageIndex
     from tflm.retrieval.passages import Passage
 
@@ -52,6 +53,12 @@ class Documents:
             FoundPassage(dataclasses.replace(passage, file=self._paths[passage.file]), score)
             for passage, score in self._index.closest(question, self._num_passages)
         ]
+
+    def grounding(self, min_nearness: float) -> "Grounding":
+        """For a chat: passages that are near a question, and the lines that an answer cites."""
+        from tflm.retrieval.grounding import Grounding
+
+        return Grounding(self._index, self._num_passages, min_nearness, self._paths.__getitem__)
 
 
 def define_documents(flag_values: flags.FlagValues) -> None:

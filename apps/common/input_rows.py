@@ -41,12 +41,13 @@ class Item:
     """The lines that it takes; of a bad row those that are lost with it."""
 
 
-def read_file(path: str, format_name: str, columns: Columns) -> Iterator[Item]:
+def read_file(path: str, format_name: str, columns: Columns, flag: str = "--input") -> Iterator[Item]:
     """The lines of a file, in order.
 
     Args:
         format_name: one of FORMATS; "auto" for what the file's ending says.
         columns: name of a field to that of its column, or to its number, from 0.
+        flag: that names the file, for messages.
     Raises:
         UserError: the file cannot be read, is no text in a known encoding, or has no such column.
     """
@@ -55,7 +56,7 @@ def read_file(path: str, format_name: str, columns: Columns) -> Iterator[Item]:
             yield from read_stream(file, path, _format_of(path, format_name), columns)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or f"{error}. Check the file"
-        raise UserError(f"cannot read --input={path}: {reason}.") from error
+        raise UserError(f"cannot read {flag}={path}: {reason}.") from error
 
 
 def read_stream(file: BinaryIO, name: str, format_name: str, columns: Columns) -> Iterator[Item]:

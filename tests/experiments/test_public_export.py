@@ -17,6 +17,7 @@ from tflm.errors import UserError
 from tflm.experiments import Experiment
 from tflm.experiments.import_run import import_checkpoint
 from tflm.experiments.public_export import _name_and_revision, write_adapter, write_public
+from tflm.experiments.warm_start import origin_of
 from tflm.export.weights import read_weights
 from tflm.models.checkpoints.sentence import SentenceSettings, read_sentence_settings
 from tflm.training.fine_tuning import FineTuningConfig
@@ -66,11 +67,25 @@ def test_a_vocabulary_that_was_trained_here_has_no_public_file(tmp_path):
         write_public(run, str(tmp_path / "out"))
 
 
-def test_an_export_in_bfloat16_answers(run, tmp_path):
+@pytest.fixture(name="exported", scope="module")
+def exported_fixture(run, tmp_path_factory):
     """`export` itself compares the answers of a process without tflm with those of the model in memory."""
-    path = run.export(str(tmp_path / "model"), only=["chat"], weights="bfloat16")
-    weights = read_weights(path)
+    return run.export(str(tmp_path_factory.mktemp("model")), only=["chat"], weights="bfloat16")
+
+
+def test_an_export_in_bfloat16_answers(exported):
+    weights = read_weights(exported)
     assert weights and {value.dtype for value in weights.values()} == {np.dtype(ml_dtypes.bfloat16)}
+
+
+def test_a_run_that_began_with_an_export_knows_the_published_checkpoint(run, exported, tmp_path):
+    """It can be written for transformers, as one that began with the run."""
+    origin = origin_of(run.workdir)
+    assert origin["family"] and origin_of(os.path.dirname(exported)) == origin
+    begun = dataclasses.replace(run.config, init_from=os.path.dirname(exported))
+    following = Experiment.create(begun, str(tmp_path / "run"))
+    assert run.tokenizer.source_files and following.tokenizer.source_files == run.tokenizer.source_files
+    assert origin_of(following.workdir) == origin
 
 
 def test_the_ids_of_the_checkpoint_are_written(tmp_path):

@@ -175,6 +175,9 @@ def compare_replicas(output):
         for parts in numbers_of_parts:
             two = run(mirrored, num_micro_batches=parts, **options)
             result[f"{optimizer}_{parts}"] = difference(one, two)
+    # With dropout and a random start; an LSTM of the smallest graph.
+    options = {"model": "lstm", "adversarial": "freelb", "adversarial_steps": 2}
+    result["adversarial"] = difference(run(None, **options), run(mirrored, **options))
     whole, resumed = run(mirrored, model="lstm"), run(mirrored, stop_at=2, model="lstm")
     result["resumed_with_dropout"] = difference(whole, resumed)
     components = [

@@ -109,6 +109,21 @@ def test_early_stopping_watches_the_loss_if_no_measure_is_given(small_run, tmp_p
     assert len([record for record in read_log(str(tmp_path)) if "eval_loss" in record]) == 4
 
 
+def test_the_last_step_is_compared_over_the_same_batches(small_run, tmp_path):
+    """Weights that do not change have one loss over a part, and another over the whole."""
+    settings = {"num_steps": 6, "eval_every": 2, "peak_learning_rate": 0.0, "keep_best": "loss"}
+    trainer = small_run.make_trainer(tmp_path, "plain_lstm", max_eval_batches=1, **settings)
+    loss = trainer.evaluate(small_run.Numbers(1))["loss"]
+    lower = (count for count in range(2, 12) if trainer.evaluate(small_run.Numbers(count))["loss"] < loss)
+    trainer.train(small_run.Numbers(), small_run.Numbers(next(lower)))
+    first, _, last = [record for record in read_log(str(tmp_path)) if "eval_loss" in record]
+    assert last["eval_loss"] < first["eval_loss"] == last["part_eval_loss"]
+    assert "part_eval_loss" not in first and first["eval_num_tokens"] < last["eval_num_tokens"]
+    assert trainer.checkpoints.best()["step"] == 2
+    again = BestMeasure("loss", 0, read_log(str(tmp_path)))
+    assert (again.step, again.num_since) == (2, 2)
+
+
 def test_a_measure_that_is_not_there_is_refused_before_the_training(small_run, tmp_path):
     trainer = small_run.make_trainer(tmp_path, "plain_lstm", keep_best="bleu")
     with pytest.raises(

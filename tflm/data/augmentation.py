@@ -95,9 +95,12 @@ class Synonyms:
                 self.longest = max(self.longest, len(find_words(word)))
 
     @classmethod
-    def read(cls, path: str) -> "Synonyms":
+    def read(cls, path: str, name: str = "augment.synonyms") -> "Synonyms":
         """A file with the words of a group on a line, and tabs between.
 
+        Args:
+            path: the file.
+            name: the setting or the flag that names it, for messages.
         Raises:
             UserError: it cannot be read, is not UTF-8, or has a line of one word.
         """
@@ -110,7 +113,7 @@ class Synonyms:
             ) from error
         except OSError as error:
             raise UserError(
-                f"cannot read augment.synonyms {path!r}: {error.strerror}; give a file with words that may stand for "
+                f"cannot read {name} {path!r}: {error.strerror}; give a file with words that may stand for "
                 "each other on a line, with tabs between"
             ) from error
         groups = []
@@ -128,7 +131,9 @@ class Synonyms:
         return self._others.get(word.casefold(), [])
 
 
-class _Word(NamedTuple):
+class Word(NamedTuple):
+    """A word of a text."""
+
     before: str
     """What is between the word before and this one."""
     text: str
@@ -147,7 +152,7 @@ def augmented(text: str, config: AugmentationConfig, synonyms: Synonyms, copy: i
         return text
     key = f"{config.seed} {copy} {text}".encode("utf-8", "surrogatepass")
     draw = random.Random(int.from_bytes(hashlib.blake2b(key, digest_size=16).digest(), "big"))
-    words, rest = _words_of(text, synonyms)
+    words, rest = words_of(text, synonyms)
     words = [word._replace(text=_replaced(word.text, config, synonyms, draw)) for word in words]
     index = 0
     while index + 1 < len(words):
@@ -164,7 +169,7 @@ def augmented(text: str, config: AugmentationConfig, synonyms: Synonyms, copy: i
     return "".join(word.before + word.text for word in words) + rest
 
 
-def _words_of(text: str, synonyms: Synonyms) -> tuple[list[_Word], str]:
+def words_of(text: str, synonyms: Synonyms) -> tuple[list[Word], str]:
     """The words, each with what is before it, and what is after the last one. The longest entry of the synonyms that
     begins at a word is one word."""
     spans = find_words(text)
@@ -175,7 +180,7 @@ def _words_of(text: str, synonyms: Synonyms) -> tuple[list[_Word], str]:
             if synonyms.of(text[spans[index][0] : spans[candidate][1]]):
                 last = candidate
                 break
-        words.append(_Word(text[end : spans[index][0]], text[spans[index][0] : spans[last][1]]))
+        words.append(Word(text[end : spans[index][0]], text[spans[index][0] : spans[last][1]]))
         end, index = spans[last][1], last + 1
     return words, text[end:]
 
@@ -188,16 +193,16 @@ def _replaced(word: str, config: AugmentationConfig, synonyms: Synonyms, draw: r
     return other[0].upper() + other[1:] if word[0].isupper() else other
 
 
-def _without(words: Sequence[_Word], stays: Sequence[bool]) -> tuple[list[_Word], str]:
+def _without(words: Sequence[Word], stays: Sequence[bool]) -> tuple[list[Word], str]:
     """The words that stay, and what is left behind the last one. The space before a word goes with it, so that no two
     spaces meet; punctuation stays."""
-    found: list[_Word] = []
+    found: list[Word] = []
     left, is_after_gap = "", False
     for word, is_kept in zip(words, stays):
         drops_space = is_after_gap and (left[-1:].isspace() or not (left or found))
         left += word.before.lstrip() if drops_space else word.before
         if is_kept:
-            found.append(_Word(left, word.text))
+            found.append(Word(left, word.text))
             left, is_after_gap = "", False
         else:
             left, is_after_gap = left if left.strip() else "", True

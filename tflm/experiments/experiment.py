@@ -97,9 +97,9 @@ class Experiment(Run):
             config = config()
         config = override(config, settings)
         if strategy is None or is_chief(strategy):
-            begin = functools.partial(cls.begin, config, workdir, overwrite)
+            begin = functools.partial(cls.begin, config, workdir, overwrite, settings)
         else:
-            begin = functools.partial(cls.join, config, workdir)
+            begin = functools.partial(cls.join, config, workdir, settings)
         return begin() if strategy is None else chief_first(strategy, begin)
 
     def train(

@@ -11,7 +11,7 @@ from tflm.config import to_dict
 from tflm.errors import UserError
 from tflm.experiments.run import Run
 from tflm.experiments.run_folder import vocabulary_files
-from tflm.experiments.warm_start import EXPORTED_TOKENIZER
+from tflm.experiments.warm_start import EXPORTED_ORIGIN, EXPORTED_TOKENIZER, origin_of
 from tflm.export import write_export
 from tflm.export.quantize import (
     SCHEMES,
@@ -29,6 +29,7 @@ from tflm.tasks.signatures.generate import compiled_signature
 from tflm.tasks.signatures.speculative import speculative_requests, speculative_signature
 from tflm.tasks.signatures.writer import Writer
 from tflm.tasks.task import TEXT
+from tflm.text.source_files import FOLDER
 from tflm.training import Checkpoints, read_log
 from tflm.training.stored_model import CheckpointChoice, describe_choice
 
@@ -201,11 +202,15 @@ def _config_file(experiment: Run, step: int, about: str = "", weights: str = "")
 
 
 def _tokenizer_files(experiment: Run) -> dict[str, bytes]:
-    """The vocabulary as files, for a run that begins with these weights."""
+    """For a run that begins with these weights: the vocabulary, and what is known of a published checkpoint."""
     folder, files = os.path.join(experiment.workdir, "tokenizer"), {}
     for name in vocabulary_files(folder):
         with open(os.path.join(folder, name), "rb") as file:
             files[f"{EXPORTED_TOKENIZER}/{name}"] = file.read()
+    for name, content in experiment.tokenizer.source_files.items():
+        files[f"{EXPORTED_TOKENIZER}/{FOLDER}/{name}"] = content
+    if origin := origin_of(experiment.workdir):
+        files[EXPORTED_ORIGIN] = json.dumps(origin, indent=2, ensure_ascii=False).encode()
     return files
 
 

@@ -17,6 +17,7 @@ from tflm.errors import UserError
 from tflm.experiments.config import ExperimentConfig
 from tflm.experiments.hub import download
 from tflm.experiments.run import Run
+from tflm.experiments.warm_start import ORIGIN_FILE
 from tflm.files.writing import writing
 from tflm.generation import DecodingConfig
 from tflm.models import build_model, model_class
@@ -36,7 +37,6 @@ from tflm.text.import_tokenizer import read_tokenizer
 from tflm.training import Checkpoints, TrainingConfig
 
 NoteFn = Callable[[str], None]
-SOURCE = "source.json"
 """In the run's folder: where the weights are from, and their own config."""
 _LONGEST = 4096
 """Of contexts that cost nothing until they are used, the largest that is taken without being asked for."""
@@ -85,7 +85,7 @@ def import_checkpoint(
             os.makedirs(aside)
             save_json(config, os.path.join(aside, "config.json"))
             tokenizer.save(os.path.join(aside, "tokenizer"))
-            with open(os.path.join(aside, SOURCE), "w", encoding="utf-8") as file:
+            with open(os.path.join(aside, ORIGIN_FILE), "w", encoding="utf-8") as file:
                 json.dump(_described(checkpoint, source), file, indent=2, ensure_ascii=False)
         run = Run.open(aside)
         run.task  # noqa: B018 (whether config and tokenizer fit)

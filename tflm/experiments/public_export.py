@@ -1,14 +1,13 @@
 """A run as a folder that transformers, and what reads its folders, load; or its adapters as PEFT loads them."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from tflm.errors import UserError
-from tflm.experiments.import_run import SOURCE
 from tflm.experiments.run import Run
+from tflm.experiments.warm_start import ORIGIN_FILE, origin_of
 from tflm.files.writing import writing
 from tflm.models import model_class
 from tflm.models.checkpoints import write_checkpoint
@@ -39,7 +38,7 @@ def write_public(run: Run, output: str, step: CheckpointChoice = None, dtype: st
         UserError: no checkpoint, a folder that is not empty, or something that the family cannot express; names it.
     """
     _check_empty(output)
-    tokenizer, origin = run.tokenizer, _origin(run)
+    tokenizer, origin = run.tokenizer, origin_of(run.workdir)
     _check_tokenizer(run, origin)
     sentence = _sentence_settings(run, origin)
     model, _ = run.trained_model(step)
@@ -84,12 +83,12 @@ def write_adapter(run: Run, output: str, step: CheckpointChoice = None, dtype: s
             f"{run.workdir!r} has no low-rank adapters: its fine_tuning.lora_rank is 0. {_MERGED}"
         )
     begun = str(run.config.init_from)
-    if not os.path.isfile(os.path.join(begun, SOURCE)):
+    if not os.path.isfile(os.path.join(begun, ORIGIN_FILE)):
         raise UserError(
             f"the adapters of {run.workdir!r} belong to the weights of {begun!r}, which is not an imported checkpoint. "
             f"{_MERGED}"
         )
-    origin = _origin(run)
+    origin = origin_of(run.workdir)
     base = origin["checkpoint"]
     has_no_config = os.path.exists(base) and not os.path.isfile(os.path.join(base, "config.json"))
     if has_no_config or base.partition("@")[0].endswith(".gguf") or "text_config" in origin["config"]:
@@ -144,22 +143,6 @@ def _sentence_settings(run: Run, origin: Mapping[str, Any]) -> SentenceSettings:
         )
     longest = run.config.model.max_length
     return SentenceSettings(task.pooling, task.normalize, min(longest, origin.get("max_tokens") or longest))
-
-
-def _origin(run: Run) -> dict[str, Any]:
-    """What is known of the checkpoint that the run is of or began with: its family and its own config."""
-    folder: str | None = run.workdir
-    while folder:
-        path = os.path.join(folder, SOURCE)
-        if os.path.isfile(path):
-            with open(path, encoding="utf-8") as file:
-                return json.load(file)
-        config = os.path.join(folder, "config.json")
-        folder = None
-        if os.path.isfile(config):
-            with open(config, encoding="utf-8") as file:
-                folder = json.load(file).get("init_from")
-    return {}
 
 
 def _restore_length(model: Any, origin: Mapping[str, Any]) -> None:

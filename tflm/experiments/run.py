@@ -75,25 +75,32 @@ class Run:
         self.config, self.workdir = config, workdir
 
     @classmethod
-    def begin(cls, config: ExperimentConfig, workdir: str, overwrite: bool = False) -> Self:
+    def begin(
+        cls, config: ExperimentConfig, workdir: str, overwrite: bool = False, settings: Sequence[str] = ()
+    ) -> Self:
         """Starts a run in `workdir`, or takes up the one that is there if its config is the same. One that has no
         checkpoint yet, such as a first try with a wrong setting, is begun again with another config, too.
 
+        Args:
+            config: what to do.
+            workdir: a folder, made if need be.
+            overwrite: whether to remove the run that is there.
+            settings: those that were applied to the config: an older run must have been trained with them.
         Raises:
             UserError: a trained run with another config, or something else, is in the folder; another process trains
                 in it; or it cannot be made; or what a new run is to begin with is not there or does not fit.
         """
         check_augmentation(config)
         with training_lock(workdir):
-            return cls._begin(config, workdir, overwrite)
+            return cls._begin(config, workdir, overwrite, settings)
 
     @classmethod
-    def _begin(cls, config: ExperimentConfig, workdir: str, overwrite: bool) -> Self:
+    def _begin(cls, config: ExperimentConfig, workdir: str, overwrite: bool, settings: Sequence[str]) -> Self:
         path = os.path.join(workdir, "config.json")
         is_there = os.path.exists(path) and not overwrite
         begun = is_there
         if is_there:
-            config = as_begun_there(path, config)
+            config = as_begun_there(path, config, settings)
             is_there = is_taken_up(path, config)
         check_beginning(config.init_from, config.word_vectors, config.model, workdir, is_there)
         present = set(os.listdir(workdir)) - {TRAINING_LOCK}
@@ -109,7 +116,7 @@ class Run:
         return cls(config, workdir)
 
     @classmethod
-    def join(cls, config: ExperimentConfig, workdir: str) -> Self:
+    def join(cls, config: ExperimentConfig, workdir: str, settings: Sequence[str] = ()) -> Self:
         """The run that another worker has begun in `workdir`.
 
         Raises:
@@ -122,7 +129,7 @@ class Run:
                 "file system that they share."
             )
         run = cls.open(workdir)
-        check_same(run.config, as_begun_there(path, config), workdir)
+        check_same(run.config, as_begun_there(path, config, settings), workdir)
         return run
 
     @classmethod

@@ -6,10 +6,10 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tflm.config import as_begun, load_json, to_dict
+from tflm.config import as_begun, load_json, override, to_dict
 from tflm.errors import UserError
 from tflm.experiments.config import ExperimentConfig
 from tflm.files.writing import writing
@@ -68,14 +68,14 @@ def is_taken_up(path: str, config: ExperimentConfig) -> bool:
     return True
 
 
-def as_begun_there(path: str, config: ExperimentConfig) -> ExperimentConfig:
-    """`config` for the run whose config is in `path`: fields that are newer than that file mean what they did when it
-    was written, where a checkpoint was trained so."""
+def as_begun_there(path: str, config: ExperimentConfig, settings: Sequence[str] = ()) -> ExperimentConfig:
+    """`config` for the run whose config is in `path`: fields that are newer than that file and not among `settings`
+    mean what they did when it was written, where a checkpoint was trained so."""
     if not has_checkpoint(os.path.dirname(path)):
         return config
     old = load_json(ExperimentConfig, path)  # says what is wrong with it
     with open(path, "rb") as file:
-        config = as_begun(config, json.loads(file.read()))
+        config = override(as_begun(config, json.loads(file.read())), settings)
     if not old.training.minutes or old.training.minutes != config.training.minutes:
         return config
     fitted = {name: getattr(old.training, name) for name in FITTED}

@@ -25,6 +25,9 @@ from tflm.text.word_vectors import read_word_vectors
 from tflm.training.low_rank import is_adapter
 
 EXPORTED_TOKENIZER = "assets.extra/tokenizer"
+ORIGIN_FILE = "source.json"
+"""In the run of an imported checkpoint: where it is from, its family and its own config."""
+EXPORTED_ORIGIN = f"assets.extra/{ORIGIN_FILE}"
 
 # Fields of `model` in which a body may differ from the one that it begins with. Not its heads': they are new.
 _FREE = {"kind", "vocab_size", "max_length", "dropout", "attention_dropout", "token_dropout"}
@@ -104,6 +107,25 @@ def open_source(path: str, field: str = "init_from") -> Source:
             f"{field}={path!r} has no vocabulary: no folder {source.tokenizer_folder!r}. {remedy}"
         )
     return source
+
+
+def origin_of(folder: str) -> dict[str, Any]:
+    """What is known of the published checkpoint that a run or an export is of, or began with; {} of another."""
+    seen = set()
+    while folder and folder not in seen:
+        seen.add(folder)
+        if not os.path.exists(os.path.join(folder, "config.json")) and (versions := version_numbers(folder)):
+            folder = os.path.join(folder, str(versions[-1]))
+        for name in (ORIGIN_FILE, EXPORTED_ORIGIN):
+            if os.path.isfile(path := os.path.join(folder, name)):
+                with open(path, encoding="utf-8") as file:
+                    return json.load(file)
+        config = os.path.join(folder, "config.json")
+        if not os.path.isfile(config):
+            break
+        with open(config, encoding="utf-8") as file:
+            folder = json.load(file).get("init_from") or ""
+    return {}
 
 
 def check_fits(source: Source, model: ModelConfig) -> None:

@@ -104,7 +104,8 @@ class TextModel(keras.Model):
         In training, the embedding of a token is zeroed with probability `token_dropout` and scaled up otherwise (word
         dropout; Iyyer et al., 2015, section 2.2).
         """
-        embedded = self.token_dropout(probed("tokens", self.embedding(token_ids)), training=training)
+        embedded = probed("tokens", self.embedding(token_ids), token_ids)
+        embedded = self.token_dropout(embedded, training=training)
         if getattr(self.config, "scale_embedding", False):
             embedded = embedded * self.config.hidden_dim**0.5
         return embedded

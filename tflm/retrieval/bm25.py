@@ -62,7 +62,11 @@ def count_words(texts: Sequence[str]) -> "csr_array":
 
 
 class Bm25:
-    """BM25 scores of texts for a query."""
+    """BM25 scores of texts for a query.
+
+    Attributes:
+        unseen: inverse document frequency of a word that no text has.
+    """
 
     def __init__(self, counts: "csr_array") -> None:
         """Computes the word weights of N >= 1 texts.
@@ -71,6 +75,14 @@ class Bm25:
             counts: float32 [N, features], from `count_words`.
         """
         self._weights = _weights(counts).tocsc()
+        self._rarity = _rarity(counts)
+        self.unseen = float(np.log1p((counts.shape[0] + 0.5) / 0.5))
+
+    def rarity_of(self, words: Sequence[str]) -> np.ndarray:
+        """Inverse document frequency of each word, float32 [len(words)]; most of one that no text has."""
+        places = [int(count_words([word]).indices[0]) for word in words]
+        found = self._rarity[places]
+        return np.where(found > 0, found, self.unseen).astype(np.float32)
 
     def scores(self, question: str) -> np.ndarray:
         """BM25 score of each text, float32 [N]; 0 without a shared word."""
@@ -80,13 +92,18 @@ class Bm25:
 
 def _weights(counts: "csr_array") -> "csr_array":
     """BM25 weight of each word in each text, [N, features], from counts [N, features]."""
-    num_texts = counts.shape[0]
     lengths = np.asarray(counts.sum(axis=1)).ravel()
     relative = np.repeat(lengths / max(lengths.mean(), 1.0), np.diff(counts.indptr))
-    found_in = np.bincount(counts.indices, minlength=counts.shape[1])
-    rarity = np.log1p((num_texts - found_in + 0.5) / (found_in + 0.5)).astype(np.float32)
+    rarity = _rarity(counts)
     weights = counts.copy()
     weights.data = (
         rarity[counts.indices] * counts.data * (_K1 + 1) / (counts.data + _K1 * (1 - _B + _B * relative))
     )
     return weights
+
+
+def _rarity(counts: "csr_array") -> np.ndarray:
+    """Inverse document frequency of each feature, float32 [features]; 0 of one that no text has."""
+    found_in = np.bincount(counts.indices, minlength=counts.shape[1])
+    rarity = np.log1p((counts.shape[0] - found_in + 0.5) / (found_in + 0.5))
+    return np.where(found_in > 0, rarity, 0.0).astype(np.float32)

@@ -51,6 +51,16 @@ class Changes:
     unchanged: int
 
 
+class Match(NamedTuple):
+    """A passage that was found."""
+
+    passage: Passage
+    score: float
+    """By which passages are ranked, see `PassageIndex.closest`."""
+    cosine: float
+    """Of the vectors of question and passage."""
+
+
 class PassageIndex:
     """An index of passages on disk.
 
@@ -139,18 +149,27 @@ class PassageIndex:
         Returns:
             Passages, with absolute paths, and scores; scores without a shared word are at most 1.
         """
+        return [(found.passage, found.score) for found in self.matches(question, k)]
+
+    def matches(self, question: str, k: int) -> list["Match"]:
+        """As `closest`, with the cosine of each passage."""
         if not len(self):
             return []
-        self._words = self._words or Bm25(self._contents.counts)
         vector = unit_rows(self._embedder([question]))
-        words = self._words.scores(question)
+        words = self.words.scores(question)
         most = min(max(k, _NUM_CANDIDATES), len(self))
         (near,), _ = self.search(vector, most)
         rows = np.union1d(near, np.argpartition(-words, most - 1)[:most])
         cosines = self._contents.vectors.reconstruct_batch(rows) @ vector[0]
         scores = cosines + words[rows] / max(words.max(), 1e-9)
         best = np.argsort(-scores, kind="stable")[:k]
-        return [(self.passage(rows[place]), float(scores[place])) for place in best]
+        return [Match(self.passage(rows[each]), float(scores[each]), float(cosines[each])) for each in best]
+
+    @property
+    def words(self) -> Bm25:
+        """BM25 over the passages, of which there is at least one."""
+        self._words = self._words or Bm25(self._contents.counts)
+        return self._words
 
     def update(
         self, paths: Iterable[str], progress: Callable[[int, int], Any] = lambda done, total: None

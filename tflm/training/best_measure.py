@@ -7,6 +7,9 @@ from typing import Any
 from tflm.errors import UserError
 from tflm.training.config import TrainingConfig
 
+PART = "part_"
+"""Before the name of a held-out measure in the log: over the first `max_eval_batches` alone, as at earlier steps. The
+last step has it besides that of all batches, so that checkpoints are compared over the same examples."""
 _LOWER_IS_BETTER = ("loss", "perplexity", "error", "bits")
 
 
@@ -25,7 +28,7 @@ class BestMeasure:
         self.step, self.value, self.num_since = 0, 0.0, 0
         for record in records:
             if name and f"eval_{name}" in record:
-                self._add(record["step"], record[f"eval_{name}"])
+                self._add(record["step"], record.get(f"{PART}eval_{name}", record[f"eval_{name}"]))
 
     @classmethod
     def of(

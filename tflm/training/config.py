@@ -9,6 +9,7 @@ OPTIMIZERS = ("adamw", "muon", "adafactor", "lion", "sgd")
 SCHEDULES = ("cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 DROPOUT_MASKS = ("per_example", "per_device")
+ADVERSARIAL = ("fgm", "pgd", "freelb", "vat")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,18 @@ class TrainingConfig:
     fusion: bool = option(True)
     """Compile chains of elementwise operations (norms, activations, the loss, the cell of an LSTM) by XLA, one kernel
     for each, where tensors are large; with jit_compile all of a step is compiled."""
+    adversarial: str = option("")
+    """Adversarial training, of token embeddings: fgm (Miyato et al., 2017), pgd (Madry et al., 2018), freelb (Zhu et
+    al., 2020), or vat, which needs no labels (Miyato et al., 2018); "" for none. See docs/robustness.md."""
+    adversarial_epsilon: float = option(0.01)
+    """L2 norm of the perturbation of a text, as a fraction of the norm of its embeddings."""
+    adversarial_steps: int = option(0)
+    """Steps in which pgd and freelb look for the perturbation (0 for 3), and vat for its direction (0 for 1)."""
+    adversarial_step_size: float = option(0.0)
+    """Length of a step of pgd and freelb, as adversarial_epsilon; 0 for adversarial_epsilon / adversarial_steps."""
+    adversarial_weight: float = option(1.0)
+    """Weight of the loss under the perturbation, next to 1 for that without, in fgm and pgd; of the divergence, in
+    vat."""
     log_every: int = 10
     """Steps between two log records; also the steps per call of the compiled loop."""
     eval_every: int = 500
@@ -140,12 +153,31 @@ class TrainingConfig:
         for field in (*not_negative, "keep_every", "early_stopping_patience", "minutes", "num_samples"):
             if getattr(self, field) < 0:
                 raise ValueError(f"{field} is not negative; got {getattr(self, field)}.")
+        self._check_adversarial()
         if self.keep_every % self.checkpoint_every:
             raise ValueError(
                 f"keep_every is a multiple of checkpoint_every; got {self.keep_every} and {self.checkpoint_every}."
             )
         if not 0.0 <= self.ema_decay < 1.0:
             raise ValueError(f"ema_decay is at least 0 and below 1; got {self.ema_decay}.")
+
+    def _check_adversarial(self) -> None:
+        if self.adversarial not in ("", *ADVERSARIAL):
+            raise ValueError(f"adversarial is {', '.join(ADVERSARIAL)} or empty; got {self.adversarial!r}.")
+        for field in ("epsilon", "steps", "step_size", "weight"):
+            name = f"adversarial_{field}"
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name} is not negative and finite; got {value}.")
+        if self.adversarial == "fgm" and (self.adversarial_steps > 1 or self.adversarial_step_size):
+            raise ValueError(
+                "adversarial=fgm is one step of length adversarial_epsilon; pgd takes several steps."
+            )
+        if self.adversarial and self.dropout_masks != "per_example":
+            raise ValueError(
+                f"adversarial={self.adversarial} draws the same dropout masks in each pass of a step, which needs "
+                f"dropout_masks=per_example; got {self.dropout_masks!r}."
+            )
 
 
 def parse_rule(field: str, rule: str) -> tuple[re.Pattern[str], float]:

@@ -41,6 +41,10 @@ class RowMasks:
         """Masks whose numbers begin at 1 again, and differ from all others of the pass."""
         return RowMasks(self._key, self._first_row, self._prefix * _NUMBERS + number)
 
+    def again(self) -> "RowMasks":
+        """The same masks from the first one, for another pass."""
+        return RowMasks(self._key, self._first_row, self._prefix)
+
     def uniform(self, number: int, shape: tuple[Any, ...]) -> tf.Tensor:
         """See `tflm.layers.Masks`. On one device, and with the same compiler, equal bit for bit for each row."""
         rows, *rest = shape

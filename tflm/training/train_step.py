@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tflm.layers import drawing_masks, fusing
+from tflm.layers import drawing_masks, fusing, probing
+from tflm.training.adversarial import AdversarialTraining, Pass, Perturbing
 from tflm.training.dropout_masks import RowMasks, step_key
 from tflm.training.weight_masks import WeightMasks
 from tflm.training.xla_fusion import XlaFusion
@@ -62,6 +63,7 @@ def make_train_steps(
     fuses: bool = True,
     largest_batch: tuple[int, int] | None = None,
     weight_masks: WeightMasks | None = None,
+    adversarial: AdversarialTraining | None = None,
 ) -> Callable[[Any, tf.Tensor], dict[str, tf.Tensor]]:
     """Builds the compiled training loop: a function of a (distributed) iterator and an int32 scalar n that trains for n
     steps.
@@ -87,6 +89,7 @@ def make_train_steps(
         fuses: bool, compile chains of elementwise operations by XLA, see `XlaFusion`.
         largest_batch: of a device and micro-batch, for batches of different lengths, see `XlaFusion`.
         weight_masks: of weights that stay 0; None without such.
+        adversarial: perturbs the token embeddings; None for no adversarial training. It needs `mask_seed`.
     """
 
     is_compiled = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)
@@ -95,17 +98,29 @@ def make_train_steps(
     def gradients(
         batch: Batch, first_row: tf.Tensor, key: tf.Tensor, scale: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        masks = None if mask_seed is None else RowMasks(key, first_row)
-        values = [variable.value for variable in variables]
-        with fusing(fusion):  # the backward pass, too
-            with drawing_masks(masks), tf.GradientTape() as tape:
-                loss_sum, weight = loss_fn(batch)
-                # The gradient of a sum over thousands of tokens would overflow at scales that a mean allows.
-                factor = None if scale is None else scale / tf.maximum(tf.stop_gradient(weight), 1.0)
-                scaled = loss_sum if factor is None else loss_sum * factor
-            parts = tape.gradient(scaled, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        parts = [tf.convert_to_tensor(part) for part in parts]
-        return loss_sum, weight, parts if factor is None else [part / factor for part in parts]
+        def run(loss_fn: LossFn, perturbing: Perturbing | None, of_weights: bool) -> Pass:
+            masks = None if mask_seed is None else RowMasks(key, first_row)
+            values = [variable.value for variable in variables] if of_weights else []
+            with fusing(fusion):  # the backward pass, too
+                with drawing_masks(masks), probing(perturbing), tf.GradientTape() as tape:
+                    if perturbing is not None:
+                        perturbing.tape = tape
+                    loss_sum, weight = loss_fn(batch)
+                    # The gradient of a sum over thousands of tokens would overflow at scales that a mean allows.
+                    factor = None if scale is None else scale / tf.maximum(tf.stop_gradient(weight), 1.0)
+                    scaled = loss_sum if factor is None else loss_sum * factor
+                sources = [values, [] if perturbing is None else perturbing.added]
+                zero = tf.UnconnectedGradients.ZERO
+                parts, slopes = tape.gradient(scaled, sources, unconnected_gradients=zero)
+            parts = [tf.convert_to_tensor(part) for part in parts]
+            parts = parts if factor is None else [part / factor for part in parts]
+            return Pass(loss_sum, weight, parts, slopes)
+
+        if adversarial is None:
+            found = run(loss_fn, None, True)
+        else:
+            found = adversarial.gradients(run, loss_fn, RowMasks(key, first_row))
+        return found.loss_sum, found.weight, found.parts
 
     compiled = tf.function(gradients, autograph=False, jit_compile=True) if jit_compile else gradients
     estimates_noise = num_micro_batches * strategy.num_replicas_in_sync > 1

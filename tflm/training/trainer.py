@@ -18,7 +18,8 @@ from tflm.data.batching.eval_loop import EvalBatches, metrics_by_source, sum_ove
 from tflm.errors import Interrupted, UserError
 from tflm.files.locks import hold
 from tflm.tasks.task import Task
-from tflm.training.best_measure import BestMeasure
+from tflm.training.adversarial import make_adversarial, pad_id_of
+from tflm.training.best_measure import PART, BestMeasure
 from tflm.training.checkpoint import Checkpoints
 from tflm.training.config import TrainingConfig
 from tflm.training.fine_tuning import FineTuningConfig, choose_trainable, rate_factors
@@ -87,8 +88,8 @@ class Trainer:
         loss_fn: what is minimized; the task's loss if None.
         masks_fn: makes masks of weights that stay 0, for the model; None for none.
     Raises:
-        UserError: the batch size is not divisible by replicas and micro-batches, or `fine_tuning` does not fit the
-            model.
+        UserError: the batch size is not divisible by replicas and micro-batches, `fine_tuning` does not fit the
+            model, or `adversarial` does not fit the loss.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class Trainer:
         finally:
             keras.config.set_dtype_policy(policy)
         loss_of = loss_fn or (lambda model, batch: task.loss(model, batch, training=True))
-        largest = per_replica // config.num_micro_batches, _config(self.model, "max_length")
+        largest = per_replica // config.num_micro_batches, getattr(task, "max_length", 0)
         self._train_steps = make_train_steps(
             self.strategy,
             lambda batch: loss_of(self.model, batch),
@@ -138,12 +139,13 @@ class Trainer:
             num_micro_batches=config.num_micro_batches,
             clip_norm=config.clip_norm,
             jit_compile=config.jit_compile,
-            pad_id=_config(self.model, "pad_id"),
+            pad_id=pad_id_of(self.model),
             mask_seed=config.seed if config.dropout_masks == "per_example" else None,
             loss_scale=self._loss_scale,
             fuses=config.fusion,
             largest_batch=largest if getattr(task, "few_widths", True) else None,
             weight_masks=self._weight_masks,
+            adversarial=make_adversarial(config, task, self.model, loss_fn is not None),
         )
         self.before_evaluation: Callable[[], str] = lambda: ""
         """Called before each evaluation during training and at the last step; gives a line for the user, or ""."""
@@ -234,10 +236,10 @@ class Trainer:
             noise = NoiseScaleMeter(config.global_batch_size, past)
             meter = self._speed_meter()  # reads the log after RunLog removed the records of repeated steps
             if is_due and eval_batches is not None:  # a signal had ended it
-                metrics = self._evaluate_and_log(
-                    eval_batches, step, past[-1].get("loss", math.nan), log, note_fn, signals
+                metrics, is_best = self._evaluate_and_log(
+                    eval_batches, step, past[-1].get("loss", math.nan), best, log, note_fn, signals
                 )
-                if metrics and (is_best := best.add(step, metrics)):
+                if is_best:
                     self._save(step, is_best)
             is_stopped = any_worker(self.strategy, bool(signals.received))
             is_ended = bool(metrics) and step < last and any_worker(self.strategy, stop_fn(step, metrics))
@@ -261,13 +263,13 @@ class Trainer:
                 log.write(step, {**record, "learning_rate": float(self.optimizer.learning_rate), **speed})
                 log.advance(step, record.get("loss", math.nan), float(np.sum(values["tokens"])) / seconds)
                 is_best = None
-                if step % config.eval_every == 0 or step == last:
-                    self._note(self.before_evaluation(), note_fn)
-                if eval_batches is not None and (step % config.eval_every == 0 or step == last):
-                    metrics = self._evaluate_and_log(
-                        eval_batches, step, record.get("loss", math.nan), log, note_fn, signals
+                is_due = step % config.eval_every == 0 or step == last
+                if is_due and (line := self.before_evaluation()):
+                    note_fn(line)
+                if eval_batches is not None and is_due:
+                    metrics, is_best = self._evaluate_and_log(
+                        eval_batches, step, record.get("loss", math.nan), best, log, note_fn, signals
                     )
-                    is_best = best.add(step, metrics) if metrics else None
                     if metrics and step < last:
                         is_ended = any_worker(self.strategy, stop_fn(step, metrics))
                 is_stopped = any_worker(self.strategy, bool(signals.received))
@@ -322,28 +324,28 @@ class Trainer:
         batches: EvalBatches,
         step: int,
         loss: float,
+        best: BestMeasure,
         log: RunLog,
         note_fn: Callable[[str], None],
         signals: StopSignals,
-    ) -> dict[str, float]:
-        """The metrics; empty if a signal ended the evaluation, which is then made when the run is resumed."""
+    ) -> tuple[dict[str, float], dict[str, Any] | None]:
+        """The metrics, and what `BestMeasure.add` says of them; both empty if a signal ended the evaluation, which is
+        then made when the run is resumed."""
         # The final evaluation is the result of the run and uses all batches.
-        limit = 0 if step == self.config.num_steps else self.config.max_eval_batches
+        is_final, limit = step == self.config.num_steps, self.config.max_eval_batches
         several = num_workers(self.strategy) > 1  # which end it together
+        until: Callable[[Any], Any] = (lambda dataset: dataset) if several else signals.until_received
         try:
-            metrics = self.evaluate(
-                batches, limit, (lambda dataset: dataset) if several else signals.until_received
-            )
+            # All checkpoints are compared over the same batches.
+            part = self.evaluate(batches, limit, until) if is_final and limit and best.name else {}
+            metrics = self.evaluate(batches, 0 if is_final else limit, until)
         except StopRequested:
-            return {}
-        log.write(step, {f"eval_{name}": value for name, value in metrics.items()})
+            return {}, None
+        compared = {PART + f"eval_{best.name}": part[best.name]} if part else {}
+        log.write(step, {f"eval_{name}": value for name, value in metrics.items()} | compared)
         note_fn(evaluation_note(step, loss, metrics))
         log.evaluated(step)
-        return metrics
-
-    def _note(self, line: str, note_fn: Callable[[str], None]) -> None:
-        if line:
-            note_fn(line)
+        return metrics, best.add(step, part or metrics)
 
     def _missed_evaluation(self, step: int, past: list[dict[str, Any]]) -> bool:
         """Whether a signal ended the evaluation of the restored step."""
@@ -380,8 +382,8 @@ class Trainer:
         return min([last - step, *pauses])
 
     def _update_masks(self, step: int, note_fn: Callable[[str], None]) -> None:
-        if self._weight_masks is not None:
-            self._note(self._weight_masks.update(step), note_fn)
+        if self._weight_masks is not None and (line := self._weight_masks.update(step)):
+            note_fn(line)
 
     def _state(self) -> dict[str, tf.Variable]:
         """The complete training state by checkpoint name. The position in the data is the step."""
@@ -394,7 +396,3 @@ class Trainer:
                     name += "+"  # the random generators of two dropout layers may share a path
                 state[name] = variable.value
         return state
-
-
-def _config(model: Any, name: str) -> int:
-    return getattr(getattr(getattr(model, "body", model), "config", None), name, 0)

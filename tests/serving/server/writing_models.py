@@ -1,6 +1,6 @@
 """Models that write what can be foretold, behind a port; and one that takes its time.
 
-`chat` holds conversations, `lines` goes on with a text, `slow` needs a minute for every piece but the first, `old`
+`chat` holds conversations, `lines` goes on with a text, `slow` needs seconds for every piece but the first, `old`
 tells too little, `reviews` writes nothing. A token is a character.
 """
 
@@ -11,6 +11,7 @@ import json
 import tempfile
 
 import tensorflow as tf
+from tensorflow.python.data.experimental.ops.testing import sleep
 
 from tflm.config import to_dict
 from tflm.export.write import about_signature
@@ -21,6 +22,8 @@ from tflm.serving.server.rest.http_server import RestServer
 
 OWN = DecodingConfig(temperature=0.5, top_k=7, max_new_tokens=12, stop=("▮",))
 """What the models' configs say."""
+LATER = 8
+"""Seconds until `slow` has another piece."""
 NAMES = ("chat", "lines", "slow", "old", "reviews")
 STORY = "Once upon a time 从前有座山，山里有座庙😀。\n"
 LONGEST = 200
@@ -215,7 +218,7 @@ def _length(text):
 
 
 class Slow(tf.Module):
-    """Its first piece comes after as many seconds as its text says, the next a minute later."""
+    """Its first piece comes after as many seconds as its text says, the next `LATER` seconds later."""
 
     names = ("generate", "prefill", "decode")
 
@@ -230,15 +233,16 @@ class Slow(tf.Module):
     @tf.function(input_signature=[_spec("num_tokens", tf.int32), _spec("state_text")], autograph=False)
     def decode(self, num_tokens, state_text):
         del num_tokens
-        return self._waited(tf.constant([60.0]), state_text)
+        return self._waited(tf.constant([float(LATER)]), state_text)
 
     def _first(self, text, seed):
         return {"truncated": seed < 0, **self._waited(tf.strings.to_number(text), text)}
 
     def _waited(self, seconds, text):
-        end = tf.timestamp() + tf.cast(tf.reduce_max(seconds), tf.float64)
-        rounds = tf.while_loop(lambda _: tf.timestamp() < end, lambda i: (i + 1,), (tf.constant(0),))[0]
-        nothing = tf.zeros_like(text, tf.int32) * rounds
+        microseconds = tf.cast(1e6 * tf.reduce_max(seconds), tf.int64)
+        slept = tf.data.Dataset.range(1).apply(sleep(microseconds)).take(1)  # it takes no processor
+        zero = slept.reduce(tf.constant(0, tf.int64), lambda state, _: state)
+        nothing = tf.zeros_like(text, tf.int32) * tf.cast(zero, tf.int32)
         return {
             "piece": tf.strings.join(["。", tf.strings.as_string(nothing)]),
             "finished": nothing > 0,

@@ -54,6 +54,7 @@ class Conversation:
         self.num_left_out = 0
         self.truncated: bool | None = None
         self._model = model
+        self._prompt = ""
         self._kept: tuple[list[Message], dict[str, Any]] | None = None  # messages, and the state after them
         if system:
             self.set_system(system)
@@ -82,22 +83,32 @@ class Conversation:
         """Forgets what was said; the system text stays."""
         self.messages = [message for message in self.messages if message["role"] == "system"]
 
-    def ask(self, text: str) -> str:
+    def ask(self, text: str, prompt: str = "") -> str:
         """The answer to a message of the user.
 
+        Args:
+            text: the message, as it is remembered.
+            prompt: what the model reads in its place for this answer, such as the message with passages of documents;
+                the message itself if "".
         Raises:
             UserError: the model or its server refused or failed; the question is then as if it had not been asked.
         """
-        return "".join(self._answer(text, in_pieces=False))
+        return "".join(self._answer(text, prompt, in_pieces=False))
 
-    def stream(self, text: str) -> Generator[str, None, None]:
+    def stream(self, text: str, prompt: str = "") -> Generator[str, None, None]:
         """The answer to a message of the user, in pieces; joined they are what `ask` gives. If iteration is broken off,
         the answer is remembered as far as it came. A model that cannot stream gives one piece.
 
+        Args:
+            text, prompt: as of `ask`.
         Raises:
             UserError: as of `ask`; what had come of the answer is remembered.
         """
-        return self._answer(text, in_pieces=True)
+        return self._answer(text, prompt, in_pieces=True)
+
+    def note(self, text: str, answer: str) -> None:
+        """Remembers a message and its answer, which the model was not asked for."""
+        self.messages += [as_message("user", text), as_message("assistant", answer)]
 
     def save(self, path: str) -> None:
         """Writes one JSON line, which `load` and the training of chat models read.
@@ -140,8 +151,9 @@ class Conversation:
                 "on its first line, as /save writes it."
             ) from error
 
-    def _answer(self, text: str, in_pieces: bool) -> Generator[str, None, None]:
+    def _answer(self, text: str, prompt: str, in_pieces: bool) -> Generator[str, None, None]:
         self.messages.append(as_message("user", text))
+        self._prompt = prompt
         said, was_asked = "", True
         try:
             with contextlib.closing(self._pieces(in_pieces)) as pieces:
@@ -170,7 +182,7 @@ class Conversation:
                 said += piece
                 yield piece
         # What the model has read stays with it, for the question that comes after this answer.
-        self._kept = ([*self.messages, as_message("assistant", said)], outputs)
+        self._kept = None if self._prompt else ([*self.messages, as_message("assistant", said)], outputs)
 
     def _outputs(self) -> Iterator[dict[str, Any]]:
         """Of the answer to the last message. Where the state of the conversation before it is at hand, only that
@@ -183,7 +195,7 @@ class Conversation:
                     **self.settings.inputs(model, "resume", 1),
                     **state_for(model, "resume", kept[1]),
                     "roles": [[last["role"]]],
-                    "messages": [[last["content"]]],
+                    "messages": [[self._prompt or last["content"]]],
                 },
             )
             if first["fits"].all():
@@ -192,11 +204,12 @@ class Conversation:
         yield from stream(model, self._request())
 
     def _request(self) -> dict[str, Any]:
+        last = as_message("user", self._prompt or self.messages[-1]["content"])
         if self.remembers:
             settings = self.settings.inputs(self._model, "chat", 1)
-            return {**settings, **chat_inputs([self.messages])}
+            return {**settings, **chat_inputs([[*self.messages[:-1], last]])}
         settings = self.settings.inputs(self._model, "generate", 1)
-        return {**settings, "text": [self.messages[-1]["content"]]}
+        return {**settings, "text": [last["content"]]}
 
     def _note(self, outputs: dict[str, Any]) -> None:
         if "truncated" in outputs:

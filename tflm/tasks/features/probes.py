@@ -18,8 +18,9 @@ class ScalingProbe:
     def __init__(self, tokens: list[tf.Tensor], ngrams: tf.Tensor | None = None) -> None:
         self._tokens, self._ngrams = list(tokens), ngrams
 
-    def scaled(self, name: str, values: Tensor) -> Tensor:
+    def scaled(self, name: str, values: Tensor, token_ids: Tensor = None) -> Tensor:
         """See `tflm.layers.Probe`."""
+        del token_ids
         if name == "ngrams":
             return values if self._ngrams is None else values * self._ngrams
         return values * tf.cast(self._tokens.pop(0), values.dtype)[:, :, None]

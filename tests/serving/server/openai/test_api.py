@@ -6,7 +6,7 @@ import json
 import openai
 import pytest
 
-from tests.serving.server.writing_models import OWN, ask, folder, serving, written
+from tests.serving.server.writing_models import LATER, OWN, ask, folder, serving, written
 from tests.serving.waiting import until
 from tflm.serving.server import ServingOptions
 from tflm.serving.server.core.servable import Servable
@@ -414,7 +414,7 @@ def test_who_leaves_a_stream_ends_the_writing(served, client):
     next(iter(stream))
     until(lambda: manager.status("slow")[0].in_flight == 1)
     stream.close()
-    until(lambda: manager.status("slow")[0].in_flight == 0)
+    until(lambda: manager.status("slow")[0].in_flight == 0, LATER / 2)
 
 
 def test_a_conversation_may_have_more_messages_than_a_request_rows():

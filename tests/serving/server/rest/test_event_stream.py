@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.serving.server.writing_models import OWN, ask, serving, written
+from tests.serving.server.writing_models import LATER, OWN, ask, serving, written
 from tests.serving.waiting import until
 from tflm.generation import settings_lists
 from tflm.serving.server.core.status import ServingError
@@ -245,14 +245,14 @@ def test_what_is_not_a_post_is_tensorflow_servings_affair(served):
 
 def test_a_client_that_leaves_ends_the_writing(served):
     manager, port = served
-    for seconds in ("0", "60"):  # after the first piece, and before it
+    for seconds in ("0", str(LATER)):  # after the first piece, and before it
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         connection.request("POST", "/v1/models/slow:stream", json.dumps({"inputs": seconds}))
         if seconds == "0":
             assert connection.getresponse().readline().startswith(b"data: ")
         until(lambda: manager.status("slow")[0].in_flight == 1)
         connection.close()
-        until(lambda: manager.status("slow")[0].in_flight == 0)
+        until(lambda: manager.status("slow")[0].in_flight == 0, LATER / 2)
 
 
 def test_comments_tell_that_it_is_at_work(served, monkeypatch):
@@ -271,12 +271,12 @@ def test_comments_tell_that_it_is_at_work(served, monkeypatch):
 def test_each_piece_has_its_deadline(monkeypatch):
     with serving(event_stream.routes, names=["slow"], timeout_seconds=2.0) as (manager, port):
         late = {"error": "Timed out waiting for notification"}
-        status, _, answer = ask(port, {"inputs": "60"}, "/v1/models/slow:stream")
+        status, _, answer = ask(port, {"inputs": str(LATER)}, "/v1/models/slow:stream")
         assert (status, json.loads(answer)) == (504, late)
         status, _, answer = ask(port, {"inputs": "0"}, "/v1/models/slow:stream")
         assert status == 200 and events(answer)[-1] == ("error", late)
         monkeypatch.setattr(server_sent_events, "HEARTBEAT_SECONDS", 0.05)
-        status, _, answer = ask(port, {"inputs": "60"}, "/v1/models/slow:stream")
+        status, _, answer = ask(port, {"inputs": str(LATER)}, "/v1/models/slow:stream")
         assert status == 200 and events(answer) == [("error", late)]
         until(lambda: manager.status("slow")[0].in_flight == 0)
 

@@ -1,8 +1,8 @@
 """Counted n-grams as an input of a language model: which tokens followed the last tokens in the training data.
 
-A context is the last n tokens. Its most frequent continuations are in a hash table, one cell for each: the token, its count,
-and a part of the hash, by which other n-grams of the same cell are told apart. The counts are not trained; what a count is
-worth is.
+A context is the last n tokens. Its most frequent continuations are in a hash table, one cell for each: the token, its
+count, and a part of the hash, by which other n-grams of the same cell are told apart. The counts are not trained; what
+a count is worth is.
 
 For text that was counted, each count is reduced by the position itself. Which tokens are the most frequent changes with
 it, so one token more than is used is in the table: otherwise the least of them would be known to be the next token.

@@ -47,8 +47,8 @@ CONFIGS = {
     "lstm": _LSTM,
     "lstm_untied": _change(_LSTM, num_layers=1, tied_output=False),
     "lstm_deep": _change(_LSTM, num_layers=3),
-    "counted": _change(_DECODER, num_layers=1, ngram_contexts=(1, 2, 4), ngram_rows=2**12),
-    "lstm_counted": _change(_LSTM, num_layers=1, ngram_contexts=(1, 3), ngram_rows=2**12),
+    "counted": _change(_DECODER, num_layers=1, ngram_contexts=(1, 2, 4), ngram_cells=2**14),
+    "lstm_counted": _change(_LSTM, num_layers=1, ngram_contexts=(1, 3), ngram_cells=2**14),
 }
 
 
@@ -70,8 +70,9 @@ def count_random_text(layer):
     """Gives a layer the n-grams of a text of which most contexts of up to two tokens are frequent."""
     token_ids = np.random.default_rng(5).integers(0, VOCAB_SIZE, 3000).astype(np.int32)
     offsets = np.array([0, 1000, 3000])
-    arguments = layer.contexts, layer.num_rows, layer.num_candidates
-    layer.table.assign(count_ngrams(token_ids, offsets, *arguments).table)
+    layer.table.assign(
+        count_ngrams(token_ids, offsets, layer.contexts, layer.cells, layer.num_candidates).table
+    )
 
 
 @pytest.fixture(params=list(CONFIGS))

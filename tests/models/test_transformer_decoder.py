@@ -138,7 +138,7 @@ def test_caches_have_the_compute_dtype(configs, make_model):
         ({"rotary_scaling": "linear", "rotary_factor": 0.0}, "rotary_factor is greater than 0; got 0.0"),
         ({"ngram_contexts": (2, 1)}, r"ngram_contexts are lengths .* in ascending order, .*; got \[2, 1\]"),
         ({"ngram_contexts": (0, 1)}, r"lengths from 1 on"),
-        ({"ngram_rows": 1000}, "ngram_rows is a power of 2 from 512 to 2.30; got 1000"),
+        ({"ngram_cells": 1000}, "ngram_cells is a power of 2 from 512 to 2.30; got 1000"),
         ({"ngram_candidates": 0}, "ngram_candidates is at least 1; got 0"),
         ({"rotary_scaling": "yarn"}, "rotary_scaling=yarn needs rotary_original_length, .*; got 0"),
     ],

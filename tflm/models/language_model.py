@@ -34,7 +34,12 @@ class LanguageModel(TextModel):
         if contexts := getattr(config, "ngram_contexts", ()):
             width = getattr(config, "embedding_dim", 0) or config.hidden_dim
             self.ngram_embedding = NgramEmbedding(
-                contexts, config.ngram_rows, config.ngram_candidates, width, name="ngram_embedding"
+                contexts,
+                config.ngram_cells,
+                config.ngram_candidates,
+                config.vocab_size,
+                width,
+                name="ngram_embedding",
             )
 
     def ngrams_of(self, windows: Tensor, next_ids: Tensor = None) -> Tensor:

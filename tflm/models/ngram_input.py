@@ -6,9 +6,11 @@ from typing import Any
 from keras import ops
 
 from tflm.config import option
-from tflm.layers.ngram_embedding import CHECK_BITS, windows_of
+from tflm.layers.ngram_embedding import windows_of
 
 Tensor = Any
+
+_MOST_TOKENS = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,27 +20,27 @@ class NgramInputConfig:
     ngram_contexts: tuple[int, ...] = option(())
     """Lengths of contexts, such as [1, 2, 3, 4, 6]: which tokens followed the last 1, 2, 3, 4 and 6 tokens in the
     training data is an input of each position; empty for none. Of the task language_modeling."""
-    ngram_rows: int = option(2**20)
-    """Contexts that are kept, a power of 2; frequent ones before rare ones."""
+    ngram_cells: int = option(2**22)
+    """N-grams that are kept, a power of 2, in 4 bytes each; frequent ones before rare ones."""
     ngram_candidates: int = option(4)
     """Tokens that are kept of those that followed a context, the most frequent ones."""
 
     def check_ngrams(self) -> None:
         """
         Raises:
-            ValueError: a length, the number of rows or that of the candidates is out of range.
+            ValueError: a length, the number of cells or that of the candidates is out of range.
         """
-        lengths, rows = self.ngram_contexts, self.ngram_rows
+        lengths, cells = self.ngram_contexts, self.ngram_cells
         if list(lengths) != sorted(set(lengths)) or any(length < 1 for length in lengths):
             raise ValueError(
                 f"ngram_contexts are lengths from 1 on in ascending order, such as [1, 2, 3]; got {list(lengths)}."
             )
-        if not 2**9 <= rows <= 2**30 or rows & (rows - 1):
-            raise ValueError(f"ngram_rows is a power of 2 from 512 to 2^30; got {rows}.")
+        if not 2**9 <= cells <= 2**30 or cells & (cells - 1):
+            raise ValueError(f"ngram_cells is a power of 2 from 512 to 2^30; got {cells}.")
         if self.ngram_candidates < 1:
             raise ValueError(f"ngram_candidates is at least 1; got {self.ngram_candidates}.")
-        if lengths and getattr(self, "vocab_size", 0) > 2**CHECK_BITS:
-            raise ValueError(f"ngram_contexts need a vocabulary of at most {2**CHECK_BITS:,} tokens.")
+        if lengths and getattr(self, "vocab_size", 0) > _MOST_TOKENS:
+            raise ValueError(f"ngram_contexts need a vocabulary of at most {_MOST_TOKENS:,} tokens.")
 
 
 def windows_of_rows(token_ids: Tensor, document_ids: Tensor, length: int) -> Tensor:

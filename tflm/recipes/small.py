@@ -67,6 +67,7 @@ def gpt_small() -> ExperimentConfig:
             activation="relu_squared",
             qk_norm=True,
             ngram_contexts=_CONTEXTS,
+            ngram_cells=2**23,
         ),
         training=dataclasses.replace(_TRAINING, num_steps=1200, peak_learning_rate=1.5e-2),
         decoding=DecodingConfig(temperature=0.7, top_p=0.9, max_new_tokens=80),
@@ -85,7 +86,9 @@ def lstm_small() -> ExperimentConfig:
         gpt_small(),
         name="lstm_small",
         task=LanguageModelingConfig(),
-        model=LSTMConfig(num_layers=2, hidden_dim=288, max_length=128, ngram_contexts=_CONTEXTS),
+        model=LSTMConfig(
+            num_layers=2, hidden_dim=288, max_length=128, ngram_contexts=_CONTEXTS, ngram_cells=2**23
+        ),
         training=dataclasses.replace(_TRAINING, num_steps=1200, peak_learning_rate=3e-2),
     )
 

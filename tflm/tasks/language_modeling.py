@@ -94,13 +94,13 @@ class LanguageModeling(GenerativeTask):
             store.values("token_ids"),
             store.offsets("token_ids"),
             layer.contexts,
-            layer.num_rows,
+            layer.cells,
             layer.num_candidates,
         )
         layer.table.assign(found.table)
         return (
-            f"n-grams: {found.num_contexts:,} contexts of {', '.join(map(str, layer.contexts))} tokens counted in "
-            f"{time.perf_counter() - begin:.0f} s; the {found.num_kept:,} most frequent ones are kept, in "
+            f"n-grams: {found.num_ngrams:,} after {', '.join(map(str, layer.contexts))} tokens counted in "
+            f"{time.perf_counter() - begin:.0f} s; {found.num_kept:,} are kept, the most frequent ones, in "
             f"{found.table.nbytes / 1e6:.1f} MB."
         )
 

@@ -5,11 +5,11 @@ import collections
 import numpy as np
 import pytest
 
-from tflm.layers.ngram_embedding import NgramEmbedding, context_hashes, row_numbers, windows_of
+from tflm.layers.ngram_embedding import CellFormat, NgramEmbedding, windows_of
 from tflm.tasks.features import ngram_counts
 from tflm.tasks.features.ngram_counts import count_ngrams
 
-CONTEXTS, NUM_CANDIDATES = (1, 2, 4), 3
+CONTEXTS, NUM_CANDIDATES, VOCAB_SIZE = (1, 2, 4), 3, 2000
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +32,15 @@ def plain_counts(documents, length):
     return counts
 
 
+def count(documents, num_cells=2**18):
+    return count_ngrams(*stream(documents), CONTEXTS, CellFormat(num_cells, VOCAB_SIZE), NUM_CANDIDATES)
+
+
 def reader(table):
-    layer = NgramEmbedding(CONTEXTS, len(table), NUM_CANDIDATES, width=4)
+    """A new layer: the weight of a continuation is about its share of the continuations of its context."""
+    layer = NgramEmbedding(CONTEXTS, len(table), NUM_CANDIDATES, VOCAB_SIZE, width=4)
     layer.build(None)
     layer.table.assign(table)
-    # The weight of a continuation tells its count and that of its context: of class 3, 3; of 4.5, 4 and 5.
     return layer
 
 
@@ -57,9 +61,11 @@ def found(layer, document, next_ids=None):
 
 
 def test_counts_are_those_of_a_plain_count(documents):
-    counted = count_ngrams(*stream(documents), CONTEXTS, 2**18, NUM_CANDIDATES)
+    counted = count(documents)
     plain = {length: plain_counts(documents, length) for length in CONTEXTS}
-    assert counted.num_contexts == counted.num_kept == sum(map(len, plain.values()))
+    kept = [min(len(counts), NUM_CANDIDATES + 1) for each in plain.values() for counts in each.values()]
+    more = [len(counts) > NUM_CANDIDATES + 1 for each in plain.values() for counts in each.values()]
+    assert counted.num_ngrams == sum(kept) and counted.num_kept == sum(kept) + sum(more)
     layer, num_frequent = reader(counted.table), 0
     for document in documents:
         for place, per_context in enumerate(found(layer, document)):
@@ -77,69 +83,58 @@ def test_counts_are_those_of_a_plain_count(documents):
 
 
 def test_parts_of_the_work_give_the_same_table(documents, monkeypatch):
-    whole = count_ngrams(*stream(documents), CONTEXTS, 2**18, NUM_CANDIDATES)
+    whole = count(documents)
     monkeypatch.setattr(ngram_counts, "_CHUNK", 7)
     monkeypatch.setattr(ngram_counts, "_TOKENS_AT_ONCE", 60)
-    parts = count_ngrams(*stream(documents), CONTEXTS, 2**18, NUM_CANDIDATES)
+    parts = count(documents)
     np.testing.assert_array_equal(parts.table, whole.table)
     assert parts[1:] == whole[1:]
 
 
-def test_the_most_frequent_context_of_a_row_stays(documents):
+def test_the_most_frequent_ngrams_of_a_small_table_stay(documents):
     rng = np.random.default_rng(1)
     large = [*documents, *rng.integers(4, 60, [5, 800])]
-    small = count_ngrams(*stream(large), CONTEXTS, 512, NUM_CANDIDATES)
-    best = np.zeros(512, int)
-    for column, length in enumerate(CONTEXTS):
-        counts = plain_counts(large, length)
-        newest_first = np.array([context[::-1] for context in counts], np.int32)
-        padded = np.pad(newest_first, [[0, 0], [0, max(CONTEXTS) - length]], constant_values=-1)
-        rows = np.asarray(row_numbers(context_hashes(padded, CONTEXTS)[:, column], 512))
-        np.maximum.at(best, rows, [sum(each.values()) for each in counts.values()])
-    np.testing.assert_array_equal(small.table[:, -2] & 255, np.minimum(best, 255))
-    assert small.num_kept == np.count_nonzero(best) and small.num_contexts > 2000
+    small, cells = count(large, 512), CellFormat(512, VOCAB_SIZE)
+    whole = count(large).table
+    codes = np.asarray(cells.code_of(small.table))
+    assert small.num_ngrams > 4000 and small.num_kept == np.count_nonzero(codes) == 512
+    assert codes.sum() > 1.5 * 512 * CellFormat(2**18, VOCAB_SIZE).code_of(whole[whole > 0]).numpy().mean()
 
 
 def test_counted_text_does_not_see_itself():
     document = [1, 5, 6, 7, 8, 9, 2]
     following = np.array([[*document[1:], 0]], np.int32)
-    once = reader(count_ngrams(*stream([document]), CONTEXTS, 2**10, NUM_CANDIDATES).table)
+    once = reader(count([document]).table)
     assert all(seen == {} for place in found(once, document, following) for seen in place)
     layer_input = once.combine(
         once(windows(document), next_ids=following), np.ones([1, 7, 12, 4], np.float32)
     )
     np.testing.assert_array_equal(layer_input, np.zeros([1, 7, 4]))
-    twice = reader(count_ngrams(*stream([document] * 2), CONTEXTS, 2**10, NUM_CANDIDATES).table)
+    twice = reader(count([document] * 2).table)
     other = found(twice, document, following)
     assert other == found(once, document) and other[3] == [{8: 1.0}] * 3
 
 
 def test_leaving_out_a_document_is_as_if_it_had_not_been_counted():
-    """Of documents of one n-gram each: the tokens that are used are those of the other documents, and so are the
-    contexts with a row; ties included."""
+    """Of documents of one n-gram each: the tokens that are used are those of the other documents, ties included."""
     rng = np.random.default_rng(2)
     documents = [[4, int(token)] for token in np.minimum(5 + rng.geometric(0.2, 30), 20)]
-    documents += [[int(context), 5] for context in rng.integers(10, 1200, 1500)]
-    whole = reader(count_ngrams(*stream(documents), CONTEXTS, 512, NUM_CANDIDATES).table)
-    num_lost = 0
-    for place in [*range(0, 30, 3), *range(30, 44)]:
+    whole = reader(count(documents).table)
+    for place in range(0, 30, 2):
         document, rest = documents[place], documents[:place] + documents[place + 1 :]
-        others = reader(count_ngrams(*stream(rest), CONTEXTS, 512, NUM_CANDIDATES).table)
+        others = reader(count(rest).table)
         following = np.array([[document[1], 0]], np.int32)
-        expected = found(others, document)[0][0]
-        assert found(whole, document, following)[0][0] == expected
-        num_lost += expected == {} != found(whole, document)[0][0]
-    assert num_lost > 0
+        assert found(whole, document, following)[0][0] == found(others, document)[0][0]
 
 
-def test_counts_of_more_than_255_stay(documents):
-    layer = reader(count_ngrams(*stream([[4, 5, 4, 5, 4]] * 300), CONTEXTS, 2**10, NUM_CANDIDATES).table)
+def test_large_counts_stay():
+    layer = reader(count([[4, 5, 4, 5, 4]] * 300).table)
     assert layer.table.numpy().min() >= 0
     following = np.array([[5, 4, 5, 4]], np.int32)
     assert found(layer, [4, 5, 4, 5], following)[-1] == [{4: 1.0}] * 3
+    assert ngram_counts.codes_of(np.array([1, 16, 17, 32, 33, 10**9])).tolist() == [1, 16, 17, 17, 18, 31]
 
 
 def test_a_long_document_counts_once_for_each_part():
-    long = [4, 5] * 1100
-    layer = reader(count_ngrams(*stream([long]), CONTEXTS, 2**10, NUM_CANDIDATES).table)
-    assert set((layer.table.numpy()[:, -2] & 255).tolist()) == {0, 3}
+    layer = reader(count([[4, 5] * 1100]).table)
+    assert set(np.asarray(layer.cells.code_of(layer.table)).tolist()) == {0, 3}

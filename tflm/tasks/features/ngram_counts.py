@@ -5,14 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tflm.layers.ngram_embedding import (
-    CHECK_BITS,
-    COUNT_BITS,
-    GREATEST_COUNT,
-    check_numbers,
-    context_hashes,
-    row_numbers,
-)
+from tflm.layers.ngram_embedding import COUNT_BITS, EXACT, TOTAL_SLOT, CellFormat, context_hashes
 
 _CHUNK = 1 << 20
 """Tokens that are hashed at a time."""
@@ -20,7 +13,8 @@ _TOKENS_AT_ONCE = 1 << 24
 """Of contexts that are sorted at a time: those with other hashes wait for the next pass."""
 _LEAST_UNIT, _NUM_UNITS = 1024, 256
 """The least number of tokens of a part of a document, and the number of parts of a text that is one document."""
-_HASH = np.uint64(2**32 - 1)
+_ID_BITS, _RANK_BITS = np.uint64(23), np.uint64(8)
+_ID, _RANK = np.uint64(2**23 - 1), np.uint64(2**8 - 1)
 _ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
 
@@ -28,21 +22,22 @@ class NgramCounts(NamedTuple):
     """A table, and what is in it."""
 
     table: np.ndarray
-    """int32 [R, K + 3]: K + 1 continuations, the context, and the next context; see `NgramEmbedding`."""
-    num_contexts: int
-    """Contexts that were counted, of all lengths."""
+    """int32 [R]; see `CellFormat`."""
+    num_ngrams: int
+    """N-grams that were to be kept: the most frequent continuations of each context."""
     num_kept: int
-    """Contexts that have a row."""
+    """Those that have a cell."""
 
 
 def count_ngrams(
     token_ids: np.ndarray,
     offsets: np.ndarray,
     contexts: Sequence[int],
-    num_rows: int,
+    cells: CellFormat,
     num_candidates: int,
 ) -> NgramCounts:
-    """Counts what follows each context within a document, and keeps the most frequent context of each row.
+    """Counts what follows each context within a document, and keeps the K + 1 most frequent tokens; of several n-grams
+    in one cell the most frequent one.
 
     An n-gram is counted once for each document: the count less one is then that of the n-gram in other documents,
     which is what a model of a new document has. Counts of occurrences would be higher, since documents repeat
@@ -53,21 +48,18 @@ def count_ngrams(
         token_ids: int32 [N], the documents one after another.
         offsets: int64 [D + 1], where each begins, and N.
         contexts: lengths of the contexts, in ascending order.
-        num_rows: int, R, a power of 2.
+        cells: of the table.
         num_candidates: int, K.
     """
-    table = np.zeros([num_rows, num_candidates + 3], np.int32)
-    best, second = np.zeros([2, num_rows], np.uint64)
-    num_contexts = 0
+    table = np.zeros(cells.num_cells, np.int32)
+    codes = np.zeros(cells.num_cells, np.uint8)
+    num_ngrams = 0
     num_passes = -(-len(token_ids) // _TOKENS_AT_ONCE)
     for turn in range(num_passes):
         for packed, units in _packed(token_ids, offsets, contexts, turn, num_passes):
             if len(packed):
-                num_contexts += _add(table, best, second, _once(packed, units))
-    rival = np.minimum(second >> np.uint64(32), GREATEST_COUNT - 1).astype(np.int32)
-    wins_ties = (second & _HASH) > (best & _HASH)
-    table[:, -1] = 2 * rival + wins_ties
-    return NgramCounts(table, num_contexts, int(np.count_nonzero(best)))
+                num_ngrams += _add(table, codes, cells, _once(packed, units), num_candidates + 1)
+    return NgramCounts(table, num_ngrams, int(np.count_nonzero(codes)))
 
 
 def _packed(
@@ -95,7 +87,7 @@ def _packed(
             chosen = before >= length - 1
             if num_passes > 1:
                 chosen &= hashes[:, column] % np.uint64(num_passes) == turn
-            found[column].append(hashes[chosen, column] << np.uint64(CHECK_BITS) | following[chosen])
+            found[column].append(hashes[chosen, column] << _ID_BITS | following[chosen])
             units[column].append(unit[chosen])
     return [(np.concatenate(each), np.concatenate(own)) for each, own in zip(found, units, strict=True)]
 
@@ -107,66 +99,66 @@ def _once(packed: np.ndarray, units: np.ndarray) -> np.ndarray:
     return packed[order[_first_of_runs(keys[order])]]
 
 
-def _add(table: np.ndarray, best: np.ndarray, second: np.ndarray, packed: np.ndarray) -> int:
-    """Puts the contexts of one length into a table, and returns their number.
+def _add(table: np.ndarray, codes: np.ndarray, cells: CellFormat, packed: np.ndarray, num_kept: int) -> int:
+    """Puts the n-grams of one length into a table, and returns their number.
 
     Args:
-        table: int32 [R, K + 3]; modified.
-        best, second: uint64 [R], of the two most frequent contexts of each row the count times 2^32 and the hash, by
-            which contexts of equal counts are ordered; modified.
+        table: int32 [R]; modified.
+        codes: uint8 [R], the code of the count in each cell; modified.
+        cells: of the table.
         packed: uint64 [M], hashes and next tokens; sorted.
+        num_kept: int, continuations of a context that are kept.
     """
     packed.sort()
     first = _first_of_runs(packed)
     counts = np.diff(np.append(first, len(packed)))
-    hashes, following = _split(packed[first])
+    hashes, following = packed[first] >> _ID_BITS, packed[first] & _ID
     starts = _first_of_runs(hashes)
-    totals, contexts = np.add.reduceat(counts, starts), hashes[starts]
+    lengths = np.diff(np.append(starts, len(hashes)))
 
-    capped = np.minimum(counts, GREATEST_COUNT).astype(np.uint64)
-    rank_bits, id_bits = np.uint64(COUNT_BITS), np.uint64(CHECK_BITS)
-    by_count = (hashes << rank_bits | (np.uint64(GREATEST_COUNT) - capped)) << id_bits | following
+    by_count = (
+        hashes << _RANK_BITS | (_RANK - np.minimum(counts, 255).astype(np.uint64))
+    ) << _ID_BITS | following
     by_count.sort()  # within a context the most frequent first
-    ranks = np.arange(len(hashes)) - np.repeat(starts, np.diff(np.append(starts, len(hashes))))
-    rows = np.asarray(row_numbers(contexts.astype(np.uint32), len(table)))
-    winners = _winners(totals.astype(np.uint64) << np.uint64(32) | contexts, rows, best, second)
+    ranks = np.arange(len(hashes)) - np.repeat(starts, lengths)
+    kept = ranks < num_kept
+    ids = (by_count[kept] & _ID).astype(np.int32)
+    seen = (_RANK - (by_count[kept] >> _ID_BITS & _RANK)).astype(np.int64)
+    _put(table, codes, cells, hashes[kept], ranks[kept].astype(np.int32), seen, ids)
 
-    number = np.full(len(contexts), -1)  # of each context among the winners
-    number[winners] = np.arange(len(winners))
-    context_of = np.repeat(np.arange(len(contexts)), np.diff(np.append(starts, len(hashes))))
-    kept = np.flatnonzero((ranks < table.shape[1] - 2) & (number[context_of] >= 0))
-    words = np.zeros([len(winners), table.shape[1]], np.int32)
-    ids = by_count[kept] & np.uint64(2**CHECK_BITS - 1)
-    seen = np.uint64(GREATEST_COUNT) - (by_count[kept] >> id_bits & np.uint64(GREATEST_COUNT))
-    words[number[context_of[kept]], ranks[kept]] = ids << rank_bits | seen
-    checks = np.asarray(check_numbers(contexts[winners].astype(np.uint32)))
-    words[:, -2] = checks << COUNT_BITS | np.minimum(totals[winners], GREATEST_COUNT)
-    table[rows[winners]] = words
-    return len(contexts)
+    has_more = lengths > num_kept
+    totals = np.add.reduceat(counts, starts)[has_more]
+    slots = np.full(len(totals), TOTAL_SLOT, np.int32)
+    _put(table, codes, cells, hashes[starts][has_more], slots, totals, np.zeros_like(slots))
+    return int(np.count_nonzero(kept))
 
 
-def _winners(keys: np.ndarray, rows: np.ndarray, best: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Which contexts get a row, int64.
+def _put(
+    table: np.ndarray,
+    codes: np.ndarray,
+    cells: CellFormat,
+    hashes: np.ndarray,
+    slots: np.ndarray,
+    counts: np.ndarray,
+    ids: np.ndarray,
+) -> None:
+    """Writes cells where none has a greater count."""
+    places, checks = (np.asarray(each) for each in cells.find(hashes.astype(np.uint32), slots))
+    new = codes_of(counts)
+    order = np.argsort(new, kind="stable")
+    order = order[new[order] > codes[places[order]]]  # of equal places the last, most frequent one stays
+    table[places[order]] = cells.word(checks, new.astype(np.int32), ids)[order]
+    codes[places[order]] = new[order]
 
-    Args:
-        keys: uint64 [C], different, as those of `best` and `second`, which are modified.
-        rows: int32 [C], in ascending order.
+
+def codes_of(counts: np.ndarray) -> np.ndarray:
+    """uint8, the code of each count, from 1 on; see `tflm.layers.ngram_embedding.COUNT_BITS`.
+
+    >>> codes_of(np.array([1, 16, 17, 32, 33]))
+    array([ 1, 16, 17, 17, 18], dtype=uint8)
     """
-    starts = _first_of_runs(rows)
-    highest = np.maximum.reduceat(keys, starts)
-    lengths = np.diff(np.append(starts, len(rows)))
-    is_highest = keys == np.repeat(highest, lengths)
-    others = np.maximum.reduceat(np.where(is_highest, np.uint64(0), keys), starts)
-    here = rows[starts]
-    old, old_second = best[here], second[here]
-    wins = highest > old
-    second[here] = np.maximum(np.minimum(highest, old), np.where(wins, others, old_second))
-    best[here] = np.maximum(highest, old)
-    return np.flatnonzero(is_highest & np.repeat(wins, lengths))
-
-
-def _split(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return packed >> np.uint64(CHECK_BITS), packed & np.uint64(2**CHECK_BITS - 1)
+    large = EXACT + 1 + np.log2((np.maximum(counts, EXACT + 1) - 1) / EXACT).astype(np.int64)
+    return np.where(counts <= EXACT, counts, np.minimum(large, 2**COUNT_BITS - 1)).astype(np.uint8)
 
 
 def _first_of_runs(values: np.ndarray) -> np.ndarray:

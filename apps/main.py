@@ -16,6 +16,7 @@ from .common.tables import bold, fitted, text_width
 
 GROUPS = {
     "Import, train, measure and export": (
+        "mask",
         "import",
         "train",
         "launch",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from tflm.data.personal.identity import is_identity_number
 from tflm.data.personal.numbers import AFTER, BEFORE, digits_of, passes_luhn
-from tflm.data.personal.patterns import personal_data
+from tflm.data.personal.patterns import DIGITS, personal_data
 
 _CARD = re.compile(
     f"{BEFORE}(?:[2-9][0-9]{{12,18}}"
@@ -46,7 +46,7 @@ _IBAN_LENGTHS = {
 }
 
 
-@personal_data("bank_card", tag="<card>")
+@personal_data("bank_card", tag="<card>", needs=DIGITS)
 def bank_cards(text: str) -> Iterator[tuple[int, int]]:
     """Payment cards: 13 to 19 digits with the prefix of an issuer, such as UnionPay or Visa, and a Luhn digit.
 
@@ -58,7 +58,7 @@ def bank_cards(text: str) -> Iterator[tuple[int, int]]:
             yield found.span()
 
 
-@personal_data("iban", tag="<iban>")
+@personal_data("iban", tag="<iban>", needs=DIGITS)
 def ibans(text: str) -> Iterator[tuple[int, int]]:
     """IBAN of bank accounts (ISO 13616): the length of the country, and a remainder of 1 modulo 97.
 

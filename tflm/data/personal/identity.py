@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from tflm.data.personal.numbers import AFTER, BEFORE, digits_of
-from tflm.data.personal.patterns import personal_data
+from tflm.data.personal.patterns import DIGITS, personal_data
 
 _REGION = "(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3]|9[0-9])[0-9]{4}"
 _LONG = re.compile(
@@ -43,7 +43,7 @@ _MACHINE_READABLE = re.compile(
 _SOCIAL_SECURITY = re.compile(f"{BEFORE}(?!000|666|9)[0-9]{{3}}-(?!00)[0-9]{{2}}-(?!0000)[0-9]{{4}}{AFTER}")
 
 
-@personal_data("identity_number", tag="<id>")
+@personal_data("identity_number", tag="<id>", needs=DIGITS)
 def identity_numbers(text: str) -> Iterator[tuple[int, int]]:
     """Chinese resident identity numbers, 居民身份证号码: 18 digits with a date and a check digit (GB 11643), or 15
     digits with a date.
@@ -78,7 +78,7 @@ def _is_date(digits: str) -> bool:
         return False
 
 
-@personal_data("company_code", tag="<company>")
+@personal_data("company_code", tag="<company>", needs=DIGITS)
 def company_codes(text: str) -> Iterator[tuple[int, int]]:
     """Chinese unified social credit codes, 统一社会信用代码, with their check character (GB 32100); sole traders have
     them, too."""
@@ -89,7 +89,7 @@ def company_codes(text: str) -> Iterator[tuple[int, int]]:
             yield found.span()
 
 
-@personal_data("number_plate", tag="<plate>")
+@personal_data("number_plate", tag="<plate>", needs=DIGITS)
 def number_plates(text: str) -> Iterator[tuple[int, int]]:
     """Chinese number plates, 车牌号, also of new energy vehicles: province, letter, five or six characters.
 
@@ -102,7 +102,7 @@ def number_plates(text: str) -> Iterator[tuple[int, int]]:
             yield found.span()
 
 
-@personal_data("passport", tag="<passport>")
+@personal_data("passport", tag="<passport>", needs=DIGITS)
 def passports(text: str) -> Iterator[tuple[int, int]]:
     """Passport numbers after the word passport or 护照; and machine-readable lines (ICAO 9303) with their check digits.
 
@@ -127,7 +127,7 @@ def _icao_check(part: str) -> str:
     return str(sum(value * (7, 3, 1)[place % 3] for place, value in enumerate(values)) % 10)
 
 
-@personal_data("us_social_security", tag="<ssn>")
+@personal_data("us_social_security", tag="<ssn>", needs=DIGITS)
 def us_social_security_numbers(text: str) -> Iterator[tuple[int, int]]:
     """US social security numbers with hyphens, in the ranges that are given out."""
     for found in _SOCIAL_SECURITY.finditer(text):

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from tflm.data.personal.patterns import personal_data
+from tflm.data.personal.patterns import AT, personal_data
 
 _ATOM = "[A-Za-z0-9_%+'-]"
 _EMAIL = re.compile(
@@ -56,11 +56,9 @@ _URL_USER = re.compile(
 )
 
 
-@personal_data("email", tag="<email>")
+@personal_data("email", tag="<email>", needs=AT)
 def emails(text: str) -> Iterator[tuple[int, int]]:
     """E-mail addresses (RFC 5321, unquoted) with a domain of ASCII letters."""
-    if "@" not in text:
-        return
     for found in _EMAIL.finditer(text):
         before = _NO_LETTER.match(found["local"])  # a quotation mark, such as 'a@example.com'
         start = found.start() + (before.end() if before else 0)
@@ -69,7 +67,7 @@ def emails(text: str) -> Iterator[tuple[int, int]]:
             yield start, found.end()
 
 
-@personal_data("ip_address", tag="<ip>")
+@personal_data("ip_address", tag="<ip>", needs="[0-9\uff10-\uff19]")
 def ip_addresses(text: str) -> Iterator[tuple[int, int]]:
     """IPv4 and IPv6 addresses, without those of this machine (127.0.0.1, ::1, 0.0.0.0) and netmasks.
 
@@ -92,10 +90,8 @@ def ip_addresses(text: str) -> Iterator[tuple[int, int]]:
         yield found.start(), found.start() + len(address)
 
 
-@personal_data("url_user", tag="<user>")
+@personal_data("url_user", tag="<user>", needs=AT)
 def url_users(text: str) -> Iterator[tuple[int, int]]:
     """The user, and the password, in URLs such as ssh://user:password@host."""
-    if "://" not in text:
-        return
     for found in _URL_USER.finditer(text):
         yield found.span("user")

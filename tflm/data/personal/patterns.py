@@ -25,6 +25,10 @@ FindFn = Callable[[str], Iterable[tuple[int, int]]]
 PATTERNS: Registry[FindFn] = Registry("personal data pattern", "personal_data", "tflm.data.personal")
 ALL = "all"
 """Stands for every kind."""
+DIGITS = "[0-9\uff10-\uff19]{2}"
+"""What `needs` of a kind of numbers is: two digits, full-width ones too."""
+AT = "[@\uff20]"
+"""What `needs` of a kind with an at sign is."""
 _TAG = re.compile(r"<[a-z]+>")
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _DASHES = "\u2010\u2011\u2012\u2013\u2212\ufe63"
@@ -41,6 +45,8 @@ class PersonalData:
     function: FindFn
     tag: str
     """What stands in its place in a masked text, such as "<email>"."""
+    needs: str = ""
+    """A regular expression that is found in every text that has such data: the function is called for no other."""
 
     @property
     def summary(self) -> str:
@@ -48,7 +54,7 @@ class PersonalData:
         return " ".join((self.function.__doc__ or "").strip().partition("\n\n")[0].split())
 
 
-def personal_data(kind: str, tag: str) -> Callable[[FindFn], FindFn]:
+def personal_data(kind: str, tag: str, needs: str = "") -> Callable[[FindFn], FindFn]:
     """A decorator that registers a function as a kind of personal data; see `PersonalData`.
 
     Raises:
@@ -60,7 +66,7 @@ def personal_data(kind: str, tag: str) -> Callable[[FindFn], FindFn]:
         )
 
     def add(function: Any) -> FindFn:
-        function.tag = tag
+        function.about = {"tag": tag, "needs": needs}
         return PATTERNS.add(kind, function)
 
     return add
@@ -91,7 +97,7 @@ def find_kinds(kinds: Sequence[str]) -> list[PersonalData]:
     """
     names = PATTERNS.names() if ALL in kinds else sorted(set(kinds))
     functions: list[Any] = [PATTERNS.get(name) for name in names]
-    return [PersonalData(name, function, function.tag) for name, function in zip(names, functions)]
+    return [PersonalData(name, function, **function.about) for name, function in zip(names, functions)]
 
 
 def plugin_files(kinds: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from tflm.data.personal.numbers import AFTER, digits_of
-from tflm.data.personal.patterns import personal_data
+from tflm.data.personal.patterns import DIGITS, personal_data
 
 _MOBILE = re.compile(
     r"(?<![0-9A-Za-z_+])(?<![0-9][.\-])(?<![A-Za-z]-)(?:\(?(?:\+|00)?86\)?[ -]?)?"
@@ -12,13 +12,18 @@ _MOBILE = re.compile(
     r"(?:[0-9]{8}|(?P<between>[ -])[0-9]{4}(?P=between)[0-9]{4}"
     rf"|[0-9](?P<other>[ -])[0-9]{{4}}(?P=other)[0-9]{{3}}){AFTER}"
 )
+_ORDER = re.compile(
+    r"(?:订单|单号|编号|货号|流水号?|型号|order(?: no| number| id)?|invoice|serial)[^0-9A-Za-z]{0,4}$",
+    re.IGNORECASE,
+)
 _GLUED = re.compile(rf"(?<=[A-Za-z])1[3-9][0-9]{{9}}{AFTER}")
 _GLUED_WORDS = ("tel", "phone", "mobile", "wechat", "weixin", "wx", "vx", "qq")
 """Words after which a number may follow without a space."""
 
 _COUNTRY = (  # ITU-T E.164, assigned country codes
-    "(?:1|7|2[07]|2[1-689][0-9]|3[0-469]|3[578][0-9]|4[013-9]|42[0-9]|5[09][0-9]|5[1-8]|6[0-6]|6[789][0-9]|8[1246]"
-    "|8[0578][0-9]|9[0-58]|9[679][0-9])"
+    "(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|21[12368]|2[2346][0-9]|25[0-8]|29[01789]|35[0-9]|37[0-9]"
+    "|38[0-35-79]|42[013]|50[0-9]|59[0-9]|67[02-9]|68[0-35-9]|69[0-2]|80[08]|85[02356]|87[08]|88[0-368]|96[0-8]|97[0-79]"
+    "|99[2-68])"
 )
 _INTERNATIONAL = re.compile(
     rf"(?<![0-9A-Za-z_+])\+{_COUNTRY}(?:[ .\-]?\(0?\)?[0-9]{{0,4}}\)?)?(?:[ .\-]?[0-9]+){{1,6}}(?![0-9A-Za-z_])"
@@ -36,11 +41,12 @@ _NATIONAL = re.compile(
 )
 
 
-@personal_data("chinese_mobile", tag="<phone>")
+@personal_data("chinese_mobile", tag="<phone>", needs=DIGITS)
 def chinese_mobiles(text: str) -> Iterator[tuple[int, int]]:
     """Chinese mobile numbers, 手机号码: 11 digits with the prefix of a network, also with +86 and in groups."""
     for found in _MOBILE.finditer(text):
-        if not found[0].endswith("00000000"):  # 13.8 billion
+        is_round = found[0].endswith("00000000")  # 13.8 billion
+        if not is_round and not _ORDER.search(text[max(0, found.start() - 12) : found.start()]):
             yield found.span()
     for found in _GLUED.finditer(text):
         word = re.search("[A-Za-z]*$", text[max(0, found.start() - 9) : found.start()])
@@ -48,7 +54,7 @@ def chinese_mobiles(text: str) -> Iterator[tuple[int, int]]:
             yield found.span()
 
 
-@personal_data("phone", tag="<phone>")
+@personal_data("phone", tag="<phone>", needs=DIGITS)
 def phones(text: str) -> Iterator[tuple[int, int]]:
     """Phone numbers with + and a country code (E.164), and national ones with separators: (555) 234-5678, 555-234-5678,
     010-12345678, 020 7946 0958.

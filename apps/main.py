@@ -16,8 +16,8 @@ from .common.tables import bold, fitted, text_width
 
 GROUPS = {
     "Import, train, measure and export": (
-        "mask",
         "import",
+        "mask",
         "train",
         "launch",
         "average",

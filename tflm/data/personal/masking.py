@@ -18,7 +18,7 @@ class PersonalSpan(NamedTuple):
 
 
 class MaskedText:
-    """A text in which a tag stands in the place of each span.
+    """A text with a tag in the place of each span.
 
         "write to a@example.com."  ->  "write to <email>."
 

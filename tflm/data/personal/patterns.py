@@ -44,7 +44,7 @@ class PersonalData:
     kind: str
     function: FindFn
     tag: str
-    """What stands in its place in a masked text, such as "<email>"."""
+    """Takes its place in a masked text, such as "<email>"."""
     needs: str = ""
     """A regular expression that is found in every text that has such data: the function is called for no other."""
 

@@ -103,6 +103,29 @@ def test_random_numbers_are_rarely_found():
     assert 86 <= found <= 96
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        "1",
+        "a.",
+        "a@",
+        "a@a.",
+        "+1 2",
+        "+1234567890123456789a ",
+        "1.",
+        "2001:",
+        "P<",
+        "a://b:",
+        "护照",
+        "京A",
+        "A1 ",
+    ],
+)
+def test_a_long_text_takes_time_in_proportion(masker, part):
+    """A pattern that goes back and forth over these would not end."""
+    assert masker.mask(5_000 * part + "!").text.endswith("!")
+
+
 def test_full_width_forms_keep_positions():
     text = "－１３８，ａ\u3000–"
     assert plain_forms(text) == "-138,a -" and len(plain_forms(text)) == len(text)

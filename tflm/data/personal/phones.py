@@ -26,7 +26,8 @@ _COUNTRY = (  # ITU-T E.164, assigned country codes
     "|99[2-68])"
 )
 _INTERNATIONAL = re.compile(
-    rf"(?<![0-9A-Za-z_+])\+{_COUNTRY}(?:[ .\-]?\(0?\)?[0-9]{{0,4}}\)?)?(?:[ .\-]?[0-9]+){{1,6}}(?![0-9A-Za-z_])"
+    rf"(?<![0-9A-Za-z_+])\+{_COUNTRY}[0-9]{{0,14}}(?:[ .\-]?\([0-9]{{1,4}}\)[0-9]{{0,10}})?"
+    r"(?:[ .\-][0-9]{1,12}){0,6}(?![0-9A-Za-z_])"
 )
 _MOST_DIGITS, _LEAST_DIGITS = 15, 8
 _NATIONAL = re.compile(

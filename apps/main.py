@@ -17,6 +17,7 @@ from .common.tables import bold, fitted, text_width
 GROUPS = {
     "Import, train, measure and export": (
         "import",
+        "mask",
         "train",
         "launch",
         "average",

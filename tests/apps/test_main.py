@@ -53,7 +53,7 @@ def test_version(tflm):
         (["trian"], "there is no command 'trian'. Did you mean 'train'?"),
         (["Summarise", "--text=a"], "there is no command 'Summarise'. Did you mean 'summarize'?"),
         (["tflm-train"], "there is no command 'tflm-train'. Did you mean 'train'?"),
-        (["对话"], "there is no command '对话'. The commands are import, train, launch, average, "),
+        (["对话"], "there is no command '对话'. The commands are import, mask, train, launch, average, "),
         (["--model=a", "chat"], "--model=a is given before a command. Write tflm COMMAND --model=a."),
     ],
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tflm.config import option
 from tflm.data.augmentation import AugmentationConfig
+from tflm.data.personal.patterns import check_kinds
 from tflm.errors import UserError
 
 _TABLES = ("jsonl", "csv", "tsv", "tfds")
@@ -189,6 +190,9 @@ class DataConfig:
     rows joined by an unbalanced quotation mark count as their lines, a JSON array as its objects."""
     augment: AugmentationConfig = option(AugmentationConfig())
     """Changed copies of the training examples; off by default."""
+    mask_personal: tuple[str, ...] = option(())
+    """Kinds of personal data to mask in every text that is read, as `tflm mask --list` names them, or `["all"]`: a tag
+    such as `<email>` takes their place."""
     mixture: tuple[MixtureConfig, ...] = option(())
     """Several sources in place of `path`, each with a weight by which training draws from it; the other fields are
     those of all sources. Empty for a single source."""
@@ -201,6 +205,7 @@ class DataConfig:
                 )
         self._check_numbers()
         self._check_encoding()
+        check_kinds(self.mask_personal, "mask_personal")
         if self.mixture:
             self._check_mixture()
             return

@@ -10,6 +10,7 @@ from absl import logging
 
 from tflm.data.config import SPLITS, DataConfig
 from tflm.data.files import find_bad_character, find_files, find_in_folder
+from tflm.data.personal.masked_examples import ExampleMasker
 from tflm.data.sources.chatterbot import read_chatterbot
 from tflm.data.sources.docstring_questions import read_docstring_questions
 from tflm.data.sources.docstrings import read_docstrings
@@ -45,6 +46,8 @@ class Report:
     """Lines of the bad rows."""
     first_bad: list[str] = field(default_factory=list)
     """The first bad rows: "file:line: reason"."""
+    masked: Counter[str] = field(default_factory=Counter)
+    """Number of spans of personal data that were masked in the examples of this split, by kind."""
 
     @property
     def num_bad(self) -> int:
@@ -74,6 +77,7 @@ class Report:
         self.num_lines += other.num_lines
         self.num_bad_lines += other.num_bad_lines
         self.first_bad += other.first_bad
+        self.masked += other.masked
 
     def exceeds(self, limit: float) -> bool:
         """Whether the fraction of bad rows or of bad lines is above the limit; one row may be most of a file."""
@@ -116,14 +120,19 @@ class Examples(Iterable[Example]):
             yield from self._of_sources()
             return
         limit = self.config.max_bad_rows
+        masker = ExampleMasker(self.config.mask_personal) if self.config.mask_personal else None
         for row in read_rows(self.config, self.split):
             report.add_row(row)
             example, line, problem = clean(row, self.config.encoding)
             if problem:
-                report.add_bad(row, line, problem)
-                if 1 <= limit < report.num_bad or limit == 0:
-                    self._refuse()
+                self._add_bad(row, line, problem)
             elif self._in_split(example, row.key):
+                if masker is not None:
+                    example, counts, problem = masker.masked(example)
+                    if problem:
+                        self._add_bad(row, line, problem)
+                        continue
+                    report.masked.update(counts)
                 report.num_examples += 1
                 yield f"{row.file}:{row.line}" if row.line else row.file, example
         if limit < 1 and report.exceeds(limit):
@@ -132,6 +141,12 @@ class Examples(Iterable[Example]):
             _warned.add(str(report))
             logging.warning("%s", report)
         self._check_empty()
+
+    def _add_bad(self, row: Row, line: int, problem: str) -> None:
+        self.report.add_bad(row, line, problem)
+        limit = self.config.max_bad_rows
+        if 1 <= limit < self.report.num_bad or limit == 0:
+            self._refuse()
 
     def _of_sources(self) -> Iterator[tuple[str, Example]]:
         """Those of each source of a mixture that has this split."""

@@ -1,6 +1,7 @@
 """Views of token stores without a copy of the values: other row boundaries, or several stores as one."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -41,6 +42,7 @@ class JoinedStore(TokenStore):
         )
         self.fingerprint = " ".join(store.fingerprint for store in self._stores)
         self.num_rows = sum(store.num_rows for store in self._stores)
+        self.masked = dict(sum((Counter(store.masked) for store in self._stores), Counter()))
         total = sum(weights.values())
         self.mixture = StoreMixture(
             tuple(stores),
@@ -88,7 +90,7 @@ class StoreView(TokenStore):
         self._store = store
         self.folder, self.fingerprint, self.pad_id = store.folder, store.fingerprint, store.pad_id
         self.num_rows, self.features, self.ragged = store.num_rows, store.features, store.ragged
-        self.mixture = store.mixture
+        self.mixture, self.masked = store.mixture, store.masked
 
     def set_offsets(self, offsets: np.ndarray, row_starts: np.ndarray | None = None) -> None:
         """Replaces the row boundaries of the ragged features.

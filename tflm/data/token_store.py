@@ -80,6 +80,8 @@ class TokenStore:
             """Name of the store in the cache that this one was taken from, or put into; see `store_cache`."""
             self.num_rows: int = index["num_rows"]
             self.pad_id: int = index.get("pad_id", 0)
+            self.masked: dict[str, int] = index.get("masked", {})
+            """Number of spans of personal data that were masked, by kind."""
             self.features: tuple[str, ...] = tuple(index["features"])
             self.ragged: frozenset[str] = frozenset(index["ragged"])
             """Names of the ragged features."""
@@ -181,6 +183,8 @@ class BuildOptions:
     """Makes the encode_fn in another process; picklable. Without it, one process encodes."""
     shard_bytes: int = SHARD_BYTES
     """Maximum size of the values in one file."""
+    masked_fn: Callable[[], Mapping[str, int]] | None = None
+    """Gives, after all examples are read, the number of masked spans by kind, for the index of the store."""
 
 
 def build_store(
@@ -339,7 +343,14 @@ def _write_store(
     with writing(store_name):
         _write_index(
             folder,
-            {**known, "num_rows": num_rows, "features": list(writers), "ragged": ragged, "files": files},
+            {
+                **known,
+                **({"masked": dict(options.masked_fn())} if options.masked_fn else {}),
+                "num_rows": num_rows,
+                "features": list(writers),
+                "ragged": ragged,
+                "files": files,
+            },
         )
 
 

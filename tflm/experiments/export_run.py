@@ -11,6 +11,7 @@ from tflm.config import to_dict
 from tflm.errors import UserError
 from tflm.experiments.run import Run
 from tflm.experiments.run_folder import vocabulary_files
+from tflm.experiments.run_record import masked_counts, masked_text
 from tflm.experiments.warm_start import EXPORTED_ORIGIN, EXPORTED_TOKENIZER, origin_of
 from tflm.export import write_export
 from tflm.export.quantize import (
@@ -97,6 +98,10 @@ def publish(
         "Data": {key: value for key, value in to_dict(config.data).items() if value not in ("", None)},
         "Model": to_dict(config.model),
     }
+    if masked := masked_counts(experiment.workdir):
+        card["Personal data masked in the training texts"] = {
+            split: masked_text(counts) for split, counts in masked.items()
+        }
     if made.writer is not None:
         card["Defaults of `serving_default`"] = to_dict(config.decoding)
     if quantized:

@@ -32,6 +32,7 @@ from tflm.data import (
 )
 from tflm.data.augmentation import AugmentedExamples
 from tflm.data.batching.eval_loop import EvalBatches
+from tflm.data.personal.patterns import plugin_files
 from tflm.data.store_views import JoinedStore
 from tflm.data.token_store import finished_store
 from tflm.errors import UserError
@@ -245,6 +246,8 @@ class Run:
             lambda: self._cache_key(data, split),
             functools.partial(_encode_fn_of, to_dict(self.config), self.workdir),
         )
+        if data.mask_personal:
+            options = dataclasses.replace(options, masked_fn=lambda: examples.report.masked)
         changed: Iterable[dict[str, str]] = examples
         if split == "train" and self.config.distillation.outputs:
             changed = TaughtExamples(examples, self.workdir)
@@ -379,6 +382,8 @@ class Run:
             paths.append(data.augment.synonyms)
         if split == "train" and self.config.distillation.outputs:
             paths.append(outputs_path(self.workdir))
+        if data.mask_personal:
+            paths += plugin_files(data.mask_personal)
         return [*paths, *self.task_class.files(self.config.task)]
 
 

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +16,7 @@ import tensorflow as tf
 from tflm.config import to_dict
 from tflm.experiments.run import Run
 from tflm.files.writing import writing
+from tflm.training.logs import read_records
 
 STARTS_FILE = "starts.jsonl"
 """In the folder of the run: a line for each time that its training began or went on."""
@@ -52,10 +54,27 @@ def record_start(
         "config_sha256": hashlib.sha256(config).hexdigest(),
         "data_sha256": {split: run.store(split).fingerprint for split in splits},
     }
+    if run.config.data.mask_personal:
+        record["masked"] = {split: run.store(split).masked for split in splits}
     path = os.path.join(run.workdir, STARTS_FILE)
     with writing(f"the record of starts {path!r}"), open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(record, ensure_ascii=False) + "\n")
     return record
+
+
+def masked_counts(workdir: str) -> dict[str, dict[str, int]]:
+    """Split to the number of masked spans of personal data by kind, of the last start; empty without such a record."""
+    starts = read_records(os.path.join(workdir, STARTS_FILE))
+    return next((start["masked"] for start in reversed(starts) if "masked" in start), {})
+
+
+def masked_text(counts: Mapping[str, int]) -> str:
+    """
+    >>> masked_text({"email": 1200, "phone": 3})
+    'email 1,200, phone 3'
+    """
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{kind} {count:,}" for kind, count in ordered) or "nothing found"
 
 
 def git_state(folder: str) -> dict[str, Any] | None:

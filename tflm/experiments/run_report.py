@@ -19,7 +19,7 @@ from tflm.errors import UserError
 from tflm.evaluation import COLOURS, Curve, Panel, curves_svg
 from tflm.experiments.energy import ENERGY_FILE
 from tflm.experiments.run import Run
-from tflm.experiments.run_record import STARTS_FILE
+from tflm.experiments.run_record import STARTS_FILE, masked_counts, masked_text
 from tflm.experiments.samples import SAMPLES_FILE
 from tflm.files.writing import whole_file, writing
 from tflm.text.cjk import HAN, HANGUL, KANA
@@ -212,6 +212,12 @@ class RunReport:
                     }
                 )
         return rows
+
+    @property
+    def masked(self) -> list[tuple[str, str]]:
+        """Side and counts of masked personal data; empty where nothing is masked."""
+        names = {"train": "training", "eval": "held-out"}
+        return [(names[split], masked_text(counts)) for split, counts in masked_counts(self.workdir).items()]
 
     @functools.cached_property
     def padding_share(self) -> float | None:

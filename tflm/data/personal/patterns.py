@@ -33,7 +33,11 @@ _TAG = re.compile(r"<[a-z]+>")
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _DASHES = "\u2010\u2011\u2012\u2013\u2212\ufe63"
 _SPACES = "\u00a0\u2002\u2003\u2007\u2009\u202f\u3000"
-_PLAIN = {**_WIDE, **dict.fromkeys(map(ord, _DASHES), "-"), **dict.fromkeys(map(ord, _SPACES), " ")}
+_PLAIN: dict[int, str | int] = {
+    **_WIDE,
+    **dict.fromkeys(map(ord, _DASHES), "-"),
+    **dict.fromkeys(map(ord, _SPACES), " "),
+}
 _NOT_PLAIN = re.compile(f"[\uff01-\uff5e{_DASHES}{_SPACES}]")
 
 

@@ -29,6 +29,8 @@ WORDS = {
     "explanations": "ttribut",
     "perturbations of texts": "[pP]erturbation",
     "adversarial training": "dversarial|Probe",
+    "personal data": "[Pp]ersonal",
+    "counted n-grams in language models": "[nN]gram",
     "trackers (MLflow, wandb)": "[tT]racker|Observer",
     "a new task": "Task",
     "a new tokenizer": "Tokenizer",

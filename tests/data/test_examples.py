@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import os
 import unicodedata
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from tflm.data import DataConfig, read_examples
 from tflm.data.examples import hash_split, read_rows
 from tflm.errors import UserError
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+PUBLIC_DATA = os.environ.get("TFLM_PUBLIC_DATA", "")
+"""A folder of public data sets."""
 
 
 def read(config, split="train"):
@@ -389,9 +391,10 @@ def test_wrong_splits_and_empty_data(write):
 
 def public(name):
     """The folder of a public data set; the test is skipped where it is missing."""
-    if not (SHARED / name).is_dir():
-        pytest.skip(f"no public data set {name} here: to test with it, put it into {SHARED / name}")
-    return str(SHARED / name)
+    folder = Path(PUBLIC_DATA, name)
+    if not PUBLIC_DATA or not folder.is_dir():
+        pytest.skip(f"to test with the public data set {name}, set TFLM_PUBLIC_DATA to a folder that has it")
+    return str(folder)
 
 
 class TestPublicData:

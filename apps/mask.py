@@ -1,4 +1,4 @@
-"""Masks personal data in texts: phone, identity and card numbers, e-mail addresses, ...
+"""Masks personal data in texts: phone, identity and card numbers, e-mail addresses.
 
   tflm mask --input=reviews.txt > masked.txt
   tflm mask --input=客服.csv --columns=对话,备注 --report=counts.json > 客服_masked.csv

@@ -19,8 +19,10 @@ PROMPT = 4
 def model(request, configs, make_model):
     if request.param != "encoder_decoder":
         return make_model(configs[request.param], scale=0.3)
-    base = dataclasses.asdict(configs["relative"]) | {"kind": "transformer_encoder_decoder"}
-    return make_model(TransformerEncoderDecoderConfig(**base), scale=0.3)
+    given = dataclasses.asdict(configs["relative"])
+    names = {field.name for field in dataclasses.fields(TransformerEncoderDecoderConfig)} - {"kind"}
+    config = TransformerEncoderDecoderConfig(**{name: given[name] for name in names & set(given)})
+    return make_model(config, scale=0.3)
 
 
 def some_ids(*shape, seed=3):

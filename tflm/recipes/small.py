@@ -48,10 +48,10 @@ _TRAINING = TrainingConfig(
 
 @recipe
 def gpt_small() -> ExperimentConfig:
-    """A Transformer decoder on docstrings.
+    """A Transformer decoder on docstrings, which reads counted n-grams.
 
-    Cost: 1,500 steps, 6 minutes on two cores; 2.5M parameters.
-    Result: held-out perplexity 13.4 a token of a vocabulary of 4,000; a 5-gram model 11.5.
+    Cost: 1,200 steps, 6 minutes on two cores; 2.7M parameters.
+    Result: held-out perplexity 9.9 a token of a vocabulary of 4,000; a 5-gram model 11.2.
     Command: tflm train --preset=gpt_small --workdir=runs/gpt_small
     """
     return ExperimentConfig(
@@ -86,10 +86,8 @@ def lstm_small() -> ExperimentConfig:
         gpt_small(),
         name="lstm_small",
         task=LanguageModelingConfig(),
-        model=LSTMConfig(
-            num_layers=2, hidden_dim=288, max_length=128, ngram_contexts=_CONTEXTS, ngram_cells=2**23
-        ),
-        training=dataclasses.replace(_TRAINING, num_steps=1200, peak_learning_rate=3e-2),
+        model=LSTMConfig(num_layers=2, hidden_dim=288, max_length=128),
+        training=dataclasses.replace(_TRAINING, peak_learning_rate=3e-2),
     )
 
 

@@ -30,7 +30,7 @@ from tflm.tasks.signatures.generate import compiled_signature
 from tflm.tasks.signatures.speculative import speculative_requests, speculative_signature
 from tflm.tasks.signatures.writer import Writer
 from tflm.tasks.task import TEXT
-from tflm.text.source_files import FOLDER
+from tflm.text.source_files import FOLDER, read_source_files
 from tflm.training import Checkpoints, read_log
 from tflm.training.stored_model import CheckpointChoice, describe_choice
 
@@ -212,7 +212,7 @@ def _tokenizer_files(experiment: Run) -> dict[str, bytes]:
     for name in vocabulary_files(folder):
         with open(os.path.join(folder, name), "rb") as file:
             files[f"{EXPORTED_TOKENIZER}/{name}"] = file.read()
-    for name, content in experiment.tokenizer.source_files.items():
+    for name, content in read_source_files(folder).items():
         files[f"{EXPORTED_TOKENIZER}/{FOLDER}/{name}"] = content
     if origin := origin_of(experiment.workdir):
         files[EXPORTED_ORIGIN] = json.dumps(origin, indent=2, ensure_ascii=False).encode()

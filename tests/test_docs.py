@@ -21,6 +21,7 @@ from apps.main import COMMANDS
 from tflm import serving
 from tflm.config import override, to_dict
 from tflm.recipes import load_preset
+from tflm.registry import Registry
 from tflm.serving.runtime.local import LocalModel
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -76,6 +77,22 @@ def test_the_tour_runs(models, monkeypatch, capsys):
     assert "user: 你是谁" in shown and "Did you mean temperature?" in shown
 
 
+@pytest.fixture
+def registered(monkeypatch):
+    """What a page registers is gone after it: other tests look at all that there is."""
+    added, add = [], Registry.add
+
+    def remembered(registry, name, thing):
+        added.append((registry, name))
+        return add(registry, name, thing)
+
+    monkeypatch.setattr(Registry, "add", remembered)
+    yield
+    for registry, name in added:
+        if name not in registry.declarations():
+            registry.remove(name)
+
+
 @pytest.mark.parametrize(
     "page",
     [
@@ -85,7 +102,8 @@ def test_the_tour_runs(models, monkeypatch, capsys):
     ],
     ids=lambda page: f"docs/{page.name}",
 )
-def test_the_code_of_a_page_runs_from_top_to_bottom(page, request, tmp_path, monkeypatch):
+def test_the_code_of_a_page_runs_from_top_to_bottom(page, request, tmp_path, monkeypatch, registered):
+    del registered
     monkeypatch.chdir(request.getfixturevalue("models") if page.name == "python.md" else tmp_path)
     pathlib.Path("poems.txt").write_text(POEM, encoding="utf-8")
     namespace = {}
